@@ -1,0 +1,125 @@
+package recipe
+
+// The places every image agrees on. They are repo2docker's, because postBuild
+// scripts in the wild name them.
+const (
+	User     = "jovyan"
+	UID      = 1000
+	GID      = 1000
+	Home     = "/home/jovyan"
+	RepoDir  = Home
+	Prefix   = "/srv/conda/envs/notebook" // the environment with Jupyter and the kernel
+	InputDir = "/run/binnacle/in"         // where a step finds its Inputs
+	ToolDir  = "/run/binnacle/tools"      // where a step finds its Tools
+)
+
+// Recipe is what a repository needs, and why. It is a value: two equal recipes
+// give the same environment.
+type Recipe struct {
+	// Kind is the one that was chosen: "python", "conda", "dockerfile".
+	Kind string `json:"kind"`
+	// Dir is where its files were looked for: "", "binder" or ".binder".
+	Dir string `json:"dir,omitempty"`
+	// Dockerfile is the path of the file to build instead of Steps; else empty.
+	Dockerfile string `json:"dockerfile,omitempty"`
+	// Python is the version the environment has, "X.Y" (or "X.Y.Z" when the
+	// repository insists); empty takes the base's own.
+	Python Choice `json:"python,omitzero"`
+	// Steps are executed in order; see Stage for how they are layered.
+	Steps []Step `json:"steps,omitempty"`
+	// Env goes into the image's configuration.
+	Env map[string]string `json:"env,omitempty"`
+	// Start is the path of the script the session's command is run through; or empty.
+	Start string `json:"start,omitempty"`
+	// Files lists every file that was recognised: used or passed over, and why.
+	Files []File `json:"files,omitempty"`
+	// Notes are warnings for the author.
+	Notes []Note `json:"notes,omitempty"`
+	// Ignore holds .dockerignore patterns in order; matching files are not in the image.
+	Ignore []string `json:"ignore,omitempty"`
+}
+
+// Choice is a decision and its reason.
+type Choice struct {
+	Value string `json:"value"`
+	Why   string `json:"why"`
+}
+
+// Stage says on what a step stands. Stages follow each other; steps of a
+// stage run in the order given.
+type Stage string
+
+// The stages. System and Environment know nothing of the repository but their
+// Inputs and are shared between repositories; Content and PostBuild see its
+// tree in RepoDir and run anew whenever it changes.
+const (
+	StageSystem      Stage = "system"      // apt; as root
+	StageServer      Stage = "server"      // makes Prefix with Python and Jupyter
+	StageEnvironment Stage = "environment" // what the repository's files declare
+	StageContent     Stage = "content"     // needs the tree: pip install -e .
+	StagePostBuild   Stage = "postbuild"
+)
+
+// Step is one thing to execute while the image is built. Any failure fails the
+// build.
+type Step struct {
+	Name  string `json:"name"` // "pip: requirements.txt"; shown to people
+	Stage Stage  `json:"stage"`
+	// Script is run by bash -euo pipefail; its directory is RepoDir in the
+	// stages that see the tree, / before.
+	Script string `json:"script"`
+	Root   bool   `json:"root,omitempty"` // else User
+	// Inputs are put read-only into InputDir; their content is part of the
+	// step's cache key, nothing else of the repository is.
+	Inputs []Input `json:"inputs,omitempty"`
+	// Tools to mount into ToolDir, by name: "uv", "conda". See image.
+	Tools []string `json:"tools,omitempty"`
+	// Caches are directories kept between builds and shared by all
+	// repositories: only for steps that run no code a repository controls.
+	Caches []Cache `json:"caches,omitempty"`
+	// From are the lines that asked for this step.
+	From []Location `json:"from,omitempty"`
+	// Packages is what it installs, for people.
+	Packages []Package `json:"packages,omitempty"`
+}
+
+// Input is a file of a step.
+type Input struct {
+	Name    string `json:"name"` // below InputDir; slashes allowed
+	Content []byte `json:"content"`
+}
+
+// Cache is a directory that outlives the build.
+type Cache struct {
+	ID     string `json:"id"`
+	Path   string `json:"path"`
+	Locked bool   `json:"locked,omitempty"` // one step at a time
+}
+
+// Location is a place in a file of the repository.
+type Location struct {
+	File string `json:"file"`
+	Line int    `json:"line,omitempty"` // from 1; 0 is the whole file
+}
+
+// Package is something to be installed.
+type Package struct {
+	Manager string   `json:"manager"` // apt, pip, conda
+	Name    string   `json:"name"`
+	Spec    string   `json:"spec"` // as written
+	From    Location `json:"from,omitzero"`
+}
+
+// File is a file that Binnacle recognises.
+type File struct {
+	Path string `json:"path"`
+	Used bool   `json:"used"`
+	Why  string `json:"why"`
+}
+
+// Note is a warning: nothing failed, but the author should know.
+type Note struct {
+	Location
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
