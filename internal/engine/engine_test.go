@@ -1,0 +1,162 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	bkclient "github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/engine"
+)
+
+// dir is a short directory: unix sockets live below it.
+func dir(t *testing.T) string {
+	t.Helper()
+	d, err := os.MkdirTemp("/tmp", "bn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(d); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+func start(t *testing.T, cfg engine.Config) *engine.Engine {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts a containerd")
+	}
+	e, err := engine.Start(t.Context(), cfg, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+// solve runs the state and returns what its steps printed.
+func solve(t *testing.T, e *engine.Engine, s llb.State) (string, error) {
+	t.Helper()
+	def, err := s.Marshal(t.Context(), llb.LinuxAmd64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	status := make(chan *bkclient.SolveStatus)
+	var g errgroup.Group
+	g.Go(func() error {
+		for st := range status {
+			for _, l := range st.Logs {
+				out.Write(l.Data)
+			}
+		}
+		return nil
+	})
+	_, err = e.BuildKit().Solve(engine.Clean(t.Context()), def, bkclient.SolveOpt{}, status)
+	return out.String(), errors.Join(err, g.Wait())
+}
+
+func TestBaseAndSteps(t *testing.T) {
+	bundle := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(bundle, []byte("authorities\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e := start(t, engine.Config{
+		Dir: dir(t), Base: engine.Base{Packages: []string{"ca-certificates"}}, CABundle: bundle,
+		Env: map[string]string{"PIP_INDEX_URL": "http://index.example.org"}, BuildLimits: binnacle.Limits{Memory: 64 << 20, PIDs: 32},
+	})
+	name, err := e.EnsureBase(t.Context(), func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.EnsureBase(t.Context(), func(line string) { t.Errorf("bootstrapped twice: %s", line) }); err != nil {
+		t.Fatal(err)
+	}
+	base := llb.Image(name, llb.ResolveModePreferLocal)
+
+	t.Run("what belongs to the machine is there but not kept", func(t *testing.T) {
+		one := base.Run(llb.Shlex(`sh -c 'cat "$SSL_CERT_FILE"; echo index $PIP_INDEX_URL'`), llb.IgnoreCache).Root()
+		out, err := solve(t, e, one)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out, "authorities") || !strings.Contains(out, "index http://index.example.org") {
+			t.Errorf("the step saw %q", out)
+		}
+		out, err = solve(t, e, base.File(llb.Copy(one, "/run", "/kept")).Run(llb.Shlex(`sh -c 'find /kept /run -type f; env'`), llb.IgnoreCache).Root())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(strings.ReplaceAll(out, "SSL_CERT_FILE=/run/binnacle/ca.crt", ""), "/kept/binnacle/ca.crt") {
+			t.Errorf("the bundle stayed in a layer: %q", out)
+		}
+	})
+	t.Run("a step has no network of the host", func(t *testing.T) {
+		out, err := solve(t, e, base.Run(llb.Shlex(`sh -c 'cat /proc/net/dev | grep -c :'`), llb.IgnoreCache).Root())
+		if err != nil || strings.TrimSpace(out) != "1" {
+			t.Errorf("interfaces: %q, %v; want only the loopback", out, err)
+		}
+	})
+	t.Run("limits", func(t *testing.T) {
+		_, err := solve(t, e, base.Run(llb.Args([]string{"sh", "-c", `x=$(head -c 200000000 /dev/zero | tr '\0' x); echo ${#x}`}), llb.IgnoreCache).Root())
+		if err == nil {
+			t.Error("a step took more memory than it may")
+		}
+		out, err := solve(t, e, base.Run(llb.Args([]string{"sh", "-c", `for i in $(seq 100); do sleep 60 & done; wait`}), llb.IgnoreCache).Root())
+		if err == nil {
+			t.Errorf("a step started more processes than it may: %s", out)
+		}
+	})
+}
+
+func TestOneProcessPerDirectory(t *testing.T) {
+	d := dir(t)
+	start(t, engine.Config{Dir: d})
+	_, err := engine.Start(t.Context(), engine.Config{Dir: d}, slog.New(slog.DiscardHandler))
+	if binnacle.CodeOf(err) != binnacle.CodeConflict {
+		t.Errorf("a second start: %v, want a conflict", err)
+	}
+}
+
+func TestStartTwice(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a containerd")
+	}
+	d := dir(t)
+	for range 3 {
+		e, err := engine.Start(t.Context(), engine.Config{Dir: d}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := e.BuildKit().ListWorkers(engine.Clean(context.WithoutCancel(t.Context()))); err != nil {
+			t.Error(err)
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestBadDirectory(t *testing.T) {
+	for _, d := range []string{"relative", "/tmp/" + strings.Repeat("x", 40)} {
+		_, err := engine.Start(t.Context(), engine.Config{Dir: d}, slog.New(slog.DiscardHandler))
+		if binnacle.CodeOf(err) != binnacle.CodeInvalid {
+			t.Errorf("Start(%q) = %v, want invalid", d, err)
+		}
+	}
+}

@@ -1,0 +1,58 @@
+package engine
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// sweep ends the build steps that an earlier process on this directory left
+// running when it was killed, and unmounts their roots. Sessions are not
+// touched: they have shims.
+func (e *Engine) sweep(ctx context.Context) error {
+	g := e.groups()
+	if err := removeGroups(g.mounts, g.parent); err != nil {
+		return fmt.Errorf("end the build steps of an earlier run: %w", err)
+	}
+	mounts, err := mountsBelow(e.execDir())
+	if err != nil {
+		return err
+	}
+	for i := len(mounts) - 1; i >= 0; i-- { // the deepest were mounted last
+		if err := unix.Unmount(mounts[i], unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("unmount what a build step left: %w", err)
+		}
+	}
+	if len(mounts) > 0 {
+		e.log.InfoContext(ctx, "cleaned up after builds that were cut off", "mounts", len(mounts))
+	}
+	if err := os.RemoveAll(e.execDir()); err != nil {
+		return fmt.Errorf("remove what a build step left: %w", err)
+	}
+	return nil
+}
+
+// mountsBelow lists mount points under dir in the order they were mounted.
+func mountsBelow(dir string) ([]string, error) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("list mounts: %w", err)
+	}
+	defer f.Close()
+	var points []string
+	scan := bufio.NewScanner(f)
+	for scan.Scan() {
+		fields := strings.Fields(scan.Text())
+		const point = 4 // proc(5): the mount point is the fifth field
+		if len(fields) > point && strings.HasPrefix(fields[point], filepath.Clean(dir)+"/") {
+			points = append(points, fields[point])
+		}
+	}
+	return points, scan.Err()
+}
