@@ -1,0 +1,81 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Session is what the runtime cannot remember of a session: what changes while
+// it runs, and what is left of it when it is gone.
+type Session struct {
+	ID     string `json:"id"`
+	Launch string `json:"launch"`
+	Owner  string `json:"owner,omitempty"`
+	Repo   string `json:"repo"`
+	// KeptAlive is when a person last asked to keep it.
+	KeptAlive time.Time `json:"kept_alive,omitzero"`
+	// Ended is when it was stopped, zero while it runs; Reason is a sentence.
+	Ended  time.Time `json:"ended,omitzero"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// PutSession writes it.
+func (s *Store) PutSession(ctx context.Context, ss Session) error {
+	data, err := json.Marshal(ss)
+	if err != nil {
+		return fmt.Errorf("store.session: %w", err)
+	}
+	return s.update(ctx, s.durable, "session", func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO sessions (id, ended, data) VALUES (?, ?, ?)
+			ON CONFLICT (id) DO UPDATE SET ended = excluded.ended, data = excluded.data`, ss.ID, stamp(ss.Ended), data)
+		return err
+	})
+}
+
+// Session returns it, or not_found. Sessions that ended are remembered until
+// Prune.
+func (s *Store) Session(ctx context.Context, id string) (Session, error) {
+	var data []byte
+	err := s.read.QueryRowContext(ctx, "SELECT data FROM sessions WHERE id = ?", id).Scan(&data)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Session{}, notFound("session", id)
+	}
+	if err != nil {
+		return Session{}, s.fail("session", err)
+	}
+	return decodeSession(data)
+}
+
+// RunningSessions returns those that have not ended.
+func (s *Store) RunningSessions(ctx context.Context) (_ []Session, err error) {
+	rows, err := s.read.QueryContext(ctx, "SELECT data FROM sessions WHERE ended = 0 ORDER BY id")
+	if err != nil {
+		return nil, s.fail("sessions", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var list []Session
+	for rows.Next() {
+		var data []byte
+		if err := rows.Scan(&data); err != nil {
+			return nil, s.fail("sessions", err)
+		}
+		ss, err := decodeSession(data)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, ss)
+	}
+	return list, s.fail("sessions", rows.Err())
+}
+
+func decodeSession(data []byte) (Session, error) {
+	var ss Session
+	if err := json.Unmarshal(data, &ss); err != nil {
+		return Session{}, fmt.Errorf("store.session: %w", err)
+	}
+	return ss, nil
+}
