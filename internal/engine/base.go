@@ -43,6 +43,10 @@ type Base struct {
 	Mirror string
 	// Packages are installed beside the minimum.
 	Packages []string
+	// Archive is a tar file that holds the bootstrapped base. It is taken when
+	// it is there (a site without a mirror brings it along) and written when it
+	// is not; empty keeps none.
+	Archive string
 }
 
 // DefaultSuite is the Debian release of a bootstrapped base.
@@ -78,20 +82,43 @@ func (e *Engine) EnsureBase(ctx context.Context, out func(line string)) (string,
 	if err != nil && !errdefs.IsNotFound(err) {
 		return "", fmt.Errorf("look for the base image: %w", err)
 	}
-	dir := filepath.Join(e.cfg.Dir, "base")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("make the directory of the base: %w", err)
-	}
-	tar := filepath.Join(dir, key[:12]+".tar")
-	defer os.Remove(tar)
-	out("No base image is here yet: installing Debian " + e.cfg.Base.suite() + " once (some 30 seconds).")
-	if err := e.cfg.Base.bootstrap(ctx, tar, out); err != nil {
+	tar, done, err := e.baseArchive(ctx, key, out)
+	if err != nil {
 		return "", err
 	}
+	defer done()
 	if err := e.importBase(ctx, tar, key); err != nil {
 		return "", fmt.Errorf("keep the base image: %w", err)
 	}
 	return BaseImage, nil
+}
+
+// baseArchive is the tar file to import; done removes it unless it is to be kept.
+func (e *Engine) baseArchive(ctx context.Context, key string, out func(string)) (tar string, done func(), err error) {
+	done = func() {}
+	if tar = e.cfg.Base.Archive; tar == "" {
+		dir := filepath.Join(e.cfg.Dir, "base")
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return "", done, fmt.Errorf("make the directory of the base: %w", err)
+		}
+		tar = filepath.Join(dir, key[:12]+".tar")
+		done = func() { _ = os.Remove(tar) } // a rest is written over next time
+	} else if _, err := os.Stat(tar); err == nil {
+		return tar, done, nil
+	}
+	out("No base image is here yet: installing Debian " + e.cfg.Base.suite() + " once (some 30 seconds).")
+	part, err := os.MkdirTemp(filepath.Dir(tar), ".base-*") // two hubs may share an archive
+	if err != nil {
+		return "", done, fmt.Errorf("make the base image: %w", err)
+	}
+	defer os.RemoveAll(part)
+	if err := e.cfg.Base.bootstrap(ctx, filepath.Join(part, "tar"), out); err != nil {
+		return "", done, err
+	}
+	if err := os.Rename(filepath.Join(part, "tar"), tar); err != nil {
+		return "", done, fmt.Errorf("keep the base image: %w", err)
+	}
+	return tar, done, nil
 }
 
 func (b Base) suite() string {
@@ -124,7 +151,7 @@ func (b Base) bootstrap(ctx context.Context, tar string, out func(string)) error
 		}
 	}
 	args := []string{
-		"--variant=minbase", "--format=tar", "--include=" + strings.Join(b.packages(), ","),
+		"--quiet", "--variant=minbase", "--format=tar", "--include=" + strings.Join(b.packages(), ","),
 		"--aptopt=Acquire::Retries \"3\"", "--aptopt=APT::Install-Recommends \"false\"",
 		"--dpkgopt=force-unsafe-io",
 		"--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
