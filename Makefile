@@ -1,0 +1,103 @@
+# Every target that people and CI use. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Sessions need root: network namespaces, mounts, control groups.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# Tests that need it run as root too; compiling does not.
+EXEC := $(if $(SUDO),-exec "sudo -E")
+# The version comes from git where git trusts this checkout.
+VCS  := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
+
+EMBED   := internal/engine/runtime/bin
+RUNTIME := tools/runtime/go.mod tools/runtime/go.sum
+LINT    := .tools/golangci-lint
+EXAMPLE ?= examples/requirements
+FUZZTIME ?= 15s
+PKG     ?= ./...
+
+.PHONY: run
+run: setup build ## Install what is missing, build, start the hub, launch an example
+	@$(if $(SUDO),echo "sudo is used because sessions need root: network namespaces, mounts and control groups.",:)
+	$(SUDO) bin/binnacle serve --launch $(EXAMPLE)
+
+.PHONY: test
+test: setup-test build lint ## Install what tests need and run all of them
+	BINNACLE_TEST_REQUIRE=all go test -race -shuffle=on -p 2 -timeout 30m $(EXEC) $(PKG)
+
+.PHONY: build
+build: $(EMBED)/runc $(EMBED)/containerd-shim-runc-v2 ## Build bin/binnacle, with runc and the shim inside
+	CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -o bin/binnacle ./cmd/binnacle
+
+$(EMBED)/runc: $(RUNTIME)
+	CGO_ENABLED=1 go -C tools/runtime build -trimpath -buildvcs=false -tags seccomp,netgo,osusergo \
+		-ldflags '-s -w -extldflags -static' -o ../../$@ github.com/opencontainers/runc
+	@touch $@
+
+$(EMBED)/containerd-shim-runc-v2: $(RUNTIME)
+	CGO_ENABLED=0 go -C tools/runtime build -trimpath -buildvcs=false -tags no_grpc \
+		-ldflags '-s -w' -o ../../$@ github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
+	@touch $@
+
+.PHONY: setup setup-test
+setup: ## Install the system packages that building and running need
+	@tools/setup.sh run
+setup-test: ## Install the system packages that tests need
+	@tools/setup.sh test
+
+.PHONY: check
+check: lint ## Vet, lint and the unit tests: under a minute when warm
+	go vet $(PKG)
+	go test -short -shuffle=on $(PKG)
+
+.PHONY: lint
+lint: $(LINT) ## Run golangci-lint
+	$(LINT) run $(PKG)
+
+.PHONY: fmt
+fmt: $(LINT) ## Format all Go files
+	$(LINT) fmt
+
+$(LINT): tools/go.mod tools/go.sum
+	go -C tools build -buildvcs=false -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities in what the binary holds
+	go tool -modfile=tools/go.mod govulncheck ./cmd/...
+
+.PHONY: generate
+generate: ## Write the generated files anew: reference pages
+	go generate ./...
+
+.PHONY: e2e
+e2e: setup-test build ## Run the end-to-end tests only
+	BINNACLE_TEST_REQUIRE=all go test -count=1 -p 1 -timeout 40m -v $(EXEC) ./test/...
+
+.PHONY: bench
+bench: setup-test build ## Measure, and write the figures to bench/
+	@mkdir -p bench
+	go test -run '^$$' -bench . -benchmem -p 1 -timeout 60m $(EXEC) $(PKG) | tee bench/latest.txt
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz test for FUZZTIME (15s)
+	@for pkg in $$(go list $(PKG)); do \
+		for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+.PHONY: cover
+cover: ## Coverage of the unit tests, in cover.html
+	go test -short -coverprofile=cover.out $(PKG)
+	go tool cover -func=cover.out | tail -1
+	go tool cover -html=cover.out -o cover.html
+
+.PHONY: clean
+clean: ## Remove what was built; data of a hub is not touched
+	rm -rf bin .tools cover.out cover.html $(EMBED)/runc $(EMBED)/containerd-shim-runc-v2
+
+.PHONY: help
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
