@@ -1,0 +1,167 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/binnacle-hub/binnacle"
+)
+
+// Fetch writes the files of a revision to dir, which must not exist: no .git,
+// submodules filled in, large files replaced when Config.LFS is set. Links that
+// lead out of the repository are left out. out, which may be nil, gets a line
+// for that and for what git reports.
+//
+// Nothing is left at dir when it fails. Returns invalid (a file name, a
+// submodule's address), not_found, forbidden, limited, timeout, unavailable;
+// build_failed names the submodule that could not be fetched.
+func (s *Source) Fetch(ctx context.Context, rev binnacle.Revision, p Policy, dir string, out func(line string)) (err error) {
+	if out == nil {
+		out = func(string) {}
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.FetchTimeout, errSlow)
+	defer cancel()
+	if dir, err = filepath.Abs(dir); err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return fmt.Errorf("source: make the checkout: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.RemoveAll(dir)
+		}
+	}()
+	left := &tally{files: s.cfg.MaxFiles, bytes: s.cfg.MaxBytes}
+	if rev.Spec.Provider == binnacle.Dir {
+		return s.copyDir(ctx, rev, p, dir, left, out)
+	}
+	r, err := parseRemote(rev.URL)
+	if err != nil {
+		return err
+	}
+	if !isCommit(rev.Commit) {
+		return invalid("Resolve the ref first.", "A revision is fetched by its commit.")
+	}
+	start := time.Now()
+	f := &fetching{s: s, policy: p, left: left, line: out}
+	if err := f.repository(ctx, r, rev.Commit, dir, "", 0); err != nil {
+		return err
+	}
+	s.log.InfoContext(ctx, "repository fetched", slog.String("repo", r.String()), slog.String("commit", rev.Commit),
+		slog.Int("files", s.cfg.MaxFiles-left.files), slog.Duration("duration", time.Since(start)))
+	return nil
+}
+
+// fetching is one Fetch of a git repository.
+type fetching struct {
+	s       *Source
+	policy  Policy
+	left    *tally
+	line    func(string)
+	modules int // submodules so far
+}
+
+// repository writes a commit to dir, then its submodules. prefix is where dir
+// stands in the whole, empty or with a slash at its end.
+func (f *fetching) repository(ctx context.Context, r remote, commit, dir, prefix string, depth int) error {
+	n, err := f.s.open(ctx, r, f.policy)
+	if err != nil {
+		return err
+	}
+	defer n.close()
+	list, modules, err := f.content(ctx, n, commit, dir, prefix)
+	if err != nil {
+		return n.explain(ctx, err)
+	}
+	if err := f.large(ctx, n, list, dir, prefix); err != nil {
+		return n.explain(ctx, err)
+	}
+	return f.submodules(ctx, r, list, modules, dir, prefix, depth)
+}
+
+// content does what needs the mirror, and holds its lock meanwhile. It returns
+// the tree and the addresses of its submodules.
+func (f *fetching) content(ctx context.Context, n *network, commit, dir, prefix string) ([]entry, []module, error) {
+	m := f.s.mirror(n.remote, f.policy, len(commit))
+	unlock, err := m.lock(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
+	if err := m.fetch(ctx, n, commit, f.line, f.s.cfg.MaxBytes); err != nil {
+		return nil, nil, err
+	}
+	list, err := m.tree(ctx, commit, f.left)
+	if err != nil {
+		return nil, nil, err
+	}
+	list = dropLinks(list, prefix, f.line)
+	index := filepath.Join(m.dir, "checkout.index")
+	for _, name := range []string{index, index + ".lock"} {
+		_ = os.Remove(name) // a killed process leaves them
+	}
+	defer os.Remove(index)
+	if err := m.checkout(ctx, list, dir, index); err != nil {
+		return nil, nil, err
+	}
+	modules, err := m.modules(ctx, commit, list)
+	return list, modules, err
+}
+
+// dropLinks leaves out the links that lead out of the tree.
+func dropLinks(list []entry, prefix string, line func(string)) []entry {
+	out := escaping(list)
+	for _, p := range out {
+		line("note: the symbolic link " + quote(prefix+p) + " leads out of the repository and was left out")
+	}
+	return slices.DeleteFunc(list, func(e entry) bool {
+		_, found := slices.BinarySearch(out, e.path)
+		return found && e.kind == kindLink
+	})
+}
+
+// CommitTime is when the commit of a fetched revision was made; zero for a
+// directory, which has no such time.
+func (s *Source) CommitTime(ctx context.Context, rev binnacle.Revision) (time.Time, error) {
+	if rev.Spec.Provider == binnacle.Dir {
+		return time.Time{}, nil
+	}
+	r, err := parseRemote(rev.URL)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if !isCommit(rev.Commit) {
+		return time.Time{}, invalid("Resolve the ref first.", "A revision is known by its commit.")
+	}
+	// Whoever fetched it, a commit's time is the same.
+	for _, p := range []Policy{{}, {Local: true}} {
+		m := s.mirror(r, p, len(rev.Commit))
+		if _, err := os.Stat(m.dir); err != nil {
+			continue
+		}
+		var out bytes.Buffer
+		err := s.git(ctx, command{gitDir: m.dir, args: []string{"log", "-1", "--no-show-signature", "--format=%ct", rev.Commit, "--"}, stdout: &out})
+		if _, failed := errors.AsType[*gitError](err); failed {
+			continue
+		}
+		if err != nil {
+			return time.Time{}, err
+		}
+		seconds, err := strconv.ParseInt(strings.TrimSpace(out.String()), 10, 64)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("source: the time of commit %s: %w", rev.Commit, err)
+		}
+		return time.Unix(seconds, 0).UTC(), nil
+	}
+	return time.Time{}, binnacle.Errorf(binnacle.CodeNotFound, "The commit %s has not been fetched.", rev.Commit)
+}
