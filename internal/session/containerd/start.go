@@ -1,0 +1,253 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/api/types/runc/options"
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/image-spec/identity"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/session"
+)
+
+// startTimeout bounds a start in the container engine, which cannot be
+// interrupted without leaving something half made.
+const startTimeout = time.Minute
+
+// Start implements session.Spawner.
+func (s *Spawner) Start(ctx context.Context, spec session.Spec) (session.Status, error) {
+	if !validID(spec.ID) {
+		return session.Status{}, binnacle.Errorf(binnacle.CodeInvalid, "A session cannot be called %q.", spec.ID)
+	}
+	if err := s.claim(spec.ID); err != nil {
+		return session.Status{}, err
+	}
+	defer s.release(spec.ID)
+	st, err := s.start(ctx, spec)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("start the session: %w (%v)", ctx.Err(), err)
+	}
+	return st, err
+}
+
+func (s *Spawner) start(ctx context.Context, spec session.Spec) (_ session.Status, err error) {
+	l, err := labels(spec)
+	if err != nil {
+		return session.Status{}, err
+	}
+	// Steps are not cut off in the middle; between them we look at ctx.
+	whole, cancel := context.WithTimeout(s.with(context.WithoutCancel(ctx)), startTimeout)
+	defer cancel()
+	if _, err := s.client.ContainerService().Get(whole, spec.ID); err == nil {
+		return session.Status{}, taken(spec.ID)
+	}
+	if err := ctx.Err(); err != nil {
+		return session.Status{}, err
+	}
+	img, err := s.client.GetImage(whole, spec.Image)
+	if errdefs.IsNotFound(err) {
+		return session.Status{}, binnacle.Errorf(binnacle.CodeNotFound, "The image %s is not there.", spec.Image)
+	}
+	if err != nil {
+		return session.Status{}, away("look for the image", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.remove(context.WithoutCancel(ctx), spec.ID, 0))
+		}
+	}()
+	config, err := readImage(whole, img)
+	if err != nil {
+		return session.Status{}, away("read the image", err)
+	}
+	user, err := s.prepareDir(spec, config)
+	if err != nil {
+		return session.Status{}, err
+	}
+	container, err := s.create(whole, spec, img, config, user, l)
+	if err != nil {
+		return session.Status{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return session.Status{}, err
+	}
+	task, err := container.NewTask(whole, cio.LogFile(s.logFile(spec.ID)))
+	if err != nil {
+		return session.Status{}, cannotRun(err)
+	}
+	if err := ctx.Err(); err != nil {
+		return session.Status{}, err
+	}
+	if err := task.Start(whole); err != nil {
+		return session.Status{}, cannotRun(err)
+	}
+	if err := os.WriteFile(s.marker(spec.ID), nil, 0o600); err != nil {
+		return session.Status{}, fmt.Errorf("note that the session started: %w", err)
+	}
+	return s.Get(whole, spec.ID)
+}
+
+// create makes the container, its root and its network at the same time. The
+// container names its snapshot before that exists, so containerd's garbage
+// collection never finds the snapshot without an owner.
+func (s *Spawner) create(ctx context.Context, spec session.Spec, img client.Image, config imageConfig, user user, l map[string]string) (client.Container, error) {
+	g, gctx := errgroup.WithContext(ctx)
+	var netns string
+	g.Go(func() error {
+		var addr netip.Addr
+		var err error
+		if netns, addr, err = s.net.Attach(gctx, spec.ID); err != nil {
+			return fmt.Errorf("make the session's network: %w", err)
+		}
+		return s.writeNames(spec.ID, addr)
+	})
+	var parent string
+	g.Go(func() error {
+		ids, err := img.RootFS(gctx)
+		if err != nil {
+			return away("read the image", err)
+		}
+		parent = identity.ChainID(ids).String()
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	oci, err := s.oci(ctx, spec, config, user, netns)
+	if err != nil {
+		return nil, err
+	}
+	shim := s.cfg.Shim
+	if shim == "" {
+		shim = "io.containerd.runc.v2"
+	}
+	container, err := s.client.NewContainer(ctx, spec.ID,
+		client.WithSpec(oci), client.WithContainerLabels(l), client.WithImageName(spec.Image),
+		client.WithRuntime(shim, &options.Options{BinaryName: s.cfg.Runc}),
+		func(_ context.Context, _ *client.Client, c *containers.Container) error {
+			c.Snapshotter, c.SnapshotKey = s.cfg.Snapshotter, snapshotKey(spec.ID)
+			return nil
+		})
+	if errdefs.IsAlreadyExists(err) {
+		return nil, taken(spec.ID)
+	}
+	if err != nil {
+		return nil, away("make the session's container", err)
+	}
+	snapshots := s.client.SnapshotService(s.cfg.Snapshotter)
+	_, err = snapshots.Prepare(ctx, snapshotKey(spec.ID), parent)
+	if errdefs.IsNotFound(err) { // an image that was only imported
+		if err = img.Unpack(ctx, s.cfg.Snapshotter); err == nil {
+			_, err = snapshots.Prepare(ctx, snapshotKey(spec.ID), parent)
+		}
+	}
+	if err != nil {
+		return nil, away("make the session's files", err)
+	}
+	return container, nil
+}
+
+func snapshotKey(id string) string { return "session-" + id }
+
+// prepareDir makes the session's directory with what is mounted from it.
+func (s *Spawner) prepareDir(spec session.Spec, config imageConfig) (user, error) {
+	u, err := userOf(config, spec.Mount)
+	if err != nil {
+		return user{}, err
+	}
+	// 0700: what is below is for the session and us. The session gets there by
+	// mounts, not by this path.
+	if err := os.Mkdir(s.dir(spec.ID), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return user{}, fmt.Errorf("make the session's directory: %w", err)
+	}
+	if err := os.Mkdir(s.runDir(spec.ID), 0o700); err != nil {
+		return user{}, fmt.Errorf("make the session's socket directory: %w", err)
+	}
+	if err := os.Lchown(s.runDir(spec.ID), int(u.uid), int(u.gid)); err != nil {
+		return user{}, fmt.Errorf("give the session its socket directory: %w", err)
+	}
+	return u, nil
+}
+
+func (s *Spawner) writeNames(id string, addr netip.Addr) error {
+	var hosts strings.Builder
+	fmt.Fprintf(&hosts, "127.0.0.1 localhost\n%s %s\n", addr, id)
+	for name, content := range map[string]string{"resolv.conf": s.net.ResolvConf(), "hosts": hosts.String(), "hostname": id + "\n"} {
+		if err := os.WriteFile(filepath.Join(s.dir(id), name), []byte(content), 0o644); err != nil { //nolint:gosec // the session's user reads it
+			return fmt.Errorf("write the session's %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// claim takes an id for a start. Two starts of one id are a conflict.
+func (s *Spawner) claim(id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.busy[id] != nil {
+		return taken(id)
+	}
+	s.busy[id] = make(chan struct{})
+	return nil
+}
+
+// await takes an id for a stop; it waits for a start or another stop.
+func (s *Spawner) await(ctx context.Context, id string) error {
+	for {
+		s.mu.Lock()
+		done := s.busy[id]
+		if done == nil {
+			s.busy[id] = make(chan struct{})
+			s.mu.Unlock()
+			return nil
+		}
+		s.mu.Unlock()
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the session: %w", ctx.Err())
+		}
+	}
+}
+
+func (s *Spawner) release(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.busy[id])
+	delete(s.busy, id)
+}
+
+func (s *Spawner) claimed(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.busy[id] != nil
+}
+
+func taken(id string) error {
+	return binnacle.Errorf(binnacle.CodeConflict, "There is a session %q already.", id)
+}
+
+// cannotRun is the image's fault when the command is missing.
+func cannotRun(err error) error {
+	// runc looks for the command before the process starts, and says so in words.
+	if said := err.Error(); strings.Contains(said, "exec: ") || strings.Contains(said, "exec /") {
+		return &binnacle.Error{
+			Code: binnacle.CodeInvalid, Op: "session.start",
+			Message: "The image cannot start a Jupyter server: its command is missing or cannot run.",
+			Hint:    "Install jupyterlab in the image and put it on PATH.", Err: err,
+		}
+	}
+	return away("start the session's process", err)
+}
