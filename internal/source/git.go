@@ -111,6 +111,9 @@ func (s *Source) options(c command) []string {
 		"core.autocrlf=false", "core.protectHFS=true", "core.protectNTFS=true", "gc.auto=0", "maintenance.auto=false",
 		"submodule.recurse=false", "fetch.recurseSubmodules=false", "uploadpack.packObjectsHook=", "core.alternateRefsCommand=",
 		"core.gitProxy=", "protocol.ext.allow=never", "http.followRedirects=initial", "http.lowSpeedLimit=1000", "http.lowSpeedTime=60",
+		// Everything arrives through index-pack, which writes large objects as
+		// they come instead of holding them in memory.
+		"fetch.unpackLimit=1", "core.bigFileThreshold=16m",
 	}
 	if c.net != nil {
 		for _, p := range s.protocols(c.net) {
@@ -272,7 +275,7 @@ func (n *network) explain(ctx context.Context, err error) error {
 	if _, ok := errors.AsType[*binnacle.Error](err); ok {
 		return err
 	}
-	if n.proxy != nil {
+	if n.proxy != nil && !errors.Is(err, errSlow) {
 		if e := n.proxy.refusal(); e != nil {
 			return e
 		}

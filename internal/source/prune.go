@@ -30,7 +30,9 @@ func (s *Source) Usage(ctx context.Context) (int64, error) {
 
 // Prune removes mirrors that were not used for keep, then the ones used
 // longest ago until the others take no more than budget bytes; 0 leaves out
-// that limit. A mirror in use stays. It returns how many bytes were freed.
+// that limit. A mirror in use stays. The packs of those that stay, one from
+// each fetch, are put together when they are many. It returns how many bytes
+// were freed.
 func (s *Source) Prune(ctx context.Context, keep time.Duration, budget int64) (freed int64, err error) {
 	list, err := s.cached(ctx)
 	if err != nil {
@@ -45,6 +47,9 @@ func (s *Source) Prune(ctx context.Context, keep time.Duration, budget int64) (f
 		old := keep > 0 && time.Since(c.used) > keep
 		full := budget > 0 && total > budget
 		if !old && !full {
+			if err := s.repack(ctx, c.name); err != nil {
+				return freed, err
+			}
 			continue
 		}
 		removed, err := s.remove(ctx, c.name)
@@ -112,6 +117,27 @@ func (s *Source) remove(ctx context.Context, name string) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// maxPacks is how many packs a mirror may have before looking into all of them
+// costs more than putting them together.
+const maxPacks = 40
+
+func (s *Source) repack(ctx context.Context, name string) error {
+	m := &mirror{s: s, name: name, dir: filepath.Join(s.cfg.Dir, name+mirrorSuffix)}
+	packs, err := filepath.Glob(filepath.Join(m.dir, "objects", "pack", "*.pack"))
+	if err != nil || len(packs) <= maxPacks {
+		return err
+	}
+	unlock, ok := m.tryLock()
+	if !ok {
+		return nil
+	}
+	defer unlock()
+	if err := s.git(ctx, command{gitDir: m.dir, args: []string{"repack", "-a", "-d", "-q"}}); err != nil {
+		return fmt.Errorf("source: put packs together: %w", err)
+	}
+	return nil
 }
 
 // tryLock is lock for who would rather not wait, and does not count as use.

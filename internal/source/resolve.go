@@ -33,7 +33,11 @@ func (s *Source) ResolveTarget(ctx context.Context, t Target, p Policy) (binnacl
 	if err := t.check(); err != nil {
 		return binnacle.Revision{}, "", err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.ResolveTimeout, errSlow)
+	limit := s.cfg.ResolveTimeout
+	if isCommit(t.Spec.Ref) {
+		limit = s.cfg.FetchTimeout // to prove it is to fetch it
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errSlow)
 	defer cancel()
 	if t.Spec.Provider == binnacle.Dir {
 		rev, err := s.resolveDir(ctx, t.Spec, p)
