@@ -181,6 +181,7 @@ func TestLinksThatLeave(t *testing.T) {
 
 func TestManyFiles(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	srv := serve(t, nil)
 	r := srv.repo(t, "repo")
 	for i := range 2000 {
@@ -200,6 +201,7 @@ func TestManyFiles(t *testing.T) {
 // TestBombs: a little that unpacks to much is refused before it is written.
 func TestBombs(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	srv := serve(t, nil)
 	r := srv.repo(t, "zeros")
 	r.write("zeros", strings.Repeat("\x00", 20<<20)).commit("zeros")

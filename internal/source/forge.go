@@ -56,7 +56,7 @@ func githubPage(parts []string) (Target, bool) {
 func gistPage(parts []string) (Target, bool) {
 	parts[len(parts)-1] = strings.TrimSuffix(parts[len(parts)-1], ".git")
 	switch {
-	case len(parts) == 1 && isHex(parts[0]):
+	case len(parts) == 1 && isGist(parts[0]):
 		return ref(binnacle.Gist, parts[0], binnacle.HeadRef), true
 	case len(parts) == 1:
 		return Target{}, false
@@ -145,7 +145,7 @@ func checkRepo(spec binnacle.Spec) error {
 		ok = len(parts) >= 2 && len(parts) <= 21 && !slices.ContainsFunc(parts, func(p string) bool { return !repoName(p) })
 	case binnacle.Gist:
 		id := parts[len(parts)-1]
-		ok = (len(parts) == 1 || len(parts) == 2 && accountName(parts[0])) && accountName(id)
+		ok = len(parts) == 1 && isGist(id) || len(parts) == 2 && accountName(parts[0]) && accountName(id)
 	case binnacle.Git:
 		_, err := parseRemote(spec.Repo)
 		return err

@@ -96,8 +96,8 @@ func parseSpec(s string) (binnacle.Spec, bool, error) {
 	two := rest != "" && !strings.Contains(rest, "/")
 	switch p := binnacle.Provider(word); p {
 	case binnacle.GitHub, binnacle.GitLab, binnacle.Gist, binnacle.Git, binnacle.Dir:
-		if p == binnacle.Gist && two && isHex(rest) {
-			return binnacle.Spec{Provider: binnacle.Gist, Repo: rest, Ref: binnacle.HeadRef}, true, nil
+		if id, ref, _ := strings.Cut(rest, "/"); p == binnacle.Gist && isGist(id) {
+			return bareGist(id, ref)
 		}
 		if two && p != binnacle.GitHub && p != binnacle.Gist && !strings.ContainsAny(decoded, "/:") {
 			return binnacle.Spec{}, false, nil
@@ -109,6 +109,27 @@ func parseSpec(s string) (binnacle.Spec, bool, error) {
 		return spec, true, err
 	}
 	return binnacle.Spec{}, false, nil
+}
+
+// isGist tells the id of a gist, which stands in an address without its owner
+// too, from the name of an account.
+func isGist(s string) bool { return (len(s) == 20 || len(s) == 32) && isHex(s) }
+
+// bareGist reads what follows an id: a ref, or another id, the first being an
+// account after all.
+func bareGist(id, ref string) (binnacle.Spec, bool, error) {
+	spec := binnacle.Spec{Provider: binnacle.Gist, Repo: id, Ref: binnacle.HeadRef}
+	if next, rest, _ := strings.Cut(ref, "/"); isGist(next) {
+		spec.Repo, ref = id+"/"+next, rest
+	}
+	ref, err := url.PathUnescape(ref)
+	if err != nil {
+		return spec, true, unknownInput(ref)
+	}
+	if ref != "" {
+		spec.Ref = ref
+	}
+	return spec, true, nil
 }
 
 // plainURLSpec reads git/https://host/path, whose address should have been

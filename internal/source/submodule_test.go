@@ -49,6 +49,7 @@ func TestSubmodules(t *testing.T) {
 // TestSubmoduleOfItself ends at the depth limit.
 func TestSubmoduleOfItself(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	srv := serve(t, nil)
 	commit := srv.repo(t, "r0").write("a", "0").commit("zero")
 	for i := 1; i <= 6; i++ {
