@@ -117,7 +117,16 @@ func New(cfg Config, c *client.Client, network Network, log *slog.Logger) (*Spaw
 }
 
 // Close lets go of this process's own means. Sessions go on.
-func (s *Spawner) Close() error { return s.dirs.close() }
+func (s *Spawner) Close() error {
+	for _, pattern := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
+		groups, _ := filepath.Glob(pattern + s.cgroup()) // the pattern is well formed
+		for _, group := range groups {
+			_ = os.Remove(group) // stays while it has sessions
+			_ = os.Remove(filepath.Dir(group))
+		}
+	}
+	return s.dirs.close()
+}
 
 // The labels of a container. Those of the hub follow labelOwn.
 const (

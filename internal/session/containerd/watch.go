@@ -29,7 +29,6 @@ const (
 	logEvery  = time.Second
 	diskEvery = 3 * time.Second
 	diskDrop  = 64 << 20 // free space that must have gone before anybody is measured
-	diskRound = 20       // or so many turns
 )
 
 // Run keeps sessions within their disk limits, cuts their logs and notes why
@@ -39,8 +38,7 @@ func (s *Spawner) Run(ctx context.Context) error {
 	logs, disk := time.NewTicker(logEvery), time.NewTicker(diskEvery)
 	defer logs.Stop()
 	defer disk.Stop()
-	var free uint64
-	turn := 0
+	free, turn := freeSpace(s.cfg.Dir), 0
 	for {
 		var err error
 		select {
@@ -57,8 +55,11 @@ func (s *Spawner) Run(ctx context.Context) error {
 			err = s.cutLogs()
 		case <-disk.C:
 			now := freeSpace(s.cfg.Dir)
-			if turn++; now+diskDrop < free || turn%diskRound == 0 {
-				err = s.checkDisk(ctx)
+			// All when much has gone; one in turn in any case, because what one
+			// session writes may be what another one frees.
+			turn++
+			all := now+diskDrop < free
+			if err = s.checkDisk(ctx, all, turn); all {
 				free = now
 			}
 			free = max(free, now)
@@ -182,15 +183,19 @@ func freeSpace(dir string) uint64 {
 	return st.Bavail * uint64(st.Bsize)
 }
 
-// checkDisk measures what each session wrote and stops those over their limit.
+// checkDisk measures what each session wrote, or only the one whose turn it is,
+// and stops those over their limit.
 // An ordinary ext4 has no quota for a directory, so this is all there is.
-func (s *Spawner) checkDisk(ctx context.Context) error {
-	all, err := s.containers(s.with(ctx))
+func (s *Spawner) checkDisk(ctx context.Context, each bool, turn int) error {
+	list, err := s.containers(s.with(ctx))
 	if err != nil {
 		return err
 	}
+	if !each && len(list) > 0 {
+		list = list[turn%len(list):][:1]
+	}
 	var errs []error
-	for _, c := range all {
+	for _, c := range list {
 		limit := limitsOf(c).Disk
 		if limit <= 0 || c.Labels[labelExit] != "" || s.claimed(c.ID) {
 			continue

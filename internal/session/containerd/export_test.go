@@ -1,0 +1,7 @@
+package containerd
+
+// For tests without containers.
+var (
+	Command     = command
+	Environment = environment
+)
