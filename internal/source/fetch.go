@@ -90,7 +90,8 @@ func (f *fetching) repository(ctx context.Context, r remote, commit, dir, prefix
 }
 
 // content does what needs the mirror, and holds its lock meanwhile. It returns
-// the tree and the addresses of its submodules.
+// the tree and the addresses of its submodules. A mirror that cannot be read
+// (a disk that was full, a machine that lost power) is made anew, once.
 func (f *fetching) content(ctx context.Context, n *network, commit, dir, prefix string) ([]entry, []module, error) {
 	m := f.s.mirror(n.remote, f.policy, len(commit))
 	unlock, err := m.lock(ctx)
@@ -98,11 +99,36 @@ func (f *fetching) content(ctx context.Context, n *network, commit, dir, prefix 
 		return nil, nil, err
 	}
 	defer unlock()
-	if err := m.fetch(ctx, n, commit, f.line, f.s.cfg.MaxBytes); err != nil {
-		return nil, nil, err
+	left := *f.left
+	for first := true; ; first = false {
+		if err := m.fetch(ctx, n, commit, f.line, f.s.cfg.MaxBytes); err != nil {
+			return nil, nil, err
+		}
+		list, modules, err := f.materialise(ctx, m, commit, dir, prefix)
+		if _, broken := errors.AsType[*gitError](err); !broken || !first {
+			return list, modules, err
+		}
+		f.s.log.WarnContext(ctx, "mirror cannot be read, made anew", slog.String("repo", n.remote.String()), slog.Any("err", err))
+		*f.left = left
+		for _, d := range []string{m.dir, dir} {
+			if err := os.RemoveAll(d); err != nil {
+				return nil, nil, fmt.Errorf("make a mirror anew: %w", err)
+			}
+		}
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return nil, nil, fmt.Errorf("make a mirror anew: %w", err)
+		}
 	}
+}
+
+// materialise writes the files of a commit that the mirror has.
+func (f *fetching) materialise(ctx context.Context, m *mirror, commit, dir, prefix string) ([]entry, []module, error) {
 	list, err := m.tree(ctx, commit, f.left)
 	if err != nil {
+		return nil, nil, err
+	}
+	// Asked after tree, so that what cannot be read is told from what is no commit.
+	if _, err := m.commit(ctx, commit); err != nil {
 		return nil, nil, err
 	}
 	list = dropLinks(list, prefix, f.line)

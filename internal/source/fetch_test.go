@@ -1,12 +1,15 @@
 package source_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -326,5 +329,133 @@ func TestMirrorsApart(t *testing.T) {
 	}
 	if _, err := s.Resolve(t.Context(), srv.spec("repo", commit), source.Policy{Local: true}); err != nil {
 		t.Errorf("a commit that is here needs no server: %v", err)
+	}
+}
+
+// TestBrokenMirror: what a crash damaged is fetched again.
+func TestBrokenMirror(t *testing.T) {
+	t.Parallel()
+	srv := serve(t, nil)
+	srv.repo(t, "repo").write("a", "1", "b", "2").commit("one")
+	var dir string
+	s := newSource(t, func(c *source.Config) { dir = c.Dir })
+	for _, damage := range []string{"", "*.git/objects/pack/*.pack", "*.git/HEAD"} {
+		broken, err := filepath.Glob(filepath.Join(dir, damage))
+		if err != nil || damage != "" && len(broken) == 0 {
+			t.Fatalf("%s: %v %v", damage, broken, err)
+		}
+		for _, name := range broken {
+			if damage != "" && os.Remove(name) != nil {
+				t.Fatal(name)
+			}
+		}
+		locks, _ := filepath.Glob(filepath.Join(dir, "*.git"))
+		for _, m := range locks {
+			if err := os.WriteFile(filepath.Join(m, "shallow.lock"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, _, err := fetch(t, s, srv.spec("repo", "main"), source.Policy{}); err != nil || got["b"] != "2" {
+			t.Errorf("after the loss of %q: %v, %v", damage, got, err)
+		}
+	}
+}
+
+// TestAtOnce: many fetches of one repository share its mirror.
+func TestAtOnce(t *testing.T) {
+	t.Parallel()
+	srv := serve(t, nil)
+	srv.repo(t, "repo").write("a", "1").commit("one")
+	s := newSource(t, nil)
+	rev, err := s.Resolve(t.Context(), srv.spec("repo", "main"), source.Policy{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := t.TempDir()
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			dir := filepath.Join(base, fmt.Sprint(i))
+			if err := s.Fetch(t.Context(), rev, source.Policy{}, dir, nil); err != nil {
+				t.Error(err)
+			}
+			if text, err := os.ReadFile(filepath.Join(dir, "a")); err != nil || string(text) != "1" {
+				t.Errorf("%q, %v", text, err)
+			}
+		})
+	}
+	group.Wait()
+	if err := s.Fetch(t.Context(), rev, source.Policy{}, filepath.Join(base, "0"), nil); err == nil {
+		t.Error("Fetch wrote into a directory that was there")
+	}
+	if _, err := os.Stat(filepath.Join(base, "0", "a")); err != nil {
+		t.Error("a refused Fetch removed what was there")
+	}
+}
+
+// TestCancel: git and its helpers end with the caller's context.
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	arrived, gone := make(chan struct{}, 1), make(chan struct{}, 1)
+	srv := serve(t, func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			arrived <- struct{}{}
+			<-r.Context().Done()
+			gone <- struct{}{}
+		})
+	})
+	s := newSource(t, nil)
+	for _, p := range []source.Policy{{}, {Local: true}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { <-arrived; cancel() }()
+		_, err := s.Resolve(ctx, srv.spec("repo", "main"), p)
+		if binnacle.CodeOf(err) != binnacle.CodeCanceled {
+			t.Errorf("%v", err)
+		}
+		<-gone // the helper that held the connection has ended
+		cancel()
+	}
+}
+
+// TestNotACommit: a tag may name a folder, which is no revision.
+func TestNotACommit(t *testing.T) {
+	t.Parallel()
+	srv := serve(t, nil)
+	r := srv.repo(t, "repo")
+	r.write("a", "1").commit("one")
+	r.git("tag", "folder", "HEAD^{tree}")
+	_, _, err := fetch(t, newSource(t, nil), srv.spec("repo", "folder"), source.Policy{})
+	if binnacle.CodeOf(err) != binnacle.CodeInvalid {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestSSH looks at how ssh is called: for the public never with the person's
+// keys, and to the address that was checked.
+func TestSSH(t *testing.T) {
+	t.Parallel()
+	bin := t.TempDir()
+	log := filepath.Join(bin, "log")
+	script := "#!/bin/sh\nprintf '%s\\n' \"$@\" >> " + log + "\nexit 255\n"
+	if err := os.WriteFile(filepath.Join(bin, "ssh"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := newSource(t, func(c *source.Config) {
+		c.Protocols = []string{"ssh"}
+		c.Environ = []string{"PATH=" + bin + ":" + os.Getenv("PATH")}
+	})
+	s.SetResolver(&fakeResolver{answers: map[string][][]netip.Addr{"git.example.org": {addrs("127.0.0.9")}}})
+	_, err := s.Resolve(t.Context(), gitSpec("git@git.example.org:team/repo.git", "main"), source.Policy{})
+	if binnacle.CodeOf(err) != binnacle.CodeNotFound {
+		t.Errorf("%v", err)
+	}
+	text, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"-oBatchMode=yes\n", "-oHostName=127.0.0.9\n", "-oHostKeyAlias=git.example.org\n", "-oIdentityFile=none\n", "-F/dev/null\n", "git@git.example.org\n", "git-upload-pack '/team/repo.git'\n"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("ssh was not called with %q but with\n%s", want, text)
+		}
 	}
 }

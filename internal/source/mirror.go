@@ -145,10 +145,14 @@ func (m *mirror) has(ctx context.Context, id string) bool {
 	return err == nil && strings.TrimSpace(out.String()) == id
 }
 
-// commit is the commit an object stands for.
+// commit is the commit an object stands for. Returns invalid when it is a file
+// or a folder; a tag may name those too.
 func (m *mirror) commit(ctx context.Context, id string) (string, error) {
 	var out bytes.Buffer
 	err := m.s.git(ctx, command{gitDir: m.dir, args: []string{"rev-parse", "--verify", "--quiet", id + "^{commit}"}, stdout: &out})
+	if _, failed := errors.AsType[*gitError](err); failed {
+		return "", invalid("Give the commit, not a file or a folder of it.", quote(id)+" is an object of the repository but not a commit.")
+	}
 	return strings.TrimSpace(out.String()), err
 }
 
@@ -170,7 +174,7 @@ func (m *mirror) fetch(ctx context.Context, n *network, id string, line func(str
 		err = m.fetchAll(ctx, n, id, line, maxBytes)
 		ge, failed = errors.AsType[*gitError](err)
 	}
-	if failed && ge.says("not our ref", "unable to find", "bad object", "nonexistent object", "remote error: upload-pack: not our ref", "Needed a single revision") {
+	if failed && ge.says("not our ref", "Unable to find", "bad object", "nonexistent object") {
 		return &binnacle.Error{
 			Code: binnacle.CodeNotFound, Op: "source.fetch", Err: err,
 			Message: "The repository " + quote(n.remote.String()) + " has no commit " + id + ".",
@@ -194,6 +198,7 @@ func (m *mirror) fetchAll(ctx context.Context, n *network, id string, line func(
 // run is git fetch under watch: the transfer ends when the mirror grew by more
 // than maxBytes.
 func (m *mirror) run(ctx context.Context, n *network, dir string, line func(string), maxBytes int64, args ...string) error {
+	sweep(dir)
 	base := []string{"fetch", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance", "--progress"}
 	ctx, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{})
@@ -201,12 +206,11 @@ func (m *mirror) run(ctx context.Context, n *network, dir string, line func(stri
 		defer close(done)
 		watch(ctx, filepath.Join(dir, "objects"), maxBytes, cancel)
 	}()
-	err := m.s.git(ctx, command{gitDir: dir, args: append(base, args...), net: n, line: line})
+	err := m.s.git(ctx, command{gitDir: dir, args: append(base, args...), net: n, line: progress(line)})
 	cancel(nil)
 	<-done
 	if err != nil {
-		removeTemporary(filepath.Join(dir, "objects", "pack"))
-		_ = os.Remove(filepath.Join(dir, "shallow.lock"))
+		sweep(dir)
 	}
 	return err
 }
@@ -243,11 +247,23 @@ func treeSize(dir string) int64 {
 	return total
 }
 
-// removeTemporary takes away what a killed git leaves behind.
-func removeTemporary(dir string) {
-	left, _ := filepath.Glob(filepath.Join(dir, "tmp_*"))
-	for _, f := range left {
-		_ = os.Remove(f)
+// sweep takes away what a killed git leaves behind. Whoever calls it holds the
+// mirror, so no lock file of git's is in use.
+func sweep(dir string) {
+	for _, pattern := range []string{"*.lock", "refs/binnacle/*.lock", "objects/pack/tmp_*", "objects/tmp_*"} {
+		left, _ := filepath.Glob(filepath.Join(dir, pattern))
+		for _, f := range left {
+			_ = os.RemoveAll(f)
+		}
+	}
+}
+
+// progress leaves out the lines about our own refs.
+func progress(line func(string)) func(string) {
+	return func(text string) {
+		if line != nil && !strings.HasPrefix(text, "From ") && !strings.HasPrefix(text, "* ") {
+			line(text)
+		}
 	}
 }
 
@@ -272,6 +288,7 @@ func (s *Source) searchHistory(ctx context.Context, n *network, rs refs, short s
 	}
 	err = m.run(ctx, n, dir, nil, s.cfg.MaxBytes, "--filter=tree:0", "--prune", "--", n.address(), "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 	if err != nil {
+		_ = os.RemoveAll(dir) // whatever state it is in
 		return "", err
 	}
 	var out bytes.Buffer

@@ -3,7 +3,6 @@ package source
 import (
 	"bytes"
 	"context"
-	"errors"
 	"log/slog"
 	"strings"
 
@@ -154,11 +153,11 @@ func (s *Source) pick(ctx context.Context, n *network, rs refs, ref string) (str
 	}
 	e := &binnacle.Error{Code: binnacle.CodeNotFound, Op: "source.resolve"}
 	repo := quote(n.remote.String())
-	switch near := rs.near(ref); {
-	case len(rs.commits) == 0:
+	switch near, names := rs.near(ref), rs.names(); {
+	case len(names) == 0:
 		e.Message, e.Hint = "The repository "+repo+" has no commits yet.", "Push something to it first."
 	case ref == binnacle.HeadRef:
-		e.Message, e.Hint = "The repository "+repo+" does not say which branch is its default.", "Name a branch, for example "+rs.names()[0]+"."
+		e.Message, e.Hint = "The repository "+repo+" does not say which branch is its default.", "Name a branch, for example "+names[0]+"."
 	case len(near) > 0:
 		e.Message = "The repository " + repo + " has no branch, tag or commit " + quote(ref) + "."
 		e.Hint = "Did you mean " + strings.Join(near, ", ") + "?"
@@ -211,9 +210,5 @@ func (s *Source) prove(ctx context.Context, n *network, id string) (string, erro
 	if err := m.fetch(ctx, n, id, nil, s.cfg.MaxBytes); err != nil {
 		return "", err
 	}
-	commit, err := m.commit(ctx, id)
-	if _, failed := errors.AsType[*gitError](err); failed {
-		return "", invalid("Give the commit, not a file or a folder of it.", quote(id)+" is an object of the repository but not a commit.")
-	}
-	return commit, err
+	return m.commit(ctx, id)
 }
