@@ -51,8 +51,12 @@ func (s *Store) Session(ctx context.Context, id string) (Session, error) {
 }
 
 // RunningSessions returns those that have not ended.
-func (s *Store) RunningSessions(ctx context.Context) (_ []Session, err error) {
-	rows, err := s.read.QueryContext(ctx, "SELECT data FROM sessions WHERE ended = 0 ORDER BY id")
+func (s *Store) RunningSessions(ctx context.Context) ([]Session, error) {
+	return s.sessions(ctx, "SELECT data FROM sessions WHERE ended = 0 ORDER BY id")
+}
+
+func (s *Store) sessions(ctx context.Context, query string, args ...any) (_ []Session, err error) {
+	rows, err := s.read.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, s.fail("sessions", err)
 	}
@@ -78,4 +82,9 @@ func decodeSession(data []byte) (Session, error) {
 		return Session{}, fmt.Errorf("store.session: %w", err)
 	}
 	return ss, nil
+}
+
+// EndedSessions returns those that ended last, the newest first.
+func (s *Store) EndedSessions(ctx context.Context, limit int) ([]Session, error) {
+	return s.sessions(ctx, "SELECT data FROM sessions WHERE ended > 0 ORDER BY ended DESC LIMIT ?", limit)
 }

@@ -1,0 +1,175 @@
+package launch
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// queue hands out slots. Who has the fewest (held or asked for before) comes
+// first, then who came first: one person with fifty launches does not keep the
+// next person waiting for all of them.
+type queue struct {
+	total, perOwner, perRepo int // 0: no limit
+
+	mu      sync.Mutex
+	seq     int64
+	waiting []*ticket // by seq
+	held    map[*ticket]struct{}
+	owners  map[string]int // held
+	repos   map[string]int // held
+}
+
+// ticket is a place in the queue, then a slot.
+type ticket struct {
+	owner, repo string
+	exempt      bool // from the limit per owner
+	seq         int64
+	position    int           // from 1; 0 once granted
+	moved       chan struct{} // has room for one; position changed
+	granted     chan struct{} // closed
+}
+
+func newQueue(total, perOwner, perRepo int) *queue {
+	return &queue{
+		total: total, perOwner: perOwner, perRepo: perRepo,
+		held: map[*ticket]struct{}{}, owners: map[string]int{}, repos: map[string]int{},
+	}
+}
+
+// join asks for a slot. With force it gets one whatever the limits say: what
+// already runs has to be counted.
+func (q *queue) join(owner, repo string, exempt, force bool) *ticket {
+	t := &ticket{owner: owner, repo: repo, exempt: exempt, moved: make(chan struct{}, 1), granted: make(chan struct{})}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.seq++
+	t.seq = q.seq
+	if force {
+		q.grant(t)
+	} else {
+		q.waiting = append(q.waiting, t)
+	}
+	q.dispatch()
+	return t
+}
+
+// leave gives a slot or a place back. It may be called twice.
+func (q *queue) leave(t *ticket) {
+	if t == nil {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if _, ok := q.held[t]; ok {
+		delete(q.held, t)
+		release(q.owners, t.owner)
+		release(q.repos, t.repo)
+	}
+	q.waiting = slices.DeleteFunc(q.waiting, func(o *ticket) bool { return o == t })
+	q.dispatch()
+}
+
+// sizes returns how many wait and how many hold a slot.
+func (q *queue) sizes() (waiting, held int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting), len(q.held)
+}
+
+func (q *queue) grant(t *ticket) {
+	q.held[t] = struct{}{}
+	q.owners[t.owner]++
+	q.repos[t.repo]++
+	t.position = 0
+	close(t.granted)
+}
+
+// dispatch grants what fits and tells the others where they stand.
+func (q *queue) dispatch() {
+	for _, t := range q.order() {
+		if q.total > 0 && len(q.held) >= q.total {
+			break
+		}
+		if q.perOwner > 0 && !t.exempt && q.owners[t.owner] >= q.perOwner || q.perRepo > 0 && q.repos[t.repo] >= q.perRepo {
+			continue
+		}
+		q.grant(t)
+	}
+	q.waiting = slices.DeleteFunc(q.waiting, func(t *ticket) bool { _, ok := q.held[t]; return ok })
+	for i, t := range q.order() {
+		if t.position == i+1 {
+			continue
+		}
+		t.position = i + 1
+		select {
+		case t.moved <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (q *queue) order() []*ticket {
+	type turn struct {
+		t     *ticket
+		round int
+	}
+	asked := map[string]int{}
+	turns := make([]turn, 0, len(q.waiting))
+	for _, t := range q.waiting {
+		turns = append(turns, turn{t, q.owners[t.owner] + asked[t.owner]})
+		asked[t.owner]++
+	}
+	slices.SortStableFunc(turns, func(a, b turn) int {
+		return cmp.Or(cmp.Compare(a.round, b.round), cmp.Compare(a.t.seq, b.t.seq))
+	})
+	out := make([]*ticket, len(turns))
+	for i, t := range turns {
+		out[i] = t.t
+	}
+	return out
+}
+
+func (q *queue) positionOf(t *ticket) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return t.position
+}
+
+// wait returns once t has its slot, or with ctx's cause, t having left. It
+// tells positions as they change, the far ones less often: a long queue that
+// moves fast would otherwise do nothing but tell.
+func (q *queue) wait(ctx context.Context, t *ticket, tell func(position int)) error {
+	told := 0
+	for {
+		select {
+		case <-t.granted:
+			return nil
+		case <-ctx.Done():
+			q.leave(t)
+			return context.Cause(ctx)
+		case <-t.moved:
+		}
+		p := q.positionOf(t)
+		if p == 0 || p == told {
+			continue
+		}
+		told = p
+		tell(p)
+		pause := time.NewTimer(time.Second + time.Duration(p)*20*time.Millisecond)
+		select {
+		case <-t.granted:
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+		pause.Stop()
+	}
+}
+
+func release(counts map[string]int, key string) {
+	if counts[key]--; counts[key] <= 0 {
+		delete(counts, key)
+	}
+}

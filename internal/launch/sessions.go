@@ -1,0 +1,260 @@
+package launch
+
+import (
+	"context"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/session"
+	"github.com/binnacle-hub/binnacle/internal/store"
+)
+
+// Get returns a launch. Its id is all one needs to see how it goes; its session
+// is for the owner. Returns not_found.
+func (s *Service) Get(ctx context.Context, caller Caller, id string) (binnacle.Launch, error) {
+	s.mu.Lock()
+	r := s.runs[id]
+	s.mu.Unlock()
+	if r != nil {
+		if rec := r.record(); !rec.Phase.Final() {
+			return s.view(rec, r), nil
+		}
+	}
+	rec, err := s.deps.Store.Launch(ctx, id)
+	if err != nil {
+		return binnacle.Launch{}, err
+	}
+	l := s.view(rec, nil)
+	if rec.Phase != binnacle.PhaseReady || rec.SessionID == "" || !caller.may(rec.Owner) {
+		return l, nil
+	}
+	st, err := s.deps.Spawner.Get(ctx, rec.SessionID)
+	switch {
+	case err == nil:
+		ss := s.viewSession(st)
+		l.Session = &ss
+	case binnacle.CodeOf(err) != binnacle.CodeNotFound:
+		return binnacle.Launch{}, err
+	}
+	return l, nil
+}
+
+// List returns the caller's launches, the newest first; everybody's for a
+// trusted one. Sessions are not filled in.
+func (s *Service) List(ctx context.Context, caller Caller) ([]binnacle.Launch, error) {
+	const most = 200
+	if caller.Owner == "" && !caller.Trusted {
+		return nil, nil
+	}
+	recs, err := s.deps.Store.Launches(ctx, caller.Owner, caller.Trusted, most)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]binnacle.Launch, len(recs))
+	for i, rec := range recs {
+		s.mu.Lock()
+		r := s.runs[rec.ID]
+		s.mu.Unlock()
+		list[i] = s.view(rec, r)
+	}
+	return list, nil
+}
+
+// Cancel ends a launch that is under way, whatever it is doing; others that
+// share its build go on. A launch that has ended is left as it is, its session
+// too. Returns not_found for what is not the caller's.
+func (s *Service) Cancel(ctx context.Context, caller Caller, id string) error {
+	s.mu.Lock()
+	r := s.runs[id]
+	s.mu.Unlock()
+	var owner string
+	if r != nil {
+		owner = r.record().Owner
+	} else {
+		rec, err := s.deps.Store.Launch(ctx, id)
+		if err != nil {
+			return err
+		}
+		owner = rec.Owner
+	}
+	if !caller.may(owner) {
+		return noLaunch(id)
+	}
+	if r != nil {
+		r.stop(&binnacle.Error{Code: binnacle.CodeCanceled, Op: "launch.cancel", Message: "The launch was canceled."})
+	}
+	return nil
+}
+
+func (s *Service) view(rec store.Launch, r *run) binnacle.Launch {
+	l := rec.Launch
+	l.Session = nil
+	if r != nil {
+		r.mu.Lock()
+		l.Position = r.position
+		r.mu.Unlock()
+	}
+	return l
+}
+
+// Sessions returns the caller's sessions, everybody's for a trusted one.
+func (s *Service) Sessions(ctx context.Context, caller Caller) ([]binnacle.Session, error) {
+	all, err := s.deps.Spawner.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var list []binnacle.Session
+	for _, st := range all {
+		if caller.may(st.Labels[labelOwner]) {
+			list = append(list, s.viewSession(st))
+		}
+	}
+	return list, nil
+}
+
+// own session: the status of a session the caller may act on, or not_found.
+func (s *Service) theirs(ctx context.Context, caller Caller, id string) (session.Status, error) {
+	st, err := s.deps.Spawner.Get(ctx, id)
+	if err != nil {
+		return session.Status{}, err
+	}
+	if !caller.may(st.Labels[labelOwner]) {
+		return session.Status{}, noSession(id)
+	}
+	return st, nil
+}
+
+// Stop ends a session. A launch that is still starting it fails. Returns
+// not_found for what is not the caller's.
+func (s *Service) Stop(ctx context.Context, caller Caller, id string) error {
+	st, err := s.theirs(ctx, caller, id)
+	if err != nil {
+		return err
+	}
+	reason := "You stopped it."
+	if !caller.may(st.Labels[labelOwner]) || caller.Owner != st.Labels[labelOwner] {
+		reason = "The operator of this hub stopped it."
+	}
+	return s.end(context.WithoutCancel(ctx), st, "stopped", reason)
+}
+
+// KeepAlive begins a session's idle time anew. Returns not_found for what is
+// not the caller's, unavailable for a session that has ended by itself.
+func (s *Service) KeepAlive(ctx context.Context, caller Caller, id string) (binnacle.Session, error) {
+	st, err := s.theirs(ctx, caller, id)
+	if err != nil {
+		return binnacle.Session{}, err
+	}
+	if st.State == session.Exited {
+		return binnacle.Session{}, &binnacle.Error{Code: binnacle.CodeUnavailable, Op: "session.keep", Message: "This session has ended. " + st.Exit, Hint: "Launch it again."}
+	}
+	now := time.Now().UTC()
+	err = s.deps.Store.PutSession(ctx, store.Session{
+		ID: id, Launch: st.Labels[labelLaunch], Owner: st.Labels[labelOwner], Repo: st.Labels[labelRepo], KeptAlive: now,
+	})
+	if err != nil {
+		return binnacle.Session{}, err
+	}
+	s.mu.Lock()
+	if l := s.live[id]; l != nil {
+		l.active = now
+	}
+	s.mu.Unlock()
+	return s.viewSession(st), nil
+}
+
+// Logs copies what a session's processes wrote; with follow until it ends.
+// Returns not_found for what is not the caller's.
+func (s *Service) Logs(ctx context.Context, caller Caller, id string, follow bool, w io.Writer) error {
+	if _, err := s.theirs(ctx, caller, id); err != nil {
+		return err
+	}
+	return s.deps.Spawner.Logs(ctx, id, follow, w)
+}
+
+// Gone says why a session that existed is no more, in a sentence.
+func (s *Service) Gone(id string) (string, bool) { return s.gone.reason(id) }
+
+func (s *Service) viewSession(st session.Status) binnacle.Session {
+	v := binnacle.Session{
+		ID: st.ID, LaunchID: st.Labels[labelLaunch], Repo: st.Labels[labelRepo], State: string(st.State), URL: st.BaseURL,
+		Token: st.Token, Path: st.Labels[labelPath], Started: st.Started, Ends: ends(st),
+	}
+	if s.deps.SessionURL != nil {
+		v.URL = s.deps.SessionURL(st.ID)
+	}
+	s.mu.Lock()
+	l := s.live[st.ID]
+	var active time.Time
+	if l != nil {
+		active = l.active
+	}
+	s.mu.Unlock()
+	if l == nil {
+		if st.State == session.Running {
+			v.State = string(session.Starting)
+		}
+		return v
+	}
+	if s.cfg.IdleTimeout > 0 {
+		v.IdleEnds = later(active, s.deps.Activity.LastActivity(st.ID)).Add(s.cfg.IdleTimeout).UTC()
+	}
+	return v
+}
+
+// ends is when a session reaches its greatest age; zero: never.
+func ends(st session.Status) time.Time {
+	t, err := time.Parse(time.RFC3339, st.Labels[labelEnds])
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// noLaunch and noSession are also for what is somebody else's.
+func noLaunch(id string) error {
+	return &binnacle.Error{Code: binnacle.CodeNotFound, Op: "launch", Message: "There is no launch called " + short(id) + ".", Hint: "It may have been long ago."}
+}
+
+func noSession(id string) error {
+	return &binnacle.Error{Code: binnacle.CodeNotFound, Op: "session", Message: "There is no session called " + short(id) + ".", Hint: "It may have been stopped; binnacle ps lists yours."}
+}
+
+func short(id string) string { return binnacle.Errorf("", "%.60q", id).Message }
+
+// goneList remembers why the last sessions ended.
+type goneList struct {
+	mu      sync.Mutex
+	reasons map[string]string
+	order   []string
+}
+
+func (g *goneList) add(id, reason string) {
+	const most = 2000
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, ok := g.reasons[id]; !ok {
+		if len(g.order) == most {
+			delete(g.reasons, g.order[0])
+			g.order = g.order[1:]
+		}
+		g.order = append(g.order, id)
+	}
+	g.reasons[id] = reason
+}
+
+func (g *goneList) reason(id string) (string, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r, ok := g.reasons[id]
+	return r, ok
+}
