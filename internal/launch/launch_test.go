@@ -151,7 +151,10 @@ func TestFailures(t *testing.T) {
 			b.bld.build = func(context.Context, image.Request, func(binnacle.Event)) error { return errors.New("secret /path") }
 		}, "main", "end failed [internal :0]", "our side"},
 		"silent build": {func(b *bench) {
-			b.bld.build = func(ctx context.Context, _ image.Request, _ func(binnacle.Event)) error { <-ctx.Done(); return ctx.Err() }
+			b.bld.build = func(ctx context.Context, _ image.Request, _ func(binnacle.Event)) error {
+				<-ctx.Done()
+				return ctx.Err()
+			}
 		}, "main", "end failed [timeout :0]", "said nothing for 20 minutes"},
 		"long build": {func(b *bench) {
 			b.bld.build = func(ctx context.Context, _ image.Request, event func(binnacle.Event)) error {
@@ -167,7 +170,7 @@ func TestFailures(t *testing.T) {
 				}
 			}
 		}, "main", "end failed [timeout :0]", "longer than 60 minutes"},
-		"session exits": {func(b *bench) { b.spw.broken = true }, "main", "end failed [build_failed :0]", "start script ended with status 3"},
+		"session exits":  {func(b *bench) { b.spw.broken = true }, "main", "end failed [build_failed :0]", "start script ended with status 3"},
 		"session silent": {func(b *bench) { b.spw.silent = true }, "main", "end failed [timeout :0]", "did not answer within 5 minutes"},
 		"spawner": {func(b *bench) {
 			b.spw.onStart = func(context.Context) error { return binnacle.Errorf(binnacle.CodeUnavailable, "The runtime is away.") }

@@ -3,20 +3,24 @@ package launch
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 )
 
-// queue hands out slots. Who has the fewest (held or asked for before) comes
-// first, then who came first: one person with fifty launches does not keep the
-// next person waiting for all of them.
+// queue hands out slots in turns: a person's tickets stand in consecutive
+// rounds, and within a round who came first is first. One person with fifty
+// launches does not keep the next person waiting for all of them. Newcomers
+// begin in the round that is being served, so nobody waits forever either.
 type queue struct {
 	total, perOwner, perRepo int // 0: no limit
 
 	mu      sync.Mutex
 	seq     int64
-	waiting []*ticket // by seq
+	round   int64            // of the ticket granted last
+	last    map[string]int64 // round of each owner's last ticket
+	waiting []*ticket        // by round, then seq
 	held    map[*ticket]struct{}
 	owners  map[string]int // held
 	repos   map[string]int // held
@@ -26,7 +30,7 @@ type queue struct {
 type ticket struct {
 	owner, repo string
 	exempt      bool // from the limit per owner
-	seq         int64
+	round, seq  int64
 	position    int           // from 1; 0 once granted
 	moved       chan struct{} // has room for one; position changed
 	granted     chan struct{} // closed
@@ -35,7 +39,7 @@ type ticket struct {
 func newQueue(total, perOwner, perRepo int) *queue {
 	return &queue{
 		total: total, perOwner: perOwner, perRepo: perRepo,
-		held: map[*ticket]struct{}{}, owners: map[string]int{}, repos: map[string]int{},
+		held: map[*ticket]struct{}{}, owners: map[string]int{}, repos: map[string]int{}, last: map[string]int64{},
 	}
 }
 
@@ -50,10 +54,24 @@ func (q *queue) join(owner, repo string, exempt, force bool) *ticket {
 	if force {
 		q.grant(t)
 	} else {
-		q.waiting = append(q.waiting, t)
+		q.stand(t)
 	}
 	q.dispatch()
 	return t
+}
+
+// stand puts t at its place among those who wait.
+func (q *queue) stand(t *ticket) {
+	t.round = q.round
+	if last, ok := q.last[t.owner]; ok {
+		t.round = max(t.round, last+1)
+	}
+	maps.DeleteFunc(q.last, func(_ string, round int64) bool { return round < q.round })
+	q.last[t.owner] = t.round
+	at, _ := slices.BinarySearchFunc(q.waiting, t, func(a, b *ticket) int {
+		return cmp.Or(cmp.Compare(a.round, b.round), cmp.Compare(a.seq, b.seq))
+	})
+	q.waiting = slices.Insert(q.waiting, at, t)
 }
 
 // leave gives a slot or a place back. It may be called twice.
@@ -81,6 +99,7 @@ func (q *queue) sizes() (waiting, held int) {
 
 func (q *queue) grant(t *ticket) {
 	q.held[t] = struct{}{}
+	q.round = max(q.round, t.round)
 	q.owners[t.owner]++
 	q.repos[t.repo]++
 	t.position = 0
@@ -89,7 +108,7 @@ func (q *queue) grant(t *ticket) {
 
 // dispatch grants what fits and tells the others where they stand.
 func (q *queue) dispatch() {
-	for _, t := range q.order() {
+	for _, t := range q.waiting {
 		if q.total > 0 && len(q.held) >= q.total {
 			break
 		}
@@ -99,7 +118,7 @@ func (q *queue) dispatch() {
 		q.grant(t)
 	}
 	q.waiting = slices.DeleteFunc(q.waiting, func(t *ticket) bool { _, ok := q.held[t]; return ok })
-	for i, t := range q.order() {
+	for i, t := range q.waiting {
 		if t.position == i+1 {
 			continue
 		}
@@ -109,27 +128,6 @@ func (q *queue) dispatch() {
 		default:
 		}
 	}
-}
-
-func (q *queue) order() []*ticket {
-	type turn struct {
-		t     *ticket
-		round int
-	}
-	asked := map[string]int{}
-	turns := make([]turn, 0, len(q.waiting))
-	for _, t := range q.waiting {
-		turns = append(turns, turn{t, q.owners[t.owner] + asked[t.owner]})
-		asked[t.owner]++
-	}
-	slices.SortStableFunc(turns, func(a, b turn) int {
-		return cmp.Or(cmp.Compare(a.round, b.round), cmp.Compare(a.t.seq, b.t.seq))
-	})
-	out := make([]*ticket, len(turns))
-	for i, t := range turns {
-		out[i] = t.t
-	}
-	return out
 }
 
 func (q *queue) positionOf(t *ticket) int {

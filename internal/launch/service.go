@@ -181,6 +181,9 @@ func (s *Service) Run(ctx context.Context) error {
 	defer wg.Wait()
 	defer cancel(errStopping)
 	if err := s.recover(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // Told to stop before it began.
+		}
 		return err
 	}
 	wg.Go(func() { s.cull(work) })
