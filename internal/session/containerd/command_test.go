@@ -13,12 +13,16 @@ import (
 )
 
 func TestCommand(t *testing.T) {
-	ours := map[string]string{"dev.binnacle.recipe": "1"}
+	ours := map[string]string{"dev.binnacle.kind": "python"}
 	for name, c := range map[string]struct {
 		image ocispec.ImageConfig
 		want  []string // what it begins with
 	}{
-		"recipe":      {ocispec.ImageConfig{Cmd: []string{"jupyter-lab", "--x"}, Labels: ours}, []string{"jupyter-lab", "--x", "--no-browser"}},
+		"recipe": {ocispec.ImageConfig{Cmd: []string{"jupyter-lab", "--x"}, Labels: ours}, []string{"jupyter-lab", "--x", "--no-browser"}},
+		"address": {
+			ocispec.ImageConfig{Cmd: []string{"jupyter", "lab", "--ip", "0.0.0.0", "--port=9999", "--NotebookApp.token=''", "--ServerApp.password", "", "--debug"}},
+			[]string{"jupyter", "lab", "--debug", "--no-browser"},
+		},
 		"nothing":     {ocispec.ImageConfig{}, []string{"jupyter", "lab", "--no-browser"}},
 		"shell":       {ocispec.ImageConfig{Cmd: []string{"/bin/bash"}}, []string{"jupyter", "lab", "--no-browser"}},
 		"path":        {ocispec.ImageConfig{Cmd: []string{"/opt/bin/jupyter", "notebook"}}, []string{"/opt/bin/jupyter", "notebook", "--no-browser"}},

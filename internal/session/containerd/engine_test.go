@@ -157,7 +157,7 @@ func (m *machine) importImages(ctx context.Context, dir string) error {
 		return err
 	}
 	for ref, cfg := range map[string]v1.Config{
-		testImage: {Cmd: []string{"jupyter-lab"}, WorkingDir: "/home/jovyan", Env: []string{"FROM_IMAGE=yes"}, Labels: map[string]string{"dev.binnacle.recipe": "1"}},
+		testImage: {Cmd: []string{"jupyter-lab"}, WorkingDir: "/home/jovyan", Env: []string{"FROM_IMAGE=yes"}, Labels: map[string]string{"dev.binnacle.kind": "python"}},
 		bareImage: {User: "root", Cmd: []string{"/bin/sh"}},
 	} {
 		img, err := buildImage(server, cfg)

@@ -207,3 +207,94 @@ func BenchmarkStart(b *testing.B) {
 	b.ReportMetric(float64(answer.Microseconds())/1000/float64(b.N), "answer-ms/op")
 	b.ReportMetric(float64(down.Microseconds())/1000/float64(b.N), "stop-ms/op")
 }
+
+// TestKilledStarts kills the hub at several moments of its starts. Whatever was
+// under way, the next hub finds whole sessions and removes the rest.
+func TestKilledStarts(t *testing.T) {
+	if dir := os.Getenv(childDir); dir != "" {
+		if os.Getenv("BINNACLE_TEST_SECOND") != "" {
+			sweepUp(t, dir)
+		} else {
+			startMany(t, dir)
+		}
+		return
+	}
+	m := theMachine(t)
+	dir, err := os.MkdirTemp("", "bk")
+	must(t, err)
+	must(t, os.Chmod(dir, 0o711))
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	env := append(os.Environ(), childDir+"="+dir, "BINNACLE_TEST_PROGRAMS="+filepath.Join(m.dir, "bin"))
+	for _, delay := range []time.Duration{0, 15, 40, 70, 110, 160, 250, 400, 800} {
+		cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestKilledStarts$", "-test.v")
+		cmd.Env = env
+		out, err := cmd.StdoutPipe()
+		must(t, err)
+		must(t, cmd.Start())
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if strings.Contains(lines.Text(), "starting sessions") {
+				break
+			}
+		}
+		<-time.After(delay * time.Millisecond)
+		must(t, cmd.Process.Signal(syscall.SIGKILL))
+		_ = cmd.Wait() // killed
+		cmd = exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestKilledStarts$", "-test.v")
+		cmd.Env = append(env, "BINNACLE_TEST_SECOND=1")
+		b, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("killed after %d ms: %v\n%s", delay, err, b)
+		}
+		if _, said, ok := strings.Cut(string(b), "started: "); ok {
+			t.Logf("killed after %d ms, started: %.1s of 4", delay, said)
+		}
+	}
+	shims, err := exec.Command("ps", "-eo", "args").Output()
+	must(t, err)
+	for line := range strings.Lines(string(shims)) {
+		if strings.Contains(line, "containerd-shim") && strings.Contains(line, dir) {
+			t.Errorf("left running: %s", line)
+		}
+	}
+}
+
+func hub(t *testing.T, dir string, withImages bool) (*machine, *containerd.Spawner) {
+	t.Helper()
+	m, err := startMachine(t.Context(), dir, os.Getenv("BINNACLE_TEST_PROGRAMS"), withImages)
+	must(t, err)
+	cfg := containerd.Config{Dir: filepath.Join(m.dir, "sessions"), Runc: m.paths.Runc, Shim: m.paths.Shim}
+	s, err := containerd.New(cfg, m.client, m.net.Sessions(), slog.New(slog.NewTextHandler(t.Output(), nil)))
+	must(t, err)
+	must(t, s.Reconcile(t.Context()))
+	return m, s
+}
+
+func startMany(t *testing.T, dir string) {
+	_, err := os.Stat(filepath.Join(dir, "root"))
+	_, s := hub(t, dir, err != nil)
+	fmt.Println("starting sessions")
+	for i := range 4 {
+		go func() { _, _ = s.Start(t.Context(), sessiontest.NewSpec(fmt.Sprintf("killed-%d", i), testImage)) }()
+	}
+	<-t.Context().Done()
+}
+
+func sweepUp(t *testing.T, dir string) {
+	m, s := hub(t, dir, false)
+	list, err := s.List(t.Context())
+	must(t, err)
+	for _, st := range list {
+		if st.State == session.Running {
+			fetch(t, s, sessiontest.NewSpec(st.ID, testImage), "api/status")
+		}
+		must(t, s.Stop(t.Context(), st.ID))
+	}
+	t.Logf("started: %d", len(list))
+	if left := m.residue(t); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	must(t, s.Close())
+	m.client.Close()
+	must(t, m.net.Remove(t.Context()))
+	m.server.Stop()
+}

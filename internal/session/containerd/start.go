@@ -13,8 +13,10 @@ import (
 	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/typeurl/v2"
 	"github.com/opencontainers/image-spec/identity"
 	"golang.org/x/sync/errgroup"
 
@@ -133,13 +135,19 @@ func (s *Spawner) create(ctx context.Context, spec session.Spec, img client.Imag
 	if shim == "" {
 		shim = "io.containerd.runc.v2"
 	}
-	container, err := s.client.NewContainer(ctx, spec.ID,
-		client.WithSpec(oci), client.WithContainerLabels(l), client.WithImageName(spec.Image),
-		client.WithRuntime(shim, &options.Options{BinaryName: s.cfg.Runc}),
-		func(_ context.Context, _ *client.Client, c *containers.Container) error {
-			c.Snapshotter, c.SnapshotKey = s.cfg.Snapshotter, snapshotKey(spec.ID)
-			return nil
-		})
+	record := containers.Container{
+		ID: spec.ID, Labels: l, Image: spec.Image, Snapshotter: s.cfg.Snapshotter, SnapshotKey: snapshotKey(spec.ID),
+		Runtime: containers.RuntimeInfo{Name: shim},
+	}
+	if record.Spec, err = typeurl.MarshalAnyToProto(oci); err != nil {
+		return nil, fmt.Errorf("describe the session's container: %w", err)
+	}
+	if record.Runtime.Options, err = typeurl.MarshalAnyToProto(&options.Options{BinaryName: s.cfg.Runc}); err != nil {
+		return nil, fmt.Errorf("describe the session's runtime: %w", err)
+	}
+	// The client's NewContainer would take a lease, which costs two more
+	// transactions and stays when we are killed.
+	_, err = s.client.ContainerService().Create(ctx, record)
 	if errdefs.IsAlreadyExists(err) {
 		return nil, taken(spec.ID)
 	}
@@ -149,14 +157,29 @@ func (s *Spawner) create(ctx context.Context, spec session.Spec, img client.Imag
 	snapshots := s.client.SnapshotService(s.cfg.Snapshotter)
 	_, err = snapshots.Prepare(ctx, snapshotKey(spec.ID), parent)
 	if errdefs.IsNotFound(err) { // an image that was only imported
-		if err = img.Unpack(ctx, s.cfg.Snapshotter); err == nil {
+		if err = s.unpack(ctx, spec.ID, img); err == nil {
 			_, err = snapshots.Prepare(ctx, snapshotKey(spec.ID), parent)
 		}
 	}
 	if err != nil {
 		return nil, away("make the session's files", err)
 	}
+	container, err := s.client.LoadContainer(ctx, spec.ID)
+	if err != nil {
+		return nil, away("find the session's container", err)
+	}
 	return container, nil
+}
+
+// unpack holds on to what it makes by a lease that Reconcile can tell from
+// others' if we are killed meanwhile.
+func (s *Spawner) unpack(ctx context.Context, id string, img client.Image) error {
+	all := s.client.LeasesService()
+	lease, err := all.Create(ctx, leases.WithRandomID(), leases.WithLabel(labelSession, id))
+	if err != nil {
+		return fmt.Errorf("take a lease: %w", err)
+	}
+	return errors.Join(img.Unpack(leases.WithLease(ctx, lease.ID), s.cfg.Snapshotter), all.Delete(ctx, lease))
 }
 
 func snapshotKey(id string) string { return "session-" + id }

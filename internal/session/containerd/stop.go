@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
 )
 
@@ -112,6 +113,26 @@ func (s *Spawner) ended(ctx context.Context, id string) (<-chan struct{}, error)
 	return nil, away("wait for the session's process", err)
 }
 
+// dropLeases lets go of images whose unpacking was cut off.
+func (s *Spawner) dropLeases(ctx context.Context) error {
+	ctx = s.with(ctx)
+	all := s.client.LeasesService()
+	list, err := all.List(ctx, `labels."`+labelSession+`"`)
+	if err != nil {
+		return away("list the leases", err)
+	}
+	var errs []error
+	for _, l := range list {
+		if s.claimed(l.Labels[labelSession]) {
+			continue
+		}
+		if err := all.Delete(ctx, l, leases.SynchronousDelete); err != nil && !errdefs.IsNotFound(err) {
+			errs = append(errs, away("let go of an image", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Reconcile makes this machine agree with what sessions there are, after this
 // process was killed or the machine was restarted: what never started is
 // removed, and so are directories and networks without a session. Sessions that
@@ -140,7 +161,7 @@ func (s *Spawner) Reconcile(ctx context.Context) error {
 			errs = append(errs, s.remove(ctx, id, 0))
 		}
 	}
-	errs = append(errs, s.net.Sweep(ctx, func(id string) bool { return keep[id] || s.claimed(id) }))
+	errs = append(errs, s.dropLeases(ctx), s.net.Sweep(ctx, func(id string) bool { return keep[id] || s.claimed(id) }))
 	for id := range keep {
 		errs = append(errs, s.recordExit(ctx, id))
 	}
