@@ -144,10 +144,17 @@ func (f *fetching) materialise(ctx context.Context, m *mirror, commit, dir, pref
 	return list, modules, err
 }
 
+// maxNotes is how many notes of a kind a person is given.
+const maxNotes = 20
+
 // dropLinks leaves out the links that lead out of the tree.
 func dropLinks(list []entry, prefix string, line func(string)) []entry {
 	out := escaping(list)
-	for _, p := range out {
+	for i, p := range out {
+		if i == maxNotes {
+			line(fmt.Sprintf("note: so were %d more", len(out)-i))
+			break
+		}
 		line("note: the symbolic link " + quote(prefix+p) + " leads out of the repository and was left out")
 	}
 	return slices.DeleteFunc(list, func(e entry) bool {

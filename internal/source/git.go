@@ -74,7 +74,7 @@ func (e *gitError) says(texts ...string) bool {
 func (s *Source) git(ctx context.Context, c command) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	cmd := exec.CommandContext(ctx, s.cfg.Git, append(s.options(c), c.args...)...) //nolint:gosec // G204: the arguments are ours, untrusted ones follow "--"
+	cmd := exec.CommandContext(ctx, s.cfg.Git, append(s.options(c), c.args...)...)
 	cmd.Dir = c.dir
 	if cmd.Dir == "" {
 		cmd.Dir = s.cfg.Dir

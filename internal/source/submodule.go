@@ -105,6 +105,11 @@ func parseModules(out string) ([]module, error) {
 
 // submodules fills the folders that submodules take.
 func (f *fetching) submodules(ctx context.Context, parent remote, list []entry, known []module, dir, prefix string, depth int) error {
+	address := map[string]string{}
+	for _, m := range known {
+		address[m.path] = m.url
+	}
+	notes := 0
 	for _, e := range list {
 		if e.kind != kindModule {
 			continue
@@ -115,16 +120,18 @@ func (f *fetching) submodules(ctx context.Context, parent remote, list []entry, 
 		if err := os.MkdirAll(sub, 0o755); err != nil {
 			return fmt.Errorf("make the folder of a submodule: %w", err)
 		}
-		i := slices.IndexFunc(known, func(m module) bool { return m.path == e.path })
-		if i < 0 {
-			f.line("note: .gitmodules does not say where the submodule " + quote(full) + " comes from; its folder stays empty")
+		from, ok := address[e.path]
+		if !ok {
+			if notes++; notes <= maxNotes {
+				f.line("note: .gitmodules does not say where the submodule " + quote(full) + " comes from; its folder stays empty")
+			}
 			continue
 		}
 		if f.modules++; f.modules > maxModules || depth+1 > maxModuleDepth {
 			return moduleError(full, &binnacle.Error{Message: fmt.Sprintf("submodules go more than %d deep or there are more than %d.", maxModuleDepth, maxModules)})
 		}
 		f.line("Fetching submodule " + quote(full))
-		r, err := moduleRemote(parent, known[i].url)
+		r, err := moduleRemote(parent, from)
 		if err == nil {
 			err = f.repository(ctx, r, e.id, sub, full+"/", depth+1)
 		}

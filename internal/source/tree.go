@@ -228,20 +228,28 @@ func escaping(list []entry) []string {
 		}
 	}
 	var out []string
+	steps := maxLinkSteps
 	for _, p := range slices.Sorted(maps.Keys(links)) {
-		if leaves(links, p) {
+		if leaves(links, p, &steps) {
 			out = append(out, p)
 		}
 	}
 	return out
 }
 
+// maxLinkSteps bounds the work for all links of a tree, which could be made to
+// lead through each other at length. Links beyond it count as leading out.
+const maxLinkSteps = 4 << 20
+
 // leaves follows the link at p as the kernel would, within the tree. Going
 // above the root, to an absolute path or through more than 40 links leaves it.
-func leaves(links map[string]string, p string) bool {
+func leaves(links map[string]string, p string, steps *int) bool {
 	todo := strings.Split(p, "/")
 	at := ""
 	for hops := 0; len(todo) > 0; {
+		if *steps--; *steps < 0 || len(at) > maxLink {
+			return true
+		}
 		part := todo[0]
 		todo = todo[1:]
 		switch part {
