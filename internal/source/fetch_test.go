@@ -459,3 +459,41 @@ func TestSSH(t *testing.T) {
 		}
 	}
 }
+
+// TestCredentialHelper: a trusted caller's git may use its helper, the public's
+// never does, and no mirror or error holds the password.
+func TestCredentialHelper(t *testing.T) {
+	t.Parallel()
+	srv := serve(t, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if user, password, _ := r.BasicAuth(); user != "me" || password != "hunter2" {
+				w.Header().Set("WWW-Authenticate", `Basic realm="private"`)
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			h.ServeHTTP(w, r)
+		})
+	})
+	srv.repo(t, "repo").write("a", "private").commit("one")
+	home := t.TempDir()
+	helper := "[credential]\n\thelper = \"!f() { echo username=me; echo password=hunter2; }; f\"\n"
+	if err := os.WriteFile(filepath.Join(home, ".gitconfig"), []byte(helper), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var dir string
+	s := newSource(t, func(c *source.Config) {
+		c.Environ = append(c.Environ, "HOME="+home)
+		dir = c.Dir
+	})
+	if got, _, err := fetch(t, s, srv.spec("repo", "main"), source.Policy{Local: true}); err != nil || got["a"] != "private" {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := s.Resolve(t.Context(), srv.spec("repo", "main"), source.Policy{}); binnacle.CodeOf(err) != binnacle.CodeNotFound {
+		t.Errorf("the public: %v", err)
+	}
+	for name, text := range files(t, dir) {
+		if strings.Contains(text, "hunter2") {
+			t.Errorf("%s holds the password", name)
+		}
+	}
+}
