@@ -27,11 +27,18 @@ type page struct {
 	Refresh int // seconds; 0: it does not reload itself
 }
 
+// mustListen breaks off when the client went away. Returning would let net/http
+// send an empty 200, which a client that closed only its own side takes as the
+// session's answer.
+func mustListen(r *http.Request) {
+	if r.Context().Err() != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
 // failDial answers a request whose session cannot be reached.
 func (p *Proxy) failDial(w http.ResponseWriter, r *http.Request, rt route, err error) {
-	if r.Context().Err() != nil {
-		return // nobody listens
-	}
+	mustListen(r)
 	code := binnacle.CodeOf(err)
 	if code == binnacle.CodeNotFound || code == binnacle.CodeUnavailable {
 		if e := p.gone(rt.id); e != nil {
@@ -80,9 +87,7 @@ func (p *Proxy) gone(id string) *binnacle.Error {
 
 // failBackend answers a request on which the session's server broke off.
 func (p *Proxy) failBackend(w http.ResponseWriter, r *http.Request, rt route, err error) {
-	if r.Context().Err() != nil {
-		return
-	}
+	mustListen(r)
 	// The session may have been stopped under the request.
 	if e := p.gone(rt.id); e != nil {
 		p.fail(w, r, rt, http.StatusGone, e)

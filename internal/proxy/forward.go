@@ -47,7 +47,7 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, rt route) {
 	*head = p.appendHead((*head)[:0], r, rt)
 	whole, err := p.appendBody(head, r)
 	if err != nil {
-		return // the client went away
+		panic(http.ErrAbortHandler) // the client went away
 	}
 	careful := !whole || !idempotent(r.Method)
 	for try := 1; ; try++ {
@@ -67,7 +67,7 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, rt route) {
 		if errors.Is(err, errStale) && reused && !careful && try < maxTries && r.Context().Err() == nil {
 			continue
 		}
-		if err != nil && r.Context().Err() == nil {
+		if err != nil {
 			p.failBackend(w, r, rt, err)
 		}
 		return

@@ -32,9 +32,7 @@ func (p *Proxy) upgrade(w http.ResponseWriter, r *http.Request, rt route) {
 	case err != nil:
 		stop()
 		t.discard(c)
-		if r.Context().Err() == nil {
-			p.failBackend(w, r, rt, err)
-		}
+		p.failBackend(w, r, rt, err)
 	case res.StatusCode != http.StatusSwitchingProtocols:
 		x := &exchange{p: p, w: w, r: r, rt: rt, t: t, c: c, br: br, rc: http.NewResponseController(w)}
 		err := x.relay(res)
@@ -45,6 +43,7 @@ func (p *Proxy) upgrade(w http.ResponseWriter, r *http.Request, rt route) {
 		}
 	case !stop():
 		t.discard(c)
+		mustListen(r)
 	default:
 		p.join(w, r, rt, t, c, br, res)
 	}
