@@ -66,8 +66,15 @@ func (s *Service) image(root, ctx context.Context, r *run) (image.Image, error) 
 			}
 			fetching = true
 		}
-		b := s.buildFor(r, rev)
+		b, fresh := s.buildFor(r, rev)
 		ok, err := b.attach(ctx, r)
+		if err != nil {
+			b.detach(r)
+		}
+		if fresh {
+			// Only now, so that nothing it says goes unheard.
+			s.own(b.run)
+		}
 		if err != nil {
 			return image.Image{}, err
 		}
@@ -77,8 +84,9 @@ func (s *Service) image(root, ctx context.Context, r *run) (image.Image, error) 
 	}
 }
 
-// buildFor returns the running build for a revision, or begins one.
-func (s *Service) buildFor(r *run, rev binnacle.Revision) *build {
+// buildFor returns the build for a revision, and whether it is a new one, which
+// the caller has to start.
+func (s *Service) buildFor(r *run, rev binnacle.Revision) (_ *build, fresh bool) {
 	rec := r.record()
 	policy := source.Policy{Local: rec.Trusted}
 	// What only a trusted caller may fetch is never shared with others while
@@ -88,7 +96,7 @@ func (s *Service) buildFor(r *run, rev binnacle.Revision) *build {
 	b := s.byKey[key]
 	if b != nil {
 		s.mu.Unlock()
-		return b
+		return b, false
 	}
 	b = &build{
 		svc: s, key: key, id: r.id, rev: rev, policy: policy, rebuild: rec.Request.Rebuild, owner: r.caller.key(),
@@ -97,8 +105,7 @@ func (s *Service) buildFor(r *run, rev binnacle.Revision) *build {
 	b.log = buildLog{limit: s.cfg.BuildLogCap, write: b.write}
 	s.byKey[key] = b
 	s.mu.Unlock()
-	s.own(b.run)
-	return b
+	return b, true
 }
 
 // attach makes r a launch of this build and gives it the log so far. It returns

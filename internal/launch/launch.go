@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/url"
 	"path"
 	"slices"
@@ -399,7 +400,7 @@ func check(caller Caller, t source.Target, req binnacle.LaunchRequest) error {
 	if size > 32<<10 || len(req.Env) > 200 {
 		return invalid("There are too many environment variables.", "Put them into a file of the repository.")
 	}
-	if l := req.Limits; l.Memory < 0 || l.CPU < 0 || l.PIDs < 0 || l.Disk < 0 || l.CPU != l.CPU {
+	if l := req.Limits; l.Memory < 0 || l.CPU < 0 || l.PIDs < 0 || l.Disk < 0 || math.IsNaN(l.CPU) {
 		return invalid("A limit is negative.", "Leave it out to get the hub's.")
 	}
 	return nil

@@ -114,7 +114,7 @@ func (s *Service) Sessions(ctx context.Context, caller Caller) ([]binnacle.Sessi
 	return list, nil
 }
 
-// own session: the status of a session the caller may act on, or not_found.
+// theirs is the status of a session the caller may act on, or not_found.
 func (s *Service) theirs(ctx context.Context, caller Caller, id string) (session.Status, error) {
 	st, err := s.deps.Spawner.Get(ctx, id)
 	if err != nil {
