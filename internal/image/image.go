@@ -1,9 +1,35 @@
 // Package image turns a recipe into an OCI image: recipe → LLB → BuildKit.
+//
+// An image is environment layers and, beside them, the repository's tree:
+//
+//	base ─ prepare ─ server ─ system ─ environment ─┐
+//	                               large files ─────┼─ merge ─ content steps ─ postBuild
+//	                               all other files ─┘
+//
+// The environment's layers are keyed by what they install, so two repositories
+// that declare the same share them, and a commit that only touches notebooks
+// starts no package manager. The tree is joined with BuildKit's merge, which
+// executes nothing.
 package image
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/recipe"
+)
+
+// The labels of every image we build. The repo2docker ones are read by other
+// tools of the Jupyter world.
+const (
+	LabelRepo        = "repo2docker.repo"
+	LabelRef         = "repo2docker.ref"
+	LabelVersion     = "repo2docker.version"
+	LabelEnvironment = "dev.binnacle.environment"
+	LabelKind        = "dev.binnacle.kind"
 )
 
 // Request asks for a build.
@@ -12,8 +38,17 @@ type Request struct {
 	Recipe   recipe.Recipe
 	// Dir is the repository's tree on this machine.
 	Dir string
-	// Name is the image's name, e.g. from Name.
+	// Name is the image's name in the runtime's store, from [Name].
 	Name string
+	// Time is the commit's; it becomes the time of files and image, so that
+	// two machines make the same layers. Zero is a fixed time.
+	Time int64 // seconds since 1970
+	// Tag is a second name, as registries write it; empty for none.
+	Tag string
+	// Push sends the image to Tag's registry.
+	Push bool
+	// Output is the path of an OCI archive to write; empty for none.
+	Output string
 }
 
 // Image is a built image in the runtime's store.
@@ -22,4 +57,43 @@ type Image struct {
 	Digest string `json:"digest"` // of its manifest
 	// Environment is the identity of everything in it but the repository's tree.
 	Environment string `json:"environment,omitempty"`
+}
+
+// host keeps our names out of every real registry.
+const host = "binnacle.local/"
+
+// Name is the image of a revision: BinderHub's naming (escaped repository, a
+// short hash, the commit as the tag), so that operators find their way.
+func Name(rev binnacle.Revision) string {
+	const longest = 200
+	return strings.ToLower(host + slug(string(rev.Spec.Provider)+"/"+rev.Spec.Repo, longest) + ":" + tag(rev.Commit))
+}
+
+func tag(commit string) string {
+	if commit == "" {
+		return "latest"
+	}
+	return commit
+}
+
+// slug is BinderHub's safe_slug: everything but letters and digits becomes a
+// dash and its code, and a hash of the whole keeps cut names apart.
+func slug(s string, limit int) string {
+	const hash = 6
+	var b strings.Builder
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+			b.WriteByte(c)
+		default:
+			fmt.Fprintf(&b, "-%X", c)
+		}
+	}
+	sum := sha256.Sum256([]byte(s))
+	escaped := b.String()
+	if len(escaped) > limit-hash-1 {
+		escaped = escaped[:limit-hash-1]
+	}
+	return strings.ToLower(escaped + "-" + hex.EncodeToString(sum[:])[:hash])
 }

@@ -1,0 +1,50 @@
+package image
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+
+	bkclient "github.com/moby/buildkit/client"
+	"github.com/tonistiigi/fsutil"
+
+	"github.com/binnacle-hub/binnacle/internal/recipe"
+)
+
+// solveDockerfile builds the repository's own Dockerfile with BuildKit's
+// frontend, the one compiled into this program: a "# syntax=" line is read as
+// a comment, because it would run somebody's program inside the builder.
+func (b *Builder) solveDockerfile(ctx context.Context, req Request, _ string, _ map[string]fsutil.FS, opt bkclient.SolveOpt, status chan *bkclient.SolveStatus) (*bkclient.SolveResponse, error) {
+	root, err := filepath.EvalSymlinks(req.Dir)
+	if err != nil {
+		close(status)
+		return nil, fmt.Errorf("read the repository's files: %w", err)
+	}
+	files, err := fsutil.NewFS(root)
+	if err != nil {
+		close(status)
+		return nil, fmt.Errorf("read the repository's files: %w", err)
+	}
+	if _, err := os.Lstat(filepath.Join(root, filepath.FromSlash(req.Recipe.Dockerfile))); err != nil {
+		close(status)
+		return nil, fmt.Errorf("read the Dockerfile: %w", err)
+	}
+	opt.LocalMounts = map[string]fsutil.FS{"context": files, "dockerfile": files}
+	opt.Frontend = "dockerfile.v0"
+	opt.FrontendAttrs = map[string]string{
+		"filename":           path.Clean(req.Recipe.Dockerfile),
+		"cmdline":            "dockerfile.v0", // set: the frontend does not look for a syntax line
+		"image-resolve-mode": "local",
+		// repo2docker gives these two, so Dockerfiles in the wild use them.
+		"build-arg:NB_USER": recipe.User,
+		"build-arg:NB_UID":  fmt.Sprint(recipe.UID),
+		// One repository's cache mounts are not another's.
+		"build-arg:BUILDKIT_CACHE_MOUNT_NS": slug(string(req.Revision.Spec.Provider)+"/"+req.Revision.Spec.Repo, 100),
+	}
+	for name, value := range b.labels(req) {
+		opt.FrontendAttrs["label:"+name] = value
+	}
+	return b.buildkit.Solve(ctx, nil, opt, status)
+}

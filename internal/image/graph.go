@@ -1,0 +1,235 @@
+package image
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"maps"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/moby/buildkit/client/llb"
+
+	"github.com/binnacle-hub/binnacle/internal/recipe"
+)
+
+// tools holds the pinned requirements of what installs, one file a tool.
+//
+//go:embed tools
+var tools embed.FS
+
+// The names under which a build sends the tree.
+const (
+	largeFiles = "large"
+	otherFiles = "content"
+)
+
+// stages that know nothing of the repository's tree, in the order of their
+// layers: the server first, because every image has the same.
+var environmentStages = []recipe.Stage{recipe.StageServer, recipe.StageSystem, recipe.StageEnvironment}
+
+// treeStages run on the tree.
+var treeStages = []recipe.Stage{recipe.StageContent, recipe.StagePostBuild}
+
+// graph is the image as a BuildKit graph.
+func graph(base string, r recipe.Recipe, mtime time.Time) (llb.State, error) {
+	prepared := prepare(base)
+	env := environment(r)
+	state := prepared
+	for _, stage := range environmentStages {
+		for _, s := range r.Steps {
+			if s.Stage != stage {
+				continue
+			}
+			next, err := run(state, prepared, s, env, "/")
+			if err != nil {
+				return llb.State{}, err
+			}
+			state = next
+		}
+	}
+	state = llb.Merge([]llb.State{state, tree(largeFiles, mtime), tree(otherFiles, mtime)}, llb.WithCustomName("Files of the repository"))
+	for _, stage := range treeStages {
+		for _, s := range r.Steps {
+			if s.Stage != stage {
+				continue
+			}
+			next, err := run(state, prepared, s, env, recipe.RepoDir)
+			if err != nil {
+				return llb.State{}, err
+			}
+			state = next
+		}
+	}
+	return state, nil
+}
+
+// preparation makes any Debian or Ubuntu image a base for us: the packages a
+// base has, the user, the locale, the directories. On the base we bootstrap
+// ourselves only the last three are left to do.
+const preparation = `
+export DEBIAN_FRONTEND=noninteractive
+missing=""
+for p in build-essential bzip2 ca-certificates curl gettext-base git less locales procps python3 python3-dev python3-venv unzip wget; do
+  dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"
+done
+if [ -n "$missing" ]; then
+  apt-get update
+  apt-get install -y --no-install-recommends $missing
+  rm -rf /var/lib/apt/lists/*
+fi
+sed -i 's/^# *en_US.UTF-8 UTF-8/en_US.UTF-8 UTF-8/' /etc/locale.gen
+locale-gen >/dev/null
+old=$(getent passwd 1000 | cut -d: -f1 || true)
+if [ -z "$old" ]; then
+  getent group 1000 >/dev/null || groupadd --gid 1000 jovyan
+  useradd --uid 1000 --gid 1000 --create-home --shell /bin/bash jovyan
+elif [ "$old" != jovyan ]; then
+  usermod --login jovyan --home /home/jovyan --move-home --shell /bin/bash "$old"
+  groupmod --new-name jovyan "$(getent group 1000 | cut -d: -f1)"
+fi
+mkdir -p /srv/conda/envs /srv/npm /run/binnacle/in /run/binnacle/tools /run/binnacle/cache
+chown 1000:1000 /srv/conda /srv/conda/envs /srv/npm /run/binnacle/cache
+cat > /usr/local/bin/repo2docker-entrypoint <<'ENTRYPOINT'
+#!/bin/sh
+# Runs the command through the repository's start script, if it has one.
+if [ -n "${R2D_ENTRYPOINT:-}" ]; then exec "$R2D_ENTRYPOINT" "$@"; fi
+exec "$@"
+ENTRYPOINT
+chmod 0755 /usr/local/bin/repo2docker-entrypoint
+rm -rf /var/log/apt /var/log/dpkg.log /var/cache/ldconfig/aux-cache
+`
+
+func prepare(base string) llb.State {
+	return llb.Image(base, llb.ResolveModePreferLocal, llb.WithCustomName("Base image")).
+		AddEnv("PATH", systemPath).
+		Run(bash(preparation), llb.WithCustomName("Base: user, locale, tools")).Root()
+}
+
+const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+func bash(script string) llb.RunOption {
+	return llb.Args([]string{"/bin/bash", "-euo", "pipefail", "-c", script})
+}
+
+// environment is what steps and sessions see; the recipe's own comes on top.
+func environment(r recipe.Recipe) map[string]string {
+	env := map[string]string{
+		"PATH": systemPath, "HOME": recipe.Home, "USER": recipe.User, "NB_USER": recipe.User, "NB_UID": fmt.Sprint(recipe.UID),
+		"REPO_DIR": recipe.RepoDir, "SHELL": "/bin/bash", "LANG": "en_US.UTF-8", "LC_ALL": "en_US.UTF-8", "LANGUAGE": "en_US.UTF-8",
+	}
+	maps.Copy(env, r.Env)
+	return env
+}
+
+// run puts one step on state; prepared is where its tools are made.
+func run(state, prepared llb.State, s recipe.Step, env map[string]string, dir string) (llb.State, error) {
+	opts := []llb.RunOption{bash(s.Script), llb.WithCustomName(s.Name), llb.Dir(dir)}
+	if !s.Root {
+		opts = append(opts, llb.User(recipe.User))
+	}
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		if s.Root && name == "HOME" {
+			continue
+		}
+		opts = append(opts, llb.AddEnv(name, env[name]))
+	}
+	if s.Root {
+		opts = append(opts, llb.AddEnv("HOME", "/root"))
+	}
+	if len(s.Inputs) > 0 {
+		opts = append(opts, llb.AddMount(recipe.InputDir, inputs(s.Inputs), llb.Readonly))
+	}
+	for _, name := range s.Tools {
+		t, err := tool(prepared, name)
+		if err != nil {
+			return llb.State{}, err
+		}
+		opts = append(opts, llb.AddMount(path.Join(recipe.ToolDir, name), t, llb.Readonly))
+	}
+	for _, c := range s.Caches {
+		opts = append(opts, cache(c, s.Root))
+	}
+	return state.Run(opts...).Root(), nil
+}
+
+// inputs is a directory with just these files: the step is keyed by their
+// content and by nothing else of the repository.
+func inputs(files []recipe.Input) llb.State {
+	s := llb.Scratch()
+	made := map[string]bool{".": true}
+	for _, f := range files {
+		for _, dir := range parents(f.Name) {
+			if !made[dir] {
+				made[dir] = true
+				s = s.File(llb.Mkdir(dir, 0o755, fixedTime), hidden("directory of inputs"))
+			}
+		}
+		s = s.File(llb.Mkfile(path.Clean("/"+f.Name), 0o644, f.Content, fixedTime), hidden("input "+f.Name))
+	}
+	return s
+}
+
+var fixedTime = llb.WithCreatedTime(time.Unix(0, 0).UTC())
+
+func parents(name string) []string {
+	var dirs []string
+	for dir := path.Dir(path.Clean(name)); dir != "." && dir != "/"; dir = path.Dir(dir) {
+		dirs = append([]string{dir}, dirs...)
+	}
+	return dirs
+}
+
+// hidden names a vertex that people need not see; see progress.
+func hidden(name string) llb.ConstraintsOpt { return llb.WithCustomName("[internal] " + name) }
+
+// cache is a directory that is kept between builds and never part of a layer.
+func cache(c recipe.Cache, root bool) llb.RunOption {
+	owner := llb.WithUIDGID(0, 0)
+	if !root {
+		owner = llb.WithUIDGID(recipe.UID, recipe.GID)
+	}
+	sharing := llb.CacheMountShared
+	if c.Locked {
+		sharing = llb.CacheMountLocked
+	}
+	empty := llb.Scratch().File(llb.Mkdir("/cache", 0o755, owner, fixedTime), hidden("cache "+c.ID))
+	id := strings.Join([]string{"binnacle", runtime.GOARCH, c.ID}, "-")
+	return llb.AddMount(c.Path, empty, llb.SourcePath("/cache"), llb.AsPersistentCacheDir(id, sharing))
+}
+
+// tool is a directory with a program that installs things, from PyPI, with
+// pinned versions and hashes. Its Python environment works only where it is
+// mounted: below recipe.ToolDir.
+func tool(prepared llb.State, name string) (llb.State, error) {
+	lock, err := tools.ReadFile("tools/" + name + ".txt")
+	if err != nil {
+		return llb.State{}, fmt.Errorf("the recipe asks for the tool %q, which is not known: %w", name, err)
+	}
+	at := path.Join(recipe.ToolDir, name)
+	script := fmt.Sprintf(`python3 -m venv --without-scm-ignore-files %[1]s 2>/dev/null || python3 -m venv %[1]s
+%[1]s/bin/pip install --no-cache-dir --disable-pip-version-check --no-compile --only-binary :all: --require-hashes -r %[2]s/%[3]s.txt
+%[1]s/bin/pip uninstall -y -q pip
+ln -sf bin/%[3]s %[1]s/%[3]s`, at, recipe.InputDir, name)
+	return prepared.Run(bash(script), llb.WithCustomName("Tool: "+name),
+		llb.AddMount(recipe.InputDir, inputs([]recipe.Input{{Name: name + ".txt", Content: lock}}), llb.Readonly),
+	).AddMount(at, llb.Scratch()), nil
+}
+
+// tree is one part of the repository, at its place, owned by its user.
+func tree(name string, mtime time.Time) llb.State {
+	at := llb.WithCreatedTime(mtime)
+	from := llb.Local(name, llb.SharedKeyHint(name), llb.WithCustomName("[internal] load "+name))
+	return llb.Scratch().
+		File(llb.Mkdir("/home", 0o755, at).Mkdir(recipe.RepoDir, 0o755, at, llb.WithUIDGID(recipe.UID, recipe.GID)), hidden("home")).
+		File(llb.Copy(from, "/", recipe.RepoDir+"/", &llb.CopyInfo{CopyDirContentsOnly: true, CreatedTime: &mtime},
+			llb.WithUIDGID(recipe.UID, recipe.GID)), hidden("copy "+name))
+}
+
+// marshal is the graph as BuildKit takes it.
+func marshal(ctx context.Context, s llb.State) (*llb.Definition, error) {
+	return s.Marshal(ctx, llb.Platform(platform()))
+}

@@ -1,0 +1,70 @@
+package recipe
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// aptName is a Debian package as apt-get takes it: a name (Debian Policy 5.6.1),
+// optionally an architecture, and a version or a suite. repo2docker checks only
+// how a line begins, so "foo; id" got through to a root shell.
+const aptName = `^[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?(=[A-Za-z0-9.+~:-]+|/[a-z0-9-]+)?$`
+
+// readApt adds the packages of apt.txt, installed by root in one step.
+func readApt(r *reader) error {
+	text, ok, err := r.file("apt.txt")
+	if err != nil || !ok {
+		return err
+	}
+	file := r.path("apt.txt")
+	packages, err := ParseApt(file, text)
+	if err != nil {
+		return err
+	}
+	if len(packages) == 0 {
+		r.pass(file, "it names no package")
+		return nil
+	}
+	r.use(file, "Debian packages")
+	var names []string
+	step := Step{Name: "apt: " + file, Stage: StageSystem, Root: true, Packages: packages}
+	for _, p := range packages {
+		names = append(names, p.Spec)
+		step.From = append(step.From, p.From)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	step.Script = "export DEBIAN_FRONTEND=noninteractive\napt-get update -q\napt-get install -q --yes --no-install-recommends " +
+		strings.Join(names, " ") + "\nrm -f /var/log/apt/* /var/log/dpkg.log /var/cache/ldconfig/aux-cache"
+	step.Caches = []Cache{{ID: "apt-archives", Path: "/var/cache/apt", Locked: true}, {ID: "apt-lists", Path: "/var/lib/apt/lists", Locked: true}}
+	r.Steps = append(r.Steps, step)
+	return nil
+}
+
+// ParseApt reads apt.txt: a package a line, # begins a comment. Returns
+// build_failed with the line for anything else.
+func ParseApt(file, text string) ([]Package, error) {
+	valid := regexp.MustCompile(aptName)
+	var out []Package
+	for i, line := range strings.Split(text, "\n") {
+		line, _, _ = strings.Cut(line, "#")
+		line = strings.TrimSpace(line)
+		if line == "" {
+			continue
+		}
+		if !valid.MatchString(line) {
+			hint := "Write one package name on each line, such as graphviz or graphviz=2.42.4-3."
+			if strings.ContainsAny(line, " \t,") {
+				hint = "Put each package on a line of its own."
+			} else if strings.ToLower(line) != line {
+				hint = "Debian's package names are lower case."
+			}
+			return nil, wrong(file, i+1, "This is not the name of a Debian package: "+short(line)+".", hint)
+		}
+		name, _, _ := strings.Cut(line, "=")
+		name, _, _ = strings.Cut(name, "/")
+		out = append(out, Package{Manager: "apt", Name: name, Spec: line, From: Location{file, i + 1}})
+	}
+	return out, nil
+}

@@ -1,0 +1,43 @@
+package recipe
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"slices"
+)
+
+// Environment identifies everything but the repository's tree: two recipes with
+// the same give the same layers. 64 hex digits.
+func (r Recipe) Environment() string {
+	type key struct {
+		Kind, Dockerfile, Python string
+		Steps                    []Step
+		Env                      map[string]string
+	}
+	k := key{Kind: r.Kind, Dockerfile: r.Dockerfile, Python: r.Python.Value, Env: r.Env}
+	for _, s := range r.Steps {
+		if s.Stage != StageContent && s.Stage != StagePostBuild {
+			s.From, s.Packages = nil, nil // who asked does not matter
+			k.Steps = append(k.Steps, s)
+		}
+	}
+	b, err := json.Marshal(k)
+	if err != nil {
+		panic(err) // strings and bytes always marshal
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// Packages is what all steps install.
+func (r Recipe) Packages() []Package {
+	var out []Package
+	for _, s := range r.Steps {
+		out = append(out, s.Packages...)
+	}
+	return out
+}
+
+func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
