@@ -101,11 +101,12 @@ func (n *Network) out(b *rules, ours []byte) error {
 	b.rule("out", towards(ours), drop())
 	b.rule("out", established(), accept())
 	b.rule("out", daddr(), []expr.Any{&expr.Lookup{SourceRegister: 1, SetName: allow.Name, SetID: allow.ID, Invert: true}}, in(shut), drop())
-	rate := &expr.Limit{Type: expr.LimitTypePkts, Rate: uint64(n.cfg.ConnectionRate), Over: true, Unit: expr.LimitTimeSecond, Burst: uint32(4 * n.cfg.ConnectionRate)}
-	if err := b.meter("rate", unix.NFT_DYNSET_OP_UPDATE, true, rate); err != nil {
+	rate, count := uint32(n.cfg.ConnectionRate), uint32(n.cfg.Connections) //nolint:gosec // Validate bounds both
+	limit := &expr.Limit{Type: expr.LimitTypePkts, Rate: uint64(rate), Over: true, Unit: expr.LimitTimeSecond, Burst: 4 * rate}
+	if err := b.meter("rate", unix.NFT_DYNSET_OP_UPDATE, true, limit); err != nil {
 		return err
 	}
-	if err := b.meter("open", unix.NFT_DYNSET_OP_ADD, false, &expr.Connlimit{Count: uint32(n.cfg.Connections), Flags: expr.NFT_CONNLIMIT_F_INV}); err != nil {
+	if err := b.meter("open", unix.NFT_DYNSET_OP_ADD, false, &expr.Connlimit{Count: count, Flags: expr.NFT_CONNLIMIT_F_INV}); err != nil {
 		return err
 	}
 	b.rule("out", accept())

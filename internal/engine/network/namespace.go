@@ -261,7 +261,7 @@ func offset(p netip.Prefix, a netip.Addr) uint32 {
 func addOffset(p netip.Prefix, d uint32) netip.Addr {
 	b := p.Addr().As4()
 	for i := range b {
-		b[i] += byte(d >> (24 - 8*i))
+		b[i] += byte(d >> (24 - 8*i) & 0xff)
 	}
 	return netip.AddrFrom4(b)
 }

@@ -81,8 +81,9 @@ func (c Config) Validate() error {
 	if c.Subnet.IsValid() && (!c.Subnet.Addr().Is4() || c.Subnet.Bits() > 24 || c.Subnet.Bits() < 8) {
 		errs = append(errs, fmt.Errorf("subnet: must be an IPv4 network between /8 and /24, not %s", c.Subnet))
 	}
-	if c.Connections < 0 || c.ConnectionRate < 0 {
-		errs = append(errs, errors.New("connections: must not be negative"))
+	const most = 1 << 20
+	if c.Connections < 0 || c.Connections > most || c.ConnectionRate < 0 || c.ConnectionRate > most {
+		errs = append(errs, fmt.Errorf("connections, connection_rate: must be between 0 and %d", most))
 	}
 	return errors.Join(errs...)
 }

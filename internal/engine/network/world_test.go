@@ -115,7 +115,7 @@ func newWorld(t testing.TB) *world {
 		must(t, err)
 		t.Cleanup(func() { l.Close(); u.Close() })
 		go w.accept(l)
-		go w.answerDNS(t, u)
+		go w.answerDNS(u)
 	})
 	// The link is ready a moment after it is up.
 	d := net.Dialer{Timeout: 100 * time.Millisecond}
@@ -140,13 +140,13 @@ func (w *world) accept(l net.Listener) {
 		w.mu.Lock()
 		w.count[a]++
 		w.mu.Unlock()
-		io.WriteString(c, c.RemoteAddr().String())
+		_, _ = io.WriteString(c, c.RemoteAddr().String())
 		c.Close()
 	}
 }
 
 // answerDNS is the upstream resolver: every name is 203.0.113.10.
-func (w *world) answerDNS(t testing.TB, u net.PacketConn) {
+func (w *world) answerDNS(u net.PacketConn) {
 	s := &dns.Server{PacketConn: u, Handler: dns.HandlerFunc(func(rw dns.ResponseWriter, q *dns.Msg) {
 		w.mu.Lock()
 		w.count[netip.Addr{}]++

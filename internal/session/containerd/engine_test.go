@@ -69,7 +69,7 @@ func theMachine(t testing.TB) *machine {
 		t.Skip("needs root")
 	}
 	once.Do(func() {
-		dir, err := os.MkdirTemp("", "bn")
+		dir, err := os.MkdirTemp("", "bn") //nolint:usetesting // unix sockets need a short path
 		must(t, err)
 		must(t, os.Chmod(dir, 0o711))
 		programs := filepath.Join(dir, "bin")
@@ -153,7 +153,7 @@ func compile(out, pkg string) error {
 // importImages makes images of one file and imports them: no registry.
 func (m *machine) importImages(ctx context.Context, dir string) error {
 	server := filepath.Join(dir, "jupyter-lab")
-	if err := compile(server, "github.com/binnacle-hub/binnacle/internal/session/sessiontest/server"); err != nil {
+	if err := compile(server, "github.com/binnacle-hub/binnacle/internal/session/sessiontest/cmd/server"); err != nil {
 		return err
 	}
 	for ref, cfg := range map[string]v1.Config{

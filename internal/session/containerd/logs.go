@@ -79,7 +79,7 @@ func copyNew(w io.Writer, f *os.File) error {
 func cutLog(path string, limit int64) error {
 	info, err := os.Lstat(path)
 	if err != nil || info.Size() <= limit {
-		return nil //nolint:nilerr // no log yet, or no longer
+		return nil // no log yet, or no longer
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
 	if err != nil {

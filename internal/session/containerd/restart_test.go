@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,8 +31,8 @@ func TestKilledHub(t *testing.T) {
 		child(t, dir)
 		return
 	}
-	m := theMachine(t) // for its programs
-	dir, err := os.MkdirTemp("", "bk")
+	m := theMachine(t)                 // for its programs
+	dir, err := os.MkdirTemp("", "bk") //nolint:usetesting // unix sockets need a short path
 	must(t, err)
 	must(t, os.Chmod(dir, 0o711))
 	t.Cleanup(func() { os.RemoveAll(dir) })
@@ -63,6 +64,7 @@ func TestKilledHub(t *testing.T) {
 }
 
 func child(t *testing.T, dir string) {
+	t.Helper()
 	second := os.Getenv("BINNACLE_TEST_SECOND") != ""
 	m, err := startMachine(t.Context(), dir, os.Getenv("BINNACLE_TEST_PROGRAMS"), !second)
 	must(t, err)
@@ -220,12 +222,12 @@ func TestKilledStarts(t *testing.T) {
 		return
 	}
 	m := theMachine(t)
-	dir, err := os.MkdirTemp("", "bk")
+	dir, err := os.MkdirTemp("", "bk") //nolint:usetesting // unix sockets need a short path
 	must(t, err)
 	must(t, os.Chmod(dir, 0o711))
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	env := append(os.Environ(), childDir+"="+dir, "BINNACLE_TEST_PROGRAMS="+filepath.Join(m.dir, "bin"))
-	for _, delay := range []time.Duration{0, 15, 40, 70, 110, 160, 250, 400, 800} {
+	for _, delay := range []int{0, 15, 40, 70, 110, 160, 250, 400, 800} {
 		cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestKilledStarts$", "-test.v")
 		cmd.Env = env
 		out, err := cmd.StdoutPipe()
@@ -236,11 +238,11 @@ func TestKilledStarts(t *testing.T) {
 				break
 			}
 		}
-		<-time.After(delay * time.Millisecond)
+		<-time.After(time.Duration(delay) * time.Millisecond)
 		must(t, cmd.Process.Signal(syscall.SIGKILL))
 		_ = cmd.Wait() // killed
 		cmd = exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestKilledStarts$", "-test.v")
-		cmd.Env = append(env, "BINNACLE_TEST_SECOND=1")
+		cmd.Env = append(slices.Clone(env), "BINNACLE_TEST_SECOND=1")
 		b, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Errorf("killed after %d ms: %v\n%s", delay, err, b)
@@ -270,6 +272,7 @@ func hub(t *testing.T, dir string, withImages bool) (*machine, *containerd.Spawn
 }
 
 func startMany(t *testing.T, dir string) {
+	t.Helper()
 	_, err := os.Stat(filepath.Join(dir, "root"))
 	_, s := hub(t, dir, err != nil)
 	fmt.Println("starting sessions")
@@ -280,6 +283,7 @@ func startMany(t *testing.T, dir string) {
 }
 
 func sweepUp(t *testing.T, dir string) {
+	t.Helper()
 	m, s := hub(t, dir, false)
 	list, err := s.List(t.Context())
 	must(t, err)

@@ -106,7 +106,7 @@ func New(cfg Config, c *client.Client, network Network, log *slog.Logger) (*Spaw
 	cfg.Snapshotter = cmp.Or(cfg.Snapshotter, DefaultSnapshotter)
 	cfg.Grace = cmp.Or(cfg.Grace, DefaultGrace)
 	cfg.LogSize = cmp.Or(cfg.LogSize, DefaultLogSize)
-	if err := os.MkdirAll(cfg.Dir, 0o711); err != nil {
+	if err := os.MkdirAll(cfg.Dir, 0o711); err != nil { //nolint:gosec // a mapped root must be able to pass
 		return nil, fmt.Errorf("make the directory of sessions: %w", err)
 	}
 	dirs, err := newWatcher()

@@ -10,11 +10,12 @@ import (
 func TestConformance(t *testing.T) {
 	m := theMachine(t)
 	sessiontest.Run(t, func(t *testing.T) (session.Spawner, sessiontest.Fixture) {
+		t.Helper()
 		return m.run(t), sessiontest.Fixture{
 			Image:    testImage,
 			Enforces: true,
-			Reopen:   func(t *testing.T) session.Spawner { return m.open(t) },
-			Residue:  func(t *testing.T) []string { return m.residue(t) },
+			Reopen:   func(t *testing.T) session.Spawner { t.Helper(); return m.open(t) },
+			Residue:  func(t *testing.T) []string { t.Helper(); return m.residue(t) },
 		}
 	})
 }

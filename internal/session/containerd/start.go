@@ -39,7 +39,7 @@ func (s *Spawner) Start(ctx context.Context, spec session.Spec) (session.Status,
 	defer s.release(spec.ID)
 	st, err := s.start(ctx, spec)
 	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("start the session: %w (%v)", ctx.Err(), err)
+		err = fmt.Errorf("start the session: %w (%v)", ctx.Err(), err) //nolint:errorlint // the code is the context's, not the consequence's
 	}
 	return st, err
 }

@@ -60,7 +60,7 @@ func (s *Spawner) remove(ctx context.Context, id string, grace time.Duration) er
 }
 
 // end ends the session's process: asked first, then by force.
-func (s *Spawner) end(ctx, whole context.Context, container client.Container, grace time.Duration) error { //nolint:revive // two contexts, see remove
+func (s *Spawner) end(ctx, whole context.Context, container client.Container, grace time.Duration) error {
 	task, err := container.Task(whole, nil)
 	if errdefs.IsNotFound(err) {
 		return nil

@@ -117,10 +117,10 @@ func (s *Spawner) exitReason(c containers.Container, code uint32) string {
 	if limits := limitsOf(c); code == killed && limits.Memory > 0 && s.oomKills(c.ID) > 0 {
 		return "It used more than " + size(limits.Memory) + " of memory and was stopped."
 	}
-	switch {
-	case code == killed:
+	switch code {
+	case killed:
 		return "It was stopped by force."
-	case code == 0:
+	case 0:
 		return "Its server ended."
 	default:
 		return fmt.Sprintf("Its server ended with code %d.", code)
@@ -180,7 +180,7 @@ func freeSpace(dir string) uint64 {
 	if unix.Statfs(dir, &st) != nil {
 		return 0
 	}
-	return st.Bavail * uint64(st.Bsize)
+	return st.Bavail * uint64(max(st.Bsize, 0))
 }
 
 // checkDisk measures what each session wrote, or only the one whose turn it is,

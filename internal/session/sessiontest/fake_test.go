@@ -12,6 +12,7 @@ import (
 
 func TestFake(t *testing.T) {
 	sessiontest.Run(t, func(t *testing.T) (session.Spawner, sessiontest.Fixture) {
+		t.Helper()
 		f := sessiontest.NewFake("example/image:1")
 		t.Cleanup(func() { f.StopAll(t.Context()) })
 		return f, sessiontest.Fixture{

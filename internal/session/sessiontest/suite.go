@@ -22,7 +22,7 @@ import (
 
 // Fixture is what Run needs to know about a spawner.
 type Fixture struct {
-	// Image runs sessiontest/server, or what behaves like it.
+	// Image runs sessiontest/cmd/server, or what behaves like it.
 	Image string
 	// Reopen makes a new Spawner on the same runtime, as after a restart.
 	Reopen func(t *testing.T) session.Spawner
@@ -32,23 +32,30 @@ type Fixture struct {
 	Residue func(t *testing.T) []string
 }
 
+// check is one test: its methods are named after what they check.
+type check struct {
+	t *testing.T
+	s session.Spawner
+	f Fixture
+}
+
 const patience = 20 * time.Second
 
 // Run checks that a spawner keeps session.Spawner's promises. Each test calls
 // open for a spawner without sessions.
 func Run(t *testing.T, open func(t *testing.T) (session.Spawner, Fixture)) {
 	t.Helper()
-	for name, test := range map[string]func(*testing.T, session.Spawner, Fixture){
-		"Life": testLife, "Errors": testErrors, "Websocket": testWebsocket, "Logs": testLogs, "Follow": testFollow,
-		"Exit": testExit, "Restart": testRestart, "Concurrent": testConcurrent, "SameID": testSameID, "Cancel": testCancel,
-		"Dial": testDial, "Memory": testMemory, "Processes": testProcesses,
+	for name, test := range map[string]func(check){
+		"Life": check.life, "Errors": check.errors, "Websocket": check.websocket, "Logs": check.logs, "Follow": check.follow,
+		"Exit": check.exit, "Restart": check.restart, "Concurrent": check.concurrent, "SameID": check.sameID, "Cancel": check.cancel,
+		"Dial": check.dial, "Memory": check.memory, "Processes": check.processes,
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, f := open(t)
 			if !f.Enforces && (name == "Memory" || name == "Processes") {
 				return // nothing to check
 			}
-			test(t, s, f)
+			test(check{t, s, f})
 		})
 	}
 }
@@ -119,7 +126,8 @@ func start(t *testing.T, s session.Spawner, spec session.Spec) session.Status {
 	return st
 }
 
-func testLife(t *testing.T, s session.Spawner, f Fixture) {
+func (c check) life() {
+	t, s, f := c.t, c.s, c.f
 	ctx, before := t.Context(), f.Residue(t)
 	spec := NewSpec("life-1", f.Image)
 	st := start(t, s, spec)
@@ -162,7 +170,8 @@ func testLife(t *testing.T, s session.Spawner, f Fixture) {
 	}
 }
 
-func testErrors(t *testing.T, s session.Spawner, f Fixture) {
+func (c check) errors() {
+	t, s, f := c.t, c.s, c.f
 	ctx, before := t.Context(), f.Residue(t)
 	_, err := s.Start(ctx, NewSpec("errors-1", "never/built:1"))
 	wantCode(t, "Start without the image", err, binnacle.CodeNotFound)
@@ -189,20 +198,21 @@ func wantCode(t *testing.T, what string, err error, want binnacle.Code) {
 	}
 }
 
-func testWebsocket(t *testing.T, s session.Spawner, f Fixture) {
+func (c check) websocket() {
+	t, s, f := c.t, c.s, c.f
 	spec := NewSpec("ws-1", f.Image)
 	start(t, s, spec)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	c, _, err := websocket.Dial(ctx, "ws://session"+spec.BaseURL+"api/kernels/k/channels?token="+url.QueryEscape(spec.Token), &websocket.DialOptions{HTTPClient: Client(s, spec.ID)})
+	conn, _, err := websocket.Dial(ctx, "ws://session"+spec.BaseURL+"api/kernels/k/channels?token="+url.QueryEscape(spec.Token), &websocket.DialOptions{HTTPClient: Client(s, spec.ID)}) //nolint:bodyclose // the connection owns it
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.CloseNow()
-	if err := c.Write(ctx, websocket.MessageText, []byte("hello")); err != nil {
+	defer func() { _ = conn.CloseNow() }()
+	if err := conn.Write(ctx, websocket.MessageText, []byte("hello")); err != nil {
 		t.Fatal(err)
 	}
-	if _, b, err := c.Read(ctx); err != nil || string(b) != "hello" {
+	if _, b, err := conn.Read(ctx); err != nil || string(b) != "hello" {
 		t.Errorf("echo: %q, %v", b, err)
 	}
 	spec.Token = "another"
@@ -211,7 +221,8 @@ func testWebsocket(t *testing.T, s session.Spawner, f Fixture) {
 	}
 }
 
-func testLogs(t *testing.T, s session.Spawner, f Fixture) {
+func (c check) logs() {
+	t, s, f := c.t, c.s, c.f
 	ctx := t.Context()
 	spec := NewSpec("logs-1", f.Image)
 	start(t, s, spec)
@@ -237,7 +248,8 @@ func testLogs(t *testing.T, s session.Spawner, f Fixture) {
 	}
 }
 
-func testFollow(t *testing.T, s session.Spawner, f Fixture) {
+func (c check) follow() {
+	t, s, f := c.t, c.s, c.f
 	spec := NewSpec("follow-1", f.Image)
 	start(t, s, spec)
 	r, w := io.Pipe()
@@ -275,7 +287,8 @@ func testFollow(t *testing.T, s session.Spawner, f Fixture) {
 	}
 }
 
-func testExit(t *testing.T, s session.Spawner, f Fixture) {
+func (c check) exit() {
+	t, s, f := c.t, c.s, c.f
 	ctx := t.Context()
 	spec := NewSpec("exit-1", f.Image)
 	start(t, s, spec)
@@ -295,7 +308,8 @@ func testExit(t *testing.T, s session.Spawner, f Fixture) {
 	}
 }
 
-func testRestart(t *testing.T, s session.Spawner, f Fixture) {
+func (c check) restart() {
+	t, s, f := c.t, c.s, c.f
 	ctx := t.Context()
 	spec := NewSpec("restart-1", f.Image)
 	start(t, s, spec)
@@ -321,7 +335,8 @@ func testRestart(t *testing.T, s session.Spawner, f Fixture) {
 	}
 }
 
-func testConcurrent(t *testing.T, s session.Spawner, f Fixture) {
+func (c check) concurrent() {
+	t, s, f := c.t, c.s, c.f
 	before := f.Residue(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -348,7 +363,8 @@ func testConcurrent(t *testing.T, s session.Spawner, f Fixture) {
 	}
 }
 
-func testSameID(t *testing.T, s session.Spawner, f Fixture) {
+func (c check) sameID() {
+	t, s, f := c.t, c.s, c.f
 	const n = 4
 	spec := NewSpec("same-1", f.Image)
 	errs := make(chan error, n)
@@ -377,7 +393,8 @@ func testSameID(t *testing.T, s session.Spawner, f Fixture) {
 	}
 }
 
-func testCancel(t *testing.T, s session.Spawner, f Fixture) {
+func (c check) cancel() {
+	t, s, f := c.t, c.s, c.f
 	before := f.Residue(t)
 	for i := range 12 { // cut off ever later
 		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i*i)*time.Millisecond)
@@ -403,7 +420,8 @@ func testCancel(t *testing.T, s session.Spawner, f Fixture) {
 	}
 }
 
-func testDial(t *testing.T, s session.Spawner, f Fixture) {
+func (c check) dial() {
+	t, s, f := c.t, c.s, c.f
 	slow := NewSpec("dial-1", f.Image)
 	slow.Env["TEST_DELAY"] = "1h"
 	if f.Enforces { // a fake starts at once
@@ -435,7 +453,8 @@ func testDial(t *testing.T, s session.Spawner, f Fixture) {
 	}
 }
 
-func testMemory(t *testing.T, s session.Spawner, f Fixture) {
+func (c check) memory() {
+	t, s, f := c.t, c.s, c.f
 	other, hog := NewSpec("memory-1", f.Image), NewSpec("memory-2", f.Image)
 	hog.Limits.Memory = 128 << 20
 	start(t, s, other)
@@ -449,7 +468,8 @@ func testMemory(t *testing.T, s session.Spawner, f Fixture) {
 	}
 }
 
-func testProcesses(t *testing.T, s session.Spawner, f Fixture) {
+func (c check) processes() {
+	t, s, f := c.t, c.s, c.f
 	other, bomb := NewSpec("fork-1", f.Image), NewSpec("fork-2", f.Image)
 	bomb.Limits.PIDs = 64
 	start(t, s, other)
