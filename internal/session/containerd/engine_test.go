@@ -105,6 +105,9 @@ func startMachine(ctx context.Context, dir, programs string, withImages bool) (*
 	if err := errors.Join(os.MkdirAll(tmp, 0o700), mount.SetTempMountLocation(tmp)); err != nil {
 		return nil, err
 	}
+	if _, err := mount.CleanupTempMounts(0); err != nil { // of an unpacking that was killed
+		return nil, err
+	}
 	ctx = context.WithoutCancel(ctx)
 	if m.server, err = server.New(ctx, cfg); err != nil {
 		return nil, err

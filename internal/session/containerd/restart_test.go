@@ -35,7 +35,7 @@ func TestKilledHub(t *testing.T) {
 	dir, err := os.MkdirTemp("", "bk") //nolint:usetesting // unix sockets need a short path
 	must(t, err)
 	must(t, os.Chmod(dir, 0o711))
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestKilledHub$", "-test.v")
 	cmd.Env = append(os.Environ(), childDir+"="+dir, "BINNACLE_TEST_PROGRAMS="+filepath.Join(m.dir, "bin"))
 	cmd.Stderr = os.Stderr
@@ -225,7 +225,7 @@ func TestKilledStarts(t *testing.T) {
 	dir, err := os.MkdirTemp("", "bk") //nolint:usetesting // unix sockets need a short path
 	must(t, err)
 	must(t, os.Chmod(dir, 0o711))
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
 	env := append(os.Environ(), childDir+"="+dir, "BINNACLE_TEST_PROGRAMS="+filepath.Join(m.dir, "bin"))
 	for _, delay := range []int{0, 15, 40, 70, 110, 160, 250, 400, 800} {
 		cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestKilledStarts$", "-test.v")
