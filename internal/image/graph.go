@@ -96,7 +96,8 @@ chown 1000:1000 /srv/conda /srv/conda/envs /srv/npm /run/binnacle/cache
 cat > /usr/local/bin/repo2docker-entrypoint <<'ENTRYPOINT'
 #!/bin/sh
 # Runs the command through the repository's start script, if it has one.
-if [ -n "${R2D_ENTRYPOINT:-}" ]; then exec "$R2D_ENTRYPOINT" "$@"; fi
+if [ -x "${R2D_ENTRYPOINT:-}" ]; then exec "$R2D_ENTRYPOINT" "$@"; fi
+if [ -n "${R2D_ENTRYPOINT:-}" ]; then exec bash "$R2D_ENTRYPOINT" "$@"; fi
 exec "$@"
 ENTRYPOINT
 chmod 0755 /usr/local/bin/repo2docker-entrypoint
@@ -210,7 +211,7 @@ func tool(prepared llb.State, name string) (llb.State, error) {
 		return llb.State{}, fmt.Errorf("the recipe asks for the tool %q, which is not known: %w", name, err)
 	}
 	at := path.Join(recipe.ToolDir, name)
-	script := fmt.Sprintf(`python3 -m venv --without-scm-ignore-files %[1]s 2>/dev/null || python3 -m venv %[1]s
+	script := fmt.Sprintf(`python3 -m venv %[1]s
 %[1]s/bin/pip install --no-cache-dir --disable-pip-version-check --no-compile --only-binary :all: --require-hashes -r %[2]s/%[3]s.txt
 %[1]s/bin/pip uninstall -y -q pip
 ln -sf bin/%[3]s %[1]s/%[3]s`, at, recipe.InputDir, name)

@@ -1,0 +1,178 @@
+package image_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/image"
+	"github.com/binnacle-hub/binnacle/internal/recipe"
+)
+
+// ops is a graph by digest, with the digest of its last operation.
+type ops struct {
+	all  map[string]*pb.Op
+	last string
+}
+
+func load(t *testing.T, r recipe.Recipe, mtime int64) ops {
+	t.Helper()
+	s, err := image.Graph("base.example.org/base", r, time.Unix(mtime, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	def, err := image.Marshal(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := ops{all: map[string]*pb.Op{}}
+	for _, b := range def.Def {
+		op := &pb.Op{}
+		if err := op.UnmarshalVT(b); err != nil {
+			t.Fatal(err)
+		}
+		g.last = digest.FromBytes(b).String()
+		g.all[g.last] = op
+	}
+	g.last = g.all[g.last].Inputs[0].Digest // the definition ends with a pointer to its result
+	return g
+}
+
+// below is everything the operation stands on.
+func (g ops) below(d string, into map[string]bool) {
+	for _, in := range g.all[d].Inputs {
+		if !into[in.Digest] {
+			into[in.Digest] = true
+			g.below(in.Digest, into)
+		}
+	}
+}
+
+// execs are the commands, by what they stand on: with the tree or without.
+func (g ops) execs() (withTree, without map[string]bool) {
+	withTree, without = map[string]bool{}, map[string]bool{}
+	for d, op := range g.all {
+		if op.GetExec() == nil {
+			continue
+		}
+		set := map[string]bool{}
+		g.below(d, set)
+		into := without
+		for b := range set {
+			if src := g.all[b].GetSource(); src != nil && (src.Identifier == "local://content" || src.Identifier == "local://large") {
+				into = withTree
+			}
+		}
+		into[d] = true
+	}
+	return withTree, without
+}
+
+func sample() recipe.Recipe {
+	return recipe.Recipe{Kind: "python", Steps: []recipe.Step{
+		{Name: "server", Stage: recipe.StageServer, Script: "server", Tools: []string{"uv"}, Inputs: []recipe.Input{{Name: "server.txt", Content: []byte("a")}}},
+		{Name: "apt", Stage: recipe.StageSystem, Script: "apt", Root: true},
+		{Name: "pip", Stage: recipe.StageEnvironment, Script: "pip"},
+	}}
+}
+
+func TestContentStandsApart(t *testing.T) {
+	g := load(t, sample(), 1)
+	if merge := g.all[g.last].GetMerge(); merge == nil || len(merge.Inputs) != 3 {
+		t.Fatalf("the image ends with %v; want a merge of the environment, the large files and the others", g.all[g.last])
+	}
+	if withTree, without := g.execs(); len(withTree) != 0 || len(without) != 5 { // prepare, the tool, three steps
+		t.Errorf("%d commands stand on the tree and %d do not; want 0 and 5", len(withTree), len(without))
+	}
+}
+
+func TestStepsOnTheTree(t *testing.T) {
+	r := sample()
+	r.Steps = append(r.Steps, recipe.Step{Name: "post", Stage: recipe.StagePostBuild, Script: "post"})
+	g := load(t, r, 1)
+	if withTree, without := g.execs(); len(withTree) != 1 || len(without) != 5 {
+		t.Errorf("%d commands stand on the tree and %d do not; want 1 and 5", len(withTree), len(without))
+	}
+}
+
+func TestEnvironmentIsSharedBetweenCommits(t *testing.T) {
+	_, one := load(t, sample(), 1).execs()
+	_, other := load(t, sample(), 2).execs()
+	for d := range one {
+		if !other[d] {
+			t.Error("a command of the environment is keyed by the time of the commit")
+		}
+	}
+	changed := sample()
+	changed.Steps[0].Inputs[0].Content = []byte("b")
+	_, third := load(t, changed, 1).execs()
+	same := 0
+	for d := range one {
+		if third[d] {
+			same++
+		}
+	}
+	if same != 2 { // prepare and the tool
+		t.Errorf("%d commands are the same after the lock changed; want 2", same)
+	}
+}
+
+// TestOrderOfLayers: Jupyter first, because everybody has it, then apt, then
+// what the repository declares, whatever order the recipe has.
+func TestOrderOfLayers(t *testing.T) {
+	g := load(t, sample(), 1)
+	depth := map[string]int{}
+	for d, op := range g.all {
+		if e := op.GetExec(); e != nil {
+			set := map[string]bool{}
+			g.below(d, set)
+			depth[e.Meta.Args[len(e.Meta.Args)-1]] = len(set)
+		}
+	}
+	if depth["server"] >= depth["apt"] || depth["apt"] >= depth["pip"] {
+		t.Errorf("the layers are in the order %v", depth)
+	}
+}
+
+func TestSecretsOfTheMachineAreNotInTheGraph(t *testing.T) {
+	for _, op := range load(t, sample(), 1).all {
+		if e := op.GetExec(); e != nil {
+			for _, m := range e.Mounts {
+				if m.MountType == pb.MountType_SECRET || m.MountType == pb.MountType_SSH {
+					t.Errorf("a step mounts %v", m)
+				}
+			}
+		}
+	}
+}
+
+func TestUnknownTool(t *testing.T) {
+	r := sample()
+	r.Steps[0].Tools = []string{"../../etc/passwd"}
+	if _, err := image.Graph("base.example.org/base", r, time.Unix(0, 0)); err == nil {
+		t.Error("a tool that is not known was taken")
+	}
+}
+
+// TestSlug has BinderHub's own examples.
+func TestSlug(t *testing.T) {
+	for in, want := range map[string]string{
+		"binder-examples-octave": "binder-2dexamples-2doctave-03025a",
+		"https://github.com/a/b": "https-3a-2f-2fgithub-2ecom-2fa-2fb-426415",
+	} {
+		if got := image.Slug(in, 255); got != want {
+			t.Errorf("slug(%q) = %q; want %q", in, got, want)
+		}
+	}
+}
+
+func TestName(t *testing.T) {
+	rev := binnacle.Revision{Spec: binnacle.Spec{Provider: binnacle.GitHub, Repo: "Owner/Name_x"}, Commit: "abc"}
+	want := "binnacle.local/gh-2fowner-2fname-5fx-"
+	if got := image.Name(rev); len(got) < len(want) || got[:len(want)] != want {
+		t.Errorf("Name = %q; want it to begin with %q", got, want)
+	}
+}
