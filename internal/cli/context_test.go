@@ -1,0 +1,5 @@
+package cli
+
+import "context"
+
+func testContext() context.Context { return context.Background() }

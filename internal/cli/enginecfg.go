@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/config"
+	"github.com/binnacle-hub/binnacle/internal/engine"
+	"github.com/binnacle-hub/binnacle/internal/engine/network"
+)
+
+// engineConfig is the engine's part of the configuration.
+func engineConfig(cfg config.Config, net *network.Network) engine.Config {
+	return engine.Config{
+		Dir: cfg.Data,
+		Base: engine.Base{
+			Image: cfg.Base.Image, Suite: cfg.Base.Suite, Mirror: cfg.Mirrors.Debian, Packages: cfg.Base.Packages,
+		},
+		Env: buildEnv(cfg), CABundle: cfg.CABundle, BuildLimits: cfg.Build.Limits, Parallel: cfg.Build.Parallel,
+		Mirrors: cfg.Mirrors.Registries, Network: net.Provider(), Nameserver: nameserver(net.Gateway()),
+		CheckAddress: checkAddress(cfg),
+	}
+}
+
+func nameserver(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+// buildEnv tells the tools of build steps where packages come from. It never
+// gets into a layer or a cache key.
+func buildEnv(cfg config.Config) map[string]string {
+	env := map[string]string{}
+	put := func(value string, names ...string) {
+		for _, name := range names {
+			if value != "" {
+				env[name] = value
+			}
+		}
+	}
+	put(string(cfg.OutboundProxy.HTTP), "HTTP_PROXY", "http_proxy")
+	put(string(cfg.OutboundProxy.HTTPS), "HTTPS_PROXY", "https_proxy")
+	put(strings.Join(cfg.OutboundProxy.No, ","), "NO_PROXY", "no_proxy")
+	put(string(cfg.Mirrors.PyPI), "PIP_INDEX_URL", "UV_DEFAULT_INDEX")
+	extra := make([]string, 0, len(cfg.Mirrors.PyPIExtra))
+	for _, s := range cfg.Mirrors.PyPIExtra {
+		extra = append(extra, string(s))
+	}
+	put(strings.Join(extra, " "), "PIP_EXTRA_INDEX_URL", "UV_INDEX")
+	put(string(cfg.Mirrors.Conda), "CONDA_CHANNEL_ALIAS", "MAMBA_CHANNEL_ALIAS")
+	put(string(cfg.Mirrors.NPM), "NPM_CONFIG_REGISTRY", "npm_config_registry")
+	for name, value := range cfg.Build.Env {
+		env[name] = string(value)
+	}
+	return env
+}
+
+// checkAddress refuses to fetch images and ADD sources from private networks:
+// a Dockerfile is a stranger's. What the operator allows for repositories or
+// build steps is allowed here, and a site with a proxy leaves it to that.
+func checkAddress(cfg config.Config) func(context.Context, string) error {
+	if cfg.OutboundProxy.HTTP != "" || cfg.OutboundProxy.HTTPS != "" {
+		return nil
+	}
+	allow := append(append([]netip.Prefix{}, cfg.Source.Allow...), cfg.Network.Allow...)
+	deny := append(append([]netip.Prefix{}, cfg.Source.Deny...), cfg.Network.Deny...)
+	in := func(list []netip.Prefix, a netip.Addr) bool {
+		for _, p := range list {
+			if p.Contains(a) {
+				return true
+			}
+		}
+		return false
+	}
+	return func(_ context.Context, address string) error {
+		ap, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return fmt.Errorf("check %s: %w", address, err)
+		}
+		addr := ap.Addr().Unmap()
+		private := !addr.IsGlobalUnicast() || addr.IsPrivate() || in(sharedNetworks(), addr)
+		if in(deny, addr) || (private && !in(allow, addr)) {
+			return &binnacle.Error{
+				Code: binnacle.CodeForbidden, Op: "engine.address", Message: "The build may not fetch from an address of a private network.",
+				Hint: "The operator can allow it with source.allow in the configuration.",
+			}
+		}
+		return nil
+	}
+}
+
+// sharedNetworks are not private by name but by use: carrier networks (where
+// some clouds have their metadata service) and benchmarks.
+func sharedNetworks() []netip.Prefix {
+	return []netip.Prefix{
+		netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("198.18.0.0/15"),
+		netip.MustParsePrefix("168.63.129.16/32"), netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("64:ff9b::/96"),
+	}
+}

@@ -1,0 +1,36 @@
+package cli
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/binnacle-hub/binnacle"
+)
+
+// What tests look at.
+var (
+	RuncFault      = runcFault
+	SessionAddress = sessionAddress
+	PlainText      = plainText
+	Left           = left
+)
+
+// Root is the command tree.
+func Root() *cobra.Command { return (&app{}).root() }
+
+// Draw plays events and returns the lines of a terminal at a moment.
+func Draw(events []binnacle.Event, now time.Time, width int) []string {
+	var p progress
+	for _, e := range events {
+		p.add(e)
+	}
+	return p.lines(now, width)
+}
+
+// NewDisplay is the display of an Env.
+func NewDisplay(env Env, asJSON bool) (event func(binnacle.Event) error, end func()) {
+	a := &app{Env: env}
+	d := a.newDisplay(testContext(), asJSON)
+	return d.event, d.close
+}

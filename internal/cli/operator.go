@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/image"
+	"github.com/binnacle-hub/binnacle/internal/source"
+)
+
+// buildPath is where the command line asks a running hub for a build whose
+// image leaves the machine. It is on the unix socket only.
+const buildPath = "/operator/build"
+
+// buildRequest asks for an image with a name, in a registry or in a file.
+type buildRequest struct {
+	Repo   string `json:"repo"`
+	Ref    string `json:"ref,omitempty"`
+	Tag    string `json:"tag,omitempty"`
+	Push   bool   `json:"push,omitempty"`
+	Output string `json:"output,omitempty"`
+}
+
+// buildAnswer is one line of the answer: an event, or how it ended.
+type buildAnswer struct {
+	Event *binnacle.Event `json:"event,omitempty"`
+	Image *image.Image    `json:"image,omitempty"`
+	Error *binnacle.Error `json:"error,omitempty"`
+}
+
+// operator adds what only the command line of this machine may ask for.
+func (s *server) operator(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && r.URL.Path == buildPath {
+			s.serveBuild(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *server) serveBuild(w http.ResponseWriter, r *http.Request) {
+	const longest = 1 << 16
+	var req buildRequest
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, longest)).Decode(&req); err != nil {
+		http.Error(w, "not a build request", http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	enc, flush := json.NewEncoder(w), http.NewResponseController(w)
+	tell := func(a buildAnswer) {
+		// A reader that is gone ends the request's context, and so the build.
+		if enc.Encode(a) == nil {
+			_ = flush.Flush()
+		}
+	}
+	img, err := s.build(r.Context(), req, func(e binnacle.Event) { tell(buildAnswer{Event: &e}) })
+	if err != nil {
+		s.log.WarnContext(r.Context(), "build failed", "repo", req.Repo, "err", err)
+		tell(buildAnswer{Error: binnacle.Public(err)})
+		return
+	}
+	tell(buildAnswer{Image: &img})
+}
+
+// build resolves, fetches, reads and builds, telling phases as a launch does.
+func (s *server) build(ctx context.Context, req buildRequest, emit func(binnacle.Event)) (image.Image, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Launch.BuildTimeout)
+	defer cancel()
+	n, last := int64(0), time.Now()
+	tell := func(e binnacle.Event) {
+		n++
+		e.ID, e.Time = n, time.Now()
+		if e.Kind == binnacle.EventPhase {
+			e.Millis, last = e.Time.Sub(last).Milliseconds(), e.Time
+		}
+		emit(e)
+	}
+	begin := func(p binnacle.Phase) { tell(binnacle.Event{Kind: binnacle.EventPhase, Phase: p}) }
+	img, err := s.buildPhases(ctx, req, begin, tell)
+	end := binnacle.Event{Kind: binnacle.EventEnd, Phase: binnacle.PhaseReady, Image: img.Name, Millis: time.Since(last).Milliseconds()}
+	if err != nil {
+		end.Phase, end.Error = binnacle.PhaseFailed, binnacle.Public(err)
+	}
+	tell(end)
+	return img, err
+}
+
+func (s *server) buildPhases(ctx context.Context, req buildRequest, begin func(binnacle.Phase), tell func(binnacle.Event)) (_ image.Image, err error) {
+	begin(binnacle.PhaseResolving)
+	trusted := source.Policy{Local: true}
+	rev, _, err := (&app{}).resolve(ctx, s.source, req.Repo, req.Ref)
+	if err != nil {
+		return image.Image{}, err
+	}
+	begin(binnacle.PhaseFetching)
+	parent, err := os.MkdirTemp(s.cfg.Launch.Checkouts, "build-")
+	if err != nil {
+		return image.Image{}, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(parent)) }()
+	dir := filepath.Join(parent, "tree")
+	line := func(text string) {
+		tell(binnacle.Event{Kind: binnacle.EventLog, Phase: binnacle.PhaseFetching, Message: text})
+	}
+	if err := s.source.Fetch(ctx, rev, trusted, dir, line); err != nil {
+		return image.Image{}, err
+	}
+	r, err := readTree(dir)
+	if err != nil {
+		return image.Image{}, err
+	}
+	for _, n := range r.Notes {
+		note := &binnacle.Error{Message: n.Message, Hint: n.Hint, File: n.File, Line: n.Line}
+		tell(binnacle.Event{Kind: binnacle.EventNote, Phase: binnacle.PhaseFetching, Error: note})
+	}
+	when, err := s.source.CommitTime(ctx, rev)
+	if err != nil {
+		return image.Image{}, err
+	}
+	begin(binnacle.PhaseBuilding)
+	return s.builder.Build(ctx, image.Request{
+		Revision: rev, Recipe: r, Dir: dir, Name: image.Name(rev), Time: unixOrZero(when), Tag: req.Tag, Push: req.Push, Output: req.Output,
+	}, tell)
+}
+
+func unixOrZero(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}
+
+// readBuild takes the answer of serveBuild apart.
+func readBuild(body io.Reader, event func(binnacle.Event) error) (image.Image, error) {
+	dec := json.NewDecoder(body)
+	for {
+		var a buildAnswer
+		if err := dec.Decode(&a); err != nil {
+			return image.Image{}, &binnacle.Error{
+				Code: binnacle.CodeUnavailable, Op: "cli.build", Message: "The hub stopped during the build.", Hint: "Run the same command again; what was built is not lost.", Err: err,
+			}
+		}
+		switch {
+		case a.Event != nil:
+			if err := event(*a.Event); err != nil {
+				return image.Image{}, err
+			}
+		case a.Error != nil:
+			return image.Image{}, a.Error
+		case a.Image != nil:
+			return *a.Image, nil
+		}
+	}
+}

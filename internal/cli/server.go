@@ -1,0 +1,349 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/config"
+	"github.com/binnacle-hub/binnacle/internal/engine"
+	"github.com/binnacle-hub/binnacle/internal/engine/network"
+	"github.com/binnacle-hub/binnacle/internal/hub"
+	"github.com/binnacle-hub/binnacle/internal/image"
+	"github.com/binnacle-hub/binnacle/internal/launch"
+	"github.com/binnacle-hub/binnacle/internal/proxy"
+	"github.com/binnacle-hub/binnacle/internal/recipe"
+	"github.com/binnacle-hub/binnacle/internal/session/containerd"
+	"github.com/binnacle-hub/binnacle/internal/source"
+	"github.com/binnacle-hub/binnacle/internal/store"
+)
+
+// server is a whole hub: every part, wired.
+type server struct {
+	cfg config.Config
+	log *slog.Logger
+	url string // without a slash at its end
+
+	network *network.Network
+	engine  *engine.Engine
+	store   *store.Store
+	source  *source.Source
+	builder *image.Builder
+	spawner *containerd.Spawner
+	proxy   *proxy.Proxy
+	service *launch.Service
+	hub     *hub.Hub
+
+	public net.Listener
+	socket net.Listener
+	closes []func() error // in the order of opening; see close
+}
+
+// newServer opens everything but serves nothing yet. The caller runs it, or
+// closes it.
+func newServer(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (_ *server, err error) {
+	s := &server{cfg: cfg, log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	for _, open := range []func(context.Context) error{
+		s.openData, s.openListeners, s.openEngine, s.openStore, s.openSource, s.openSessions,
+	} {
+		if err := open(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s.builder = image.NewBuilder(s.engine.BuildKit(), s.engine.Containerd().ImageService(), s.engine, version, log)
+	return s, s.openHub(ctx, version)
+}
+
+// run serves until ctx ends or a part fails, then shuts down in this order:
+//
+//  1. the listeners close and running requests get a few seconds: nobody is
+//     told half of something;
+//  2. the launch service stops: builds are canceled, to be continued by the next
+//     hub; sessions go on;
+//  3. the hub and the proxy end their own connections;
+//  4. what watches over sessions and answers their DNS stops;
+//  5. the database closes, BuildKit and containerd stop, the lock is released.
+//
+// ready is called once requests are answered.
+func (s *server) run(ctx context.Context, ready func()) error {
+	below, stopBelow := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBelow()
+	var lower errgroup.Group
+	lower.Go(func() error { return ignoreCanceled(s.network.Run(below)) })
+	lower.Go(func() error { return ignoreCanceled(s.spawner.Run(below)) })
+
+	serving, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	group, serving := errgroup.WithContext(serving)
+	group.Go(func() error { return ignoreCanceled(s.service.Run(serving)) })
+	s.serve(serving, group)
+	group.Go(func() error {
+		// A part below that fails ends everything.
+		done := make(chan error, 1)
+		go func() { done <- lower.Wait() }()
+		select {
+		case <-serving.Done():
+			return nil
+		case err := <-done:
+			return cmp.Or(err, errors.New("a part of the hub stopped by itself"))
+		}
+	})
+	ready()
+	err := group.Wait()
+	s.hub.Close()
+	err = errors.Join(err, s.proxy.Close())
+	stopBelow()
+	return errors.Join(err, lower.Wait(), s.close())
+}
+
+func ignoreCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// serve answers on both listeners until ctx ends.
+func (s *server) serve(ctx context.Context, group *errgroup.Group) {
+	const grace = 5 * time.Second
+	public := s.httpServer(s.route(s.hub.Handler()))
+	trusted := s.httpServer(s.route(s.operator(s.hub.TrustedHandler())))
+	listeners := map[*http.Server]net.Listener{public: s.public, trusted: s.socket}
+	for srv, l := range listeners {
+		group.Go(func() error {
+			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return fmt.Errorf("serve %s: %w", l.Addr(), err)
+			}
+			return nil
+		})
+		group.Go(func() error {
+			<-ctx.Done()
+			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+			defer cancel()
+			if err := srv.Shutdown(stop); err != nil {
+				return srv.Close() // streams and WebSockets do not end by themselves
+			}
+			return nil
+		})
+	}
+}
+
+func (s *server) httpServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// route gives the proxy what is for sessions before a mux cleans its path.
+func (s *server) route(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.proxy.Handles(r) {
+			s.proxy.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// close undoes the opening, last first. It may be called twice.
+func (s *server) close() error {
+	var errs []error
+	for i := len(s.closes) - 1; i >= 0; i-- {
+		errs = append(errs, s.closes[i]())
+	}
+	s.closes = nil
+	return errors.Join(errs...)
+}
+
+func (s *server) onClose(f func() error) { s.closes = append(s.closes, f) }
+
+// openData makes the data directory and makes sure that nobody else has it,
+// before anything of the machine is changed. The engine takes the lock for good.
+func (s *server) openData(context.Context) error {
+	if os.Geteuid() != 0 {
+		return &binnacle.Error{
+			Code: binnacle.CodeForbidden, Op: "serve.root", Message: "Sessions need root: network namespaces, mounts and control groups.",
+			Hint: "sudo binnacle …",
+		}
+	}
+	if err := os.MkdirAll(s.cfg.Data, 0o711); err != nil { //nolint:gosec // the mapped root of a session passes through
+		return fmt.Errorf("make the data directory: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(s.cfg.Data, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the lock of the data directory: %w", err)
+	}
+	defer f.Close()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return &binnacle.Error{
+			Code: binnacle.CodeConflict, Op: "serve.lock", Message: "Another Binnacle runs on " + s.cfg.Data + ".",
+			Hint: "Stop it, or choose another directory with --data.", Err: err,
+		}
+	}
+	return nil
+}
+
+func (s *server) openListeners(ctx context.Context) error {
+	var lc net.ListenConfig
+	var err error
+	if s.public, err = lc.Listen(ctx, "tcp", s.cfg.Listen); err != nil {
+		hint := "Choose another address with --listen, such as 127.0.0.1:0 for a free port."
+		return &binnacle.Error{
+			Code: binnacle.CodeUnavailable, Op: "serve.listen", Message: fmt.Sprintf("The hub can't listen on %s: %v.", s.cfg.Listen, errors.Unwrap(err)), Hint: hint, Err: err,
+		}
+	}
+	s.onClose(func() error { return ignoreClosed(s.public.Close()) })
+	tlsConfig, err := tlsConfig(ctx, s.cfg, s.log)
+	if err != nil {
+		return err
+	}
+	scheme := "http"
+	if tlsConfig != nil {
+		scheme = "https"
+	}
+	s.url = strings.TrimSuffix(cmp.Or(s.cfg.URL, s.ownURL(scheme)), "/")
+	s.public = withTLS(s.public, tlsConfig)
+
+	path := socketPath(s.cfg)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the socket of an earlier hub: %w", err)
+	}
+	old := unix.Umask(0o177) // never open to others, not even for a moment
+	s.socket, err = lc.Listen(ctx, "unix", path)
+	unix.Umask(old)
+	if err != nil {
+		return fmt.Errorf("listen on the hub's socket: %w", err)
+	}
+	s.onClose(func() error { return ignoreClosed(s.socket.Close()) })
+	return nil
+}
+
+// ownURL is how a browser on this machine reaches the listener.
+func (s *server) ownURL(scheme string) string {
+	addr, err := netip.ParseAddrPort(s.public.Addr().String())
+	if err != nil {
+		return scheme + "://" + s.public.Addr().String()
+	}
+	if s.cfg.TLS.ACME.Domain != "" {
+		if addr.Port() == 443 {
+			return scheme + "://" + s.cfg.TLS.ACME.Domain
+		}
+		return fmt.Sprintf("%s://%s:%d", scheme, s.cfg.TLS.ACME.Domain, addr.Port())
+	}
+	if addr.Addr().IsUnspecified() {
+		addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port())
+	}
+	return scheme + "://" + addr.String()
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+func socketPath(cfg config.Config) string { return filepath.Join(cfg.Data, "hub.sock") }
+
+func (s *server) openEngine(ctx context.Context) (err error) {
+	if s.network, err = network.New(ctx, s.cfg.Network, s.log); err != nil {
+		return err
+	}
+	s.onClose(s.network.Close)
+	if s.engine, err = engine.Start(ctx, engineConfig(s.cfg, s.network), s.log); err != nil {
+		return err
+	}
+	s.onClose(s.engine.Close)
+	return nil
+}
+
+func (s *server) openStore(ctx context.Context) (err error) {
+	if s.store, err = store.Open(ctx, filepath.Join(s.cfg.Data, "binnacle.db")); err != nil {
+		return err
+	}
+	s.onClose(s.store.Close)
+	return nil
+}
+
+func (s *server) openSource(context.Context) (err error) {
+	s.source, err = source.New(s.cfg.Source, s.log)
+	return err
+}
+
+func (s *server) openSessions(ctx context.Context) (err error) {
+	cfg := containerd.Config{
+		Dir: filepath.Join(s.cfg.Data, "sessions"), Runc: s.engine.Runtime().Runc, Shim: s.engine.Runtime().Shim,
+		Namespace: engine.Namespace, Snapshotter: engine.Snapshotter,
+		Grace: s.cfg.Session.Grace, LogSize: s.cfg.Session.LogSize, CABundle: s.cfg.Session.CABundle,
+	}
+	if s.spawner, err = containerd.New(cfg, s.engine.Containerd(), s.network.Sessions(), s.log); err != nil {
+		return err
+	}
+	s.onClose(s.spawner.Close)
+	if err := s.spawner.Reconcile(ctx); err != nil {
+		return fmt.Errorf("find the sessions of an earlier hub: %w", err)
+	}
+	return nil
+}
+
+func (s *server) openHub(ctx context.Context, version string) (err error) {
+	s.proxy = proxy.New(s.cfg.Proxy, s.spawner, s.log)
+	s.service, err = launch.New(s.cfg.Launch, launch.Deps{
+		Source: s.source, Recipe: readRecipeFS, Builder: s.builder,
+		ImageName: func(rev binnacle.Revision, _ recipe.Recipe) string { return image.Name(rev) },
+		Spawner:   s.spawner, Activity: s.proxy, Store: s.store, Disk: disk{s},
+		SessionURL: s.sessionURL, Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	cfg := s.cfg.Hub
+	cfg.Version = version
+	const secretSize = 32
+	if cfg.Secret, err = s.store.Secret(ctx, "hub", secretSize); err != nil {
+		return err
+	}
+	s.hub, err = hub.New(ctx, cfg, hub.Deps{
+		Service: service{s.service}, Proxy: s.proxy, Parse: parseTarget, Checks: s.checks(), Janitor: janitor{s}, Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.proxy.SetReasons(s.service)
+	return nil
+}
+
+func parseTarget(input string) (hub.Target, error) {
+	t, err := source.Parse(input)
+	return hub.Target(t), err
+}
+
+// sessionURL is where a browser finds a session.
+func (s *server) sessionURL(id string) string {
+	path := "/user/" + id + "/"
+	if s.cfg.SessionDomain == "" {
+		return s.url + path
+	}
+	scheme, _, _ := strings.Cut(s.url, "://")
+	return scheme + "://" + id + "." + s.cfg.SessionDomain + path
+}

@@ -1,0 +1,300 @@
+// Package config gathers the settings of all parts: defaults, then the file,
+// then the environment, then flags. It is the only reader of the environment.
+//
+// Each part owns its own Config with comments and defaults; [Config] nests
+// them. The reference page is written from those comments.
+package config
+
+import (
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/engine"
+	"github.com/binnacle-hub/binnacle/internal/engine/network"
+	"github.com/binnacle-hub/binnacle/internal/hub"
+	"github.com/binnacle-hub/binnacle/internal/launch"
+	"github.com/binnacle-hub/binnacle/internal/proxy"
+	"github.com/binnacle-hub/binnacle/internal/session/containerd"
+	"github.com/binnacle-hub/binnacle/internal/source"
+)
+
+// Config is everything that can be set.
+type Config struct {
+	// Data is the directory everything is kept in: images, caches, the
+	// database, sessions. At most 36 characters, because unix sockets live
+	// below it.
+	Data string `yaml:"data"`
+	// Listen is the address the hub answers on, for example "0.0.0.0:443";
+	// port 0 takes a free one.
+	Listen string `yaml:"listen"`
+	// URL is how people reach the hub, for example "https://hub.example.org";
+	// empty follows from listen and tls.
+	URL string `yaml:"url"`
+	// SessionDomain gives each session its own host name below it, which
+	// isolates sessions from each other in the browser. Needs a wildcard DNS
+	// record and certificate. Empty serves sessions below the hub's own name.
+	SessionDomain string `yaml:"session_domain"`
+	// TrustedProxies are the addresses of reverse proxies in front of the hub:
+	// their X-Forwarded-* headers are believed, nobody else's.
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+	// AllowOrigin is the Access-Control-Allow-Origin of the hub and of
+	// sessions, "*" for pages that embed sessions (Thebe). Empty: none.
+	AllowOrigin string `yaml:"allow_origin"`
+	TLS         TLS    `yaml:"tls"`
+	Log         Log    `yaml:"log"`
+	// CABundle is a file with the certificate authorities to trust when
+	// fetching and building; empty is the machine's own. "none" gives builds
+	// only what their image has.
+	CABundle string `yaml:"ca_bundle"`
+	// OutboundProxy is the site's way out.
+	OutboundProxy OutboundProxy  `yaml:"outbound_proxy"`
+	Base          Base           `yaml:"base"`
+	Mirrors       Mirrors        `yaml:"mirrors"`
+	Build         Build          `yaml:"build"`
+	Source        source.Config  `yaml:"source"`
+	Network       network.Config `yaml:"network"`
+	Session       Session        `yaml:"session"`
+	Launch        launch.Config  `yaml:"launch"`
+	Proxy         proxy.Config   `yaml:"proxy"`
+	Hub           hub.Config     `yaml:"hub"`
+
+	environ []string
+}
+
+// TLS makes the hub speak HTTPS: with a certificate of yours, or with one it
+// gets by ACME.
+type TLS struct {
+	// Cert and Key are PEM files. They are read again when they change.
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+	ACME ACME   `yaml:"acme"`
+}
+
+// ACME gets certificates by itself. The hub must be reachable on port 443.
+type ACME struct {
+	// Domain is the name the certificate is for; empty switches ACME off.
+	Domain string `yaml:"domain"`
+	// Email is told to the authority for notices.
+	Email string `yaml:"email"`
+	// CA is the directory address of the authority; empty is Let's Encrypt.
+	CA string `yaml:"ca"`
+}
+
+// Log says how the hub writes its log, to standard error.
+type Log struct {
+	// Format is "text", "json" or "auto": text on a terminal, JSON elsewhere.
+	Format string `yaml:"format"`
+	// Level is "debug", "info", "warn" or "error".
+	Level string `yaml:"level"`
+}
+
+// OutboundProxy is used for fetching repositories and by build steps.
+type OutboundProxy struct {
+	// HTTP and HTTPS are the addresses of proxies; empty takes HTTP_PROXY and
+	// HTTPS_PROXY of the environment.
+	HTTP  Secret `yaml:"http"`
+	HTTPS Secret `yaml:"https"`
+	// No lists hosts that are reached directly; empty takes NO_PROXY.
+	No []string `yaml:"no"`
+}
+
+// Base is the image everything is built on.
+type Base struct {
+	// Image is any Debian or Ubuntu image of a registry; empty bootstraps one
+	// from Debian's packages, which needs mmdebstrap and no registry.
+	Image string `yaml:"image"`
+	// Suite is the Debian release to bootstrap.
+	Suite string `yaml:"suite"`
+	// Packages are installed into a bootstrapped base; empty is the usual set.
+	Packages []string `yaml:"packages"`
+}
+
+// Mirrors are where packages come from, for institutes that have mirrors or no
+// way to the internet.
+type Mirrors struct {
+	// Debian is the address of a Debian mirror; empty is Debian's own.
+	Debian string `yaml:"debian"`
+	// PyPI is the Python package index; empty is the public one.
+	PyPI Secret `yaml:"pypi"`
+	// PyPIExtra are further indexes beside it.
+	PyPIExtra []Secret `yaml:"pypi_extra"`
+	// Conda is the channel alias: where channels named without an address are.
+	Conda Secret `yaml:"conda"`
+	// NPM is the registry of JavaScript packages.
+	NPM Secret `yaml:"npm"`
+	// Registries lists mirrors of image registries by the registry's host,
+	// tried in order.
+	Registries map[string][]string `yaml:"registries"`
+}
+
+// Build bounds build steps.
+type Build struct {
+	// Limits bound one build step; 0 is unlimited.
+	Limits binnacle.Limits `yaml:"limits"`
+	// Parallel is how many build steps run at once; 0 is unlimited.
+	Parallel int `yaml:"parallel"`
+	// Env is given to every build step. It is never stored in a layer and does
+	// not decide whether a layer is built anew.
+	Env map[string]Secret `yaml:"env"`
+}
+
+// Session is how sessions run on this machine.
+type Session struct {
+	// Grace is how long a session may take to end by itself.
+	Grace time.Duration `yaml:"grace"`
+	// LogSize in bytes is what is kept of a session's output.
+	LogSize int64 `yaml:"log_size"`
+	// CABundle is a file with the certificate authorities that sessions trust;
+	// empty leaves the image's.
+	CABundle string `yaml:"ca_bundle"`
+}
+
+// The defaults of [Config].
+const (
+	DefaultData       = "/var/lib/binnacle"
+	DefaultListen     = "127.0.0.1:8585"
+	DefaultDiskBudget = 50 << 30
+)
+
+// Default is one machine for one person: it listens on the loopback only.
+func Default() Config {
+	c := Config{
+		Data: DefaultData, Listen: DefaultListen,
+		Log:     Log{Format: "auto", Level: "info"},
+		Base:    Base{Suite: engine.DefaultSuite},
+		Source:  source.DefaultConfig(),
+		Network: network.DefaultConfig(),
+		Session: Session{Grace: containerd.DefaultGrace, LogSize: containerd.DefaultLogSize},
+		Launch:  launch.DefaultConfig(),
+		Proxy:   proxy.DefaultConfig(),
+		Hub:     hub.DefaultConfig(),
+	}
+	c.Launch.DiskBudget = DefaultDiskBudget
+	return c
+}
+
+// derived are settings of the parts that follow from others, which are named.
+func derived() map[string]string {
+	return map[string]string{
+		"source.dir": "data", "source.proxy": "outbound_proxy.https", "source.ca_file": "ca_bundle",
+		"network.dir": "data", "proxy.session_domain": "session_domain", "proxy.hub_url": "url",
+		"proxy.trusted_proxies": "trusted_proxies", "hub.trusted_proxies": "trusted_proxies",
+		"hub.url": "url", "hub.session_domain": "session_domain",
+		"hub.allow_origin": "allow_origin", "launch.allow_origin": "allow_origin",
+	}
+}
+
+// derive fills in what follows from other settings.
+func (c *Config) derive() {
+	env := func(name string) string {
+		return cmp.Or(lookup(c.environ, name), lookup(c.environ, strings.ToLower(name)))
+	}
+	c.OutboundProxy.HTTP = cmp.Or(c.OutboundProxy.HTTP, Secret(env("HTTP_PROXY")))
+	c.OutboundProxy.HTTPS = cmp.Or(c.OutboundProxy.HTTPS, Secret(env("HTTPS_PROXY")))
+	if len(c.OutboundProxy.No) == 0 {
+		c.OutboundProxy.No = splitList(env("NO_PROXY"))
+	}
+	c.Source.Dir = filepath.Join(c.Data, "git")
+	c.Source.Environ = c.environ
+	c.Source.Proxy = string(cmp.Or(c.OutboundProxy.HTTPS, c.OutboundProxy.HTTP))
+	if c.CABundle != "none" {
+		c.Source.CAFile = c.CABundle
+	}
+	c.Network.Dir = c.Data
+	c.Launch.Checkouts = filepath.Join(c.Data, "checkouts")
+	c.Proxy.SessionDomain = c.SessionDomain
+	c.Proxy.HubURL = c.URL
+	c.Proxy.TrustedProxies, c.Hub.TrustedProxies = c.TrustedProxies, c.TrustedProxies
+	c.Hub.URL = strings.TrimSuffix(c.URL, "/")
+	c.Hub.SessionDomain, _, _ = strings.Cut(c.SessionDomain, ":") // a port is the proxy's business
+	c.Hub.AllowOrigin, c.Launch.AllowOrigin = c.AllowOrigin, c.AllowOrigin
+}
+
+// Validate reports every problem, each with the path of its setting.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	const longest = 36
+	if !filepath.IsAbs(c.Data) || len(c.Data) > longest {
+		bad("data: must be an absolute path of at most %d characters, not %q", longest, c.Data)
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		bad("listen: %q is not an address such as 127.0.0.1:8585", c.Listen)
+	}
+	if u, err := url.Parse(c.URL); c.URL != "" && (err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "") {
+		bad("url: %q is not an address such as https://hub.example.org", c.URL)
+	}
+	errs = append(errs, c.TLS.validate())
+	switch c.Log.Format {
+	case "auto", "text", "json":
+	default:
+		bad("log.format: %q is none of auto, text, json", c.Log.Format)
+	}
+	switch c.Log.Level {
+	case "debug", "info", "warn", "error":
+	default:
+		bad("log.level: %q is none of debug, info, warn, error", c.Log.Level)
+	}
+	for path, file := range map[string]string{"ca_bundle": c.CABundle, "session.ca_bundle": c.Session.CABundle} {
+		if _, err := os.Stat(file); file != "" && file != "none" && err != nil {
+			bad("%s: %w", path, err)
+		}
+	}
+	if c.Build.Parallel < 0 {
+		bad("build.parallel: must not be negative")
+	}
+	if c.Session.Grace < 0 || c.Session.LogSize < 0 {
+		bad("session.grace, session.log_size: must not be negative")
+	}
+	errs = append(errs,
+		within("source", c.Source.Validate()), within("network", c.Network.Validate()),
+		within("launch", c.Launch.Validate()), within("proxy", c.Proxy.Validate()),
+		within("hub", c.Hub.Validate()))
+	return errors.Join(errs...)
+}
+
+func (t TLS) validate() error {
+	var errs []error
+	if (t.Cert == "") != (t.Key == "") {
+		errs = append(errs, errors.New("tls.cert, tls.key: both are needed, or none"))
+	}
+	if t.Cert != "" && t.Key != "" {
+		if _, err := tls.LoadX509KeyPair(t.Cert, t.Key); err != nil {
+			errs = append(errs, fmt.Errorf("tls.cert: %w", err))
+		}
+		if t.ACME.Domain != "" {
+			errs = append(errs, errors.New("tls.acme: a certificate is given already by tls.cert; choose one"))
+		}
+	}
+	if t.ACME.Domain == "" && (t.ACME.Email != "" || t.ACME.CA != "") {
+		errs = append(errs, errors.New("tls.acme.domain: must be set for ACME"))
+	}
+	return errors.Join(errs...)
+}
+
+// within puts the section before every problem of a part.
+func within(section string, err error) error {
+	if err == nil {
+		return nil
+	}
+	lines := strings.Split(err.Error(), "\n")
+	errs := make([]error, len(lines))
+	for i, line := range lines {
+		errs[i] = errors.New(section + "." + line)
+	}
+	return errors.Join(errs...)
+}
+
+// Environ is the environment the configuration was made from, for the child
+// processes that need the operator's.
+func (c Config) Environ() []string { return c.environ }

@@ -1,0 +1,40 @@
+package config
+
+import (
+	"log/slog"
+	"net/url"
+)
+
+// Secret is text that is never shown: of an address only the credentials are
+// hidden, of anything else all. Convert it to string to use it.
+type Secret string
+
+const mask = "xxxxx"
+
+// String is the masked form.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	u, err := url.Parse(string(s))
+	if err != nil || u.Host == "" {
+		return mask
+	}
+	if u.User != nil {
+		u.User = url.User(mask)
+	}
+	u.RawQuery, u.Fragment = "", ""
+	return u.String()
+}
+
+// LogValue is the masked form.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText is the masked form, for YAML and JSON.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText takes the text as it is.
+func (s *Secret) UnmarshalText(text []byte) error {
+	*s = Secret(text)
+	return nil
+}
