@@ -146,10 +146,22 @@ func TestOwners(t *testing.T) {
 			if list, err := svc.List(ctx, c); err != nil || len(list) > 0 {
 				t.Error(name, list, err)
 			}
-			l, err := svc.Get(ctx, c, launches[0].ID)
-			if err != nil || l.Session != nil {
-				t.Error(name, "sees the session", err)
+			if _, err := svc.Get(ctx, c, launches[0].ID); binnacle.CodeOf(err) != binnacle.CodeNotFound {
+				t.Error(name, "sees the launch", err)
 			}
+			err = svc.Events(ctx, c, launches[0].ID, 0, func(binnacle.Event) error { return nil })
+			if binnacle.CodeOf(err) != binnacle.CodeNotFound {
+				t.Error(name, "sees the events", err)
+			}
+		}
+		// A client without cookies knows its launch by the id alone.
+		nobody := launch.Caller{Address: "192.0.2.9"}
+		lone := begin(t, svc, nobody, ask("lone"))
+		if err := svc.Events(ctx, nobody, lone, 0, func(binnacle.Event) error { return nil }); err != nil {
+			t.Error(err)
+		}
+		if l, err := svc.Get(ctx, nobody, lone); err != nil || l.Session == nil || l.Session.Token == "" {
+			t.Error(l, err)
 		}
 		operator := launch.Caller{Trusted: true}
 		var w strings.Builder

@@ -141,18 +141,23 @@ func (s *Service) queued(ctx context.Context, phase binnacle.Phase, position int
 }
 
 // Events yields the events that follow the one numbered after, then each new
-// one as it comes, until the end event, ctx's end or yield's error. The id of
-// a launch is all one needs to watch it; a slow watcher only delays itself.
-// Returns not_found when there is no such launch.
-func (s *Service) Events(ctx context.Context, _ Caller, id string, after int64, yield func(binnacle.Event) error) error {
+// one as it comes, until the end event, ctx's end or yield's error. A
+// slow watcher only delays itself. Returns not_found when there is no such
+// launch or it is not the caller's.
+func (s *Service) Events(ctx context.Context, caller Caller, id string, after int64, yield func(binnacle.Event) error) error {
 	after = max(after, 0)
 	s.mu.Lock()
 	r := s.runs[id]
 	s.mu.Unlock()
+	rec, err := s.find(ctx, r, id)
+	if err != nil {
+		return err
+	}
+	if !caller.sees(rec) {
+		return noLaunch(id)
+	}
 	if r != nil {
 		defer s.watch(r)()
-	} else if _, err := s.deps.Store.Launch(ctx, id); err != nil {
-		return err
 	}
 	for {
 		var changed chan struct{}
@@ -189,6 +194,14 @@ func (s *Service) Events(ctx context.Context, _ Caller, id string, after int64, 
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// find returns the record of a launch, from its run when it has one.
+func (s *Service) find(ctx context.Context, r *run, id string) (store.Launch, error) {
+	if r != nil {
+		return r.record(), nil
+	}
+	return s.deps.Store.Launch(ctx, id)
 }
 
 // watch counts a watcher in and returns how to count it out.

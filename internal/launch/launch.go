@@ -35,6 +35,13 @@ func (c Caller) may(owner string) bool {
 	return c.Trusted || c.Owner != "" && c.Owner == owner
 }
 
+// sees says whether the caller may watch and cancel a launch. One that was asked
+// for by nobody in particular (a client without cookies) belongs to whoever
+// knows its id.
+func (c Caller) sees(rec store.Launch) bool {
+	return c.may(rec.Owner) || rec.Owner == "" && !rec.Trusted
+}
+
 // key is who shares a turn in the queue with the caller.
 func (c Caller) key() string {
 	switch {

@@ -282,7 +282,7 @@ func TestCancelInEachPhase(t *testing.T) {
 func TestManyJoinOneBuild(t *testing.T) {
 	callers := 500
 	if testing.Short() {
-		callers = 100
+		callers = 50
 	}
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

@@ -325,6 +325,7 @@ type bench struct {
 	clk   *clock
 	st    *store.Store
 	notes []recipe.Note
+	other session.Spawner // instead of spw
 }
 
 func newBench(t testing.TB) *bench {
@@ -362,8 +363,12 @@ func (b *bench) serve() (svc *launch.Service, stop func()) {
 	if _, ok := b.t.(*testing.B); ok {
 		level = slog.LevelError
 	}
+	var spw session.Spawner = b.spw
+	if b.other != nil {
+		spw = b.other
+	}
 	svc, err := launch.New(b.cfg, launch.Deps{
-		Source: b.src, Builder: b.bld, Spawner: b.spw, Activity: b.clk, Store: b.st, ImageName: name,
+		Source: b.src, Builder: b.bld, Spawner: spw, Activity: b.clk, Store: b.st, ImageName: name,
 		Recipe:     func(fs.FS) (recipe.Recipe, error) { return recipe.Recipe{Notes: b.notes}, nil },
 		SessionURL: func(id string) string { return "https://hub.example.org/user/" + id + "/" },
 		Log:        slog.New(slog.NewTextHandler(b.t.Output(), &slog.HandlerOptions{Level: level})),
@@ -402,7 +407,7 @@ func begin(t testing.TB, svc *launch.Service, c launch.Caller, req binnacle.Laun
 func follow(t testing.TB, svc *launch.Service, id string, after int64) []binnacle.Event {
 	t.Helper()
 	var events []binnacle.Event
-	err := svc.Events(context.Background(), launch.Caller{}, id, after, func(e binnacle.Event) error {
+	err := svc.Events(context.Background(), launch.Caller{Trusted: true}, id, after, func(e binnacle.Event) error {
 		if e.ID != after+1 {
 			return fmt.Errorf("event %d follows %d", e.ID, after)
 		}

@@ -60,6 +60,12 @@ func (s *Service) startSession(ctx context.Context, r *run) (err error) {
 	st, err := s.deps.Spawner.Get(ctx, id)
 	if binnacle.CodeOf(err) == binnacle.CodeNotFound {
 		st, err = s.spawn(ctx, s.sessionSpec(rec))
+		if binnacle.CodeOf(err) == binnacle.CodeNotFound {
+			return &binnacle.Error{
+				Code: binnacle.CodeUnavailable, Op: "session.start", Message: "The image was removed while it was being launched.",
+				Hint: "Launch again; it will be built anew.", Err: err,
+			}
+		}
 	}
 	if err != nil {
 		return err

@@ -11,23 +11,21 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/store"
 )
 
-// Get returns a launch. Its id is all one needs to see how it goes; its session
-// is for the owner. Returns not_found.
+// Get returns a launch, with its session once it is ready. Returns not_found for
+// what is not there or not the caller's.
 func (s *Service) Get(ctx context.Context, caller Caller, id string) (binnacle.Launch, error) {
 	s.mu.Lock()
 	r := s.runs[id]
 	s.mu.Unlock()
-	if r != nil {
-		if rec := r.record(); !rec.Phase.Final() {
-			return s.view(rec, r), nil
-		}
-	}
-	rec, err := s.deps.Store.Launch(ctx, id)
+	rec, err := s.find(ctx, r, id)
 	if err != nil {
 		return binnacle.Launch{}, err
 	}
-	l := s.view(rec, nil)
-	if rec.Phase != binnacle.PhaseReady || rec.SessionID == "" || !caller.may(rec.Owner) {
+	if !caller.sees(rec) {
+		return binnacle.Launch{}, noLaunch(id)
+	}
+	l := s.view(rec, r)
+	if rec.Phase != binnacle.PhaseReady || rec.SessionID == "" {
 		return l, nil
 	}
 	st, err := s.deps.Spawner.Get(ctx, rec.SessionID)
@@ -69,17 +67,11 @@ func (s *Service) Cancel(ctx context.Context, caller Caller, id string) error {
 	s.mu.Lock()
 	r := s.runs[id]
 	s.mu.Unlock()
-	var owner string
-	if r != nil {
-		owner = r.record().Owner
-	} else {
-		rec, err := s.deps.Store.Launch(ctx, id)
-		if err != nil {
-			return err
-		}
-		owner = rec.Owner
+	rec, err := s.find(ctx, r, id)
+	if err != nil {
+		return err
 	}
-	if !caller.may(owner) {
+	if !caller.sees(rec) {
 		return noLaunch(id)
 	}
 	if r != nil {
