@@ -282,12 +282,32 @@ func (b *build) fetchAndBuild(ctx context.Context, said func(), slot *ticket) (i
 		return image.Image{}, err
 	}
 	begin := time.Now()
-	req := image.Request{Revision: b.rev, Recipe: rec, Dir: dir, Name: name}
+	made, err := s.commitTime(ctx, b.rev)
+	if err != nil {
+		return image.Image{}, err
+	}
+	req := image.Request{Revision: b.rev, Recipe: rec, Dir: dir, Name: name, Time: made}
 	img, err := b.solve(ctx, req, said)
 	if err == nil && img.Environment != "" {
 		err = s.deps.Store.BuiltEnvironment(ctx, img.Environment, time.Since(begin), time.Now())
 	}
 	return img, err
+}
+
+// commitTime is when the commit was made, in seconds since 1970; 0 when the
+// source does not know. It makes two machines build the same layers.
+func (s *Service) commitTime(ctx context.Context, rev binnacle.Revision) (int64, error) {
+	known, ok := s.deps.Source.(interface {
+		CommitTime(ctx context.Context, rev binnacle.Revision) (time.Time, error)
+	})
+	if !ok {
+		return 0, nil
+	}
+	at, err := known.CommitTime(ctx, rev)
+	if err != nil || at.IsZero() {
+		return 0, err
+	}
+	return at.Unix(), nil
 }
 
 // read reads the recipe and tells its warnings.
