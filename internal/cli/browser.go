@@ -32,7 +32,7 @@ func (a *app) openBrowser(ctx context.Context, address string) func() {
 		remove()
 		return nothing
 	}
-	if err := exec.CommandContext(context.WithoutCancel(ctx), tool, file).Run(); err != nil { //nolint:gosec // xdg-open from PATH
+	if err := exec.CommandContext(context.WithoutCancel(ctx), tool, file).Run(); err != nil {
 		fmt.Fprintln(a.Err, "The browser could not be opened; open the address above.")
 	}
 	return remove

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -96,9 +97,7 @@ func (a *app) config(extra map[string]string) (config.Config, error) {
 	if a.data != "" {
 		set["data"] = a.data
 	}
-	for path, value := range extra {
-		set[path] = value
-	}
+	maps.Copy(set, extra)
 	return config.Load(config.Sources{Path: a.configPath, Environ: a.Environ, Set: set})
 }
 

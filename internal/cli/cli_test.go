@@ -107,7 +107,7 @@ func TestProgressGolden(t *testing.T) {
 	show("failed", failed, 80)
 	for _, terminal := range []bool{false, true} {
 		var out, log bytes.Buffer
-		event, end := cli.NewDisplay(cli.Env{Out: &out, Err: &log, Terminal: false, Width: func() int { return 80 }}, terminal)
+		event, end := cli.NewDisplay(t.Context(), cli.Env{Out: &out, Err: &log, Terminal: false, Width: func() int { return 80 }}, terminal)
 		for _, e := range ok {
 			if err := event(e); err != nil {
 				t.Fatal(err)
@@ -129,7 +129,7 @@ func TestProgressGolden(t *testing.T) {
 // the build's own on the terminal.
 func TestLiveDisplay(t *testing.T) {
 	var log bytes.Buffer
-	event, end := cli.NewDisplay(cli.Env{Err: &log, Terminal: true, Width: func() int { return 80 }}, false)
+	event, end := cli.NewDisplay(t.Context(), cli.Env{Err: &log, Terminal: true, Width: func() int { return 80 }}, false)
 	for _, e := range history(true) {
 		if err := event(e); err != nil {
 			t.Fatal(err)

@@ -52,6 +52,7 @@ func (a *app) connect(ctx context.Context, c config.Config) (_ hubAPI, stop func
 		end()
 		return nil, nil, err
 	}
+	s.fleeting = true
 	ready, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- s.run(own, func() { close(ready) }) }()
 	stop = func() error {
@@ -140,7 +141,7 @@ func (a *app) startBackground(ctx context.Context, c config.Config) error {
 	for _, s := range a.set {
 		args = append(args, "--set", s)
 	}
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, args...) //nolint:gosec // this program with our own flags
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(withoutVariable(a.Environ, "NOTIFY_SOCKET"), "NOTIFY_SOCKET="+path)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -166,9 +167,9 @@ func awaitReady(ctx context.Context, ready net.PacketConn, cmd *exec.Cmd, log st
 	select {
 	case err := <-said:
 		return err
-	case <-ended:
+	case err := <-ended:
 		return &binnacle.Error{
-			Code: binnacle.CodeUnavailable, Op: "cli.background", Message: "The hub ended before it answered.", Hint: "Its log is " + log + ".",
+			Code: binnacle.CodeUnavailable, Op: "cli.background", Message: "The hub ended before it answered.", Hint: "Its log is " + log + ".", Err: err,
 		}
 	case <-ctx.Done():
 		return errors.Join(context.Cause(ctx), cmd.Process.Signal(syscall.SIGTERM))

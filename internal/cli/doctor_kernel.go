@@ -139,7 +139,7 @@ func checkCgroups(context.Context, config.Config) finding {
 	controllers, layout := map[string]bool{}, "v1"
 	if b, err := os.ReadFile(filepath.Join(root, "cgroup.controllers")); err == nil {
 		layout = "v2"
-		for _, c := range strings.Fields(string(b)) {
+		for c := range strings.FieldsSeq(string(b)) {
 			controllers[c] = true
 		}
 	} else {
@@ -179,7 +179,7 @@ func checkRuntime(ctx context.Context, _ config.Config) finding {
 	if !runtime.Embedded(runtime.Runc) {
 		where = paths.Runc
 	}
-	out, err := exec.CommandContext(ctx, paths.Runc, "--version").Output() //nolint:gosec // the runc that sessions would get
+	out, err := exec.CommandContext(ctx, paths.Runc, "--version").Output()
 	if err != nil {
 		return fail(name, "make build", "%s does not run: %v.", where, err)
 	}
@@ -226,7 +226,7 @@ func numbers(version string) [3]int {
 
 func checkGit(ctx context.Context, c config.Config) finding {
 	const name = "git"
-	out, err := exec.CommandContext(ctx, c.Source.Git, "--version").Output() //nolint:gosec // the configured git
+	out, err := exec.CommandContext(ctx, c.Source.Git, "--version").Output()
 	if err != nil {
 		return fail(name, "apt-get install git", "%s does not run: %v.", c.Source.Git, err)
 	}

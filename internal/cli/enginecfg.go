@@ -17,7 +17,7 @@ func engineConfig(cfg config.Config, net *network.Network) engine.Config {
 	return engine.Config{
 		Dir: cfg.Data,
 		Base: engine.Base{
-			Image: cfg.Base.Image, Suite: cfg.Base.Suite, Mirror: cfg.Mirrors.Debian, Packages: cfg.Base.Packages,
+			Image: cfg.Base.Image, Suite: cfg.Base.Suite, Mirror: cfg.Mirrors.Debian, Packages: cfg.Base.Packages, Archive: cfg.Base.Archive,
 		},
 		Env: buildEnv(cfg), CABundle: cfg.CABundle, BuildLimits: cfg.Build.Limits, Parallel: cfg.Build.Parallel,
 		Mirrors: cfg.Mirrors.Registries, Network: net.Provider(), Nameserver: nameserver(net.Gateway()),

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,8 +30,8 @@ func Draw(events []binnacle.Event, now time.Time, width int) []string {
 }
 
 // NewDisplay is the display of an Env.
-func NewDisplay(env Env, asJSON bool) (event func(binnacle.Event) error, end func()) {
+func NewDisplay(ctx context.Context, env Env, asJSON bool) (event func(binnacle.Event) error, end func()) {
 	a := &app{Env: env}
-	d := a.newDisplay(testContext(), asJSON)
+	d := a.newDisplay(ctx, asJSON)
 	return d.event, d.close
 }

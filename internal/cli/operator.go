@@ -96,7 +96,7 @@ func (s *server) build(ctx context.Context, req buildRequest, emit func(binnacle
 func (s *server) buildPhases(ctx context.Context, req buildRequest, begin func(binnacle.Phase), tell func(binnacle.Event)) (_ image.Image, err error) {
 	begin(binnacle.PhaseResolving)
 	trusted := source.Policy{Local: true}
-	rev, _, err := (&app{}).resolve(ctx, s.source, req.Repo, req.Ref)
+	rev, err := resolve(ctx, s.source, req.Repo, req.Ref)
 	if err != nil {
 		return image.Image{}, err
 	}

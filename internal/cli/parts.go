@@ -16,38 +16,47 @@ type service struct{ *launch.Service }
 
 var _ hub.Service = service{}
 
+// Launch is the service's.
 func (s service) Launch(ctx context.Context, c hub.Caller, req binnacle.LaunchRequest) (binnacle.Launch, error) {
 	return s.Service.Launch(ctx, launch.Caller(c), req)
 }
 
+// Get is the service's.
 func (s service) Get(ctx context.Context, c hub.Caller, id string) (binnacle.Launch, error) {
 	return s.Service.Get(ctx, launch.Caller(c), id)
 }
 
+// List is the service's.
 func (s service) List(ctx context.Context, c hub.Caller) ([]binnacle.Launch, error) {
 	return s.Service.List(ctx, launch.Caller(c))
 }
 
+// Cancel is the service's.
 func (s service) Cancel(ctx context.Context, c hub.Caller, id string) error {
 	return s.Service.Cancel(ctx, launch.Caller(c), id)
 }
 
+// Events is the service's.
 func (s service) Events(ctx context.Context, c hub.Caller, id string, after int64, yield func(binnacle.Event) error) error {
 	return s.Service.Events(ctx, launch.Caller(c), id, after, yield)
 }
 
+// Sessions is the service's.
 func (s service) Sessions(ctx context.Context, c hub.Caller) ([]binnacle.Session, error) {
 	return s.Service.Sessions(ctx, launch.Caller(c))
 }
 
+// Stop is the service's.
 func (s service) Stop(ctx context.Context, c hub.Caller, id string) error {
 	return s.Service.Stop(ctx, launch.Caller(c), id)
 }
 
+// KeepAlive is the service's.
 func (s service) KeepAlive(ctx context.Context, c hub.Caller, id string) (binnacle.Session, error) {
 	return s.Service.KeepAlive(ctx, launch.Caller(c), id)
 }
 
+// Logs is the service's.
 func (s service) Logs(ctx context.Context, c hub.Caller, id string, follow bool, w io.Writer) error {
 	return s.Service.Logs(ctx, launch.Caller(c), id, follow, w)
 }

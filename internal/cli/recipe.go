@@ -69,7 +69,7 @@ func (a *app) readRecipe(ctx context.Context, c config.Config, repo, ref string)
 	if err != nil {
 		return recipe.Recipe{}, binnacle.Revision{}, err
 	}
-	rev, _, err := a.resolve(ctx, src, repo, ref)
+	rev, err := resolve(ctx, src, repo, ref)
 	if err != nil {
 		return recipe.Recipe{}, rev, err
 	}
@@ -94,23 +94,22 @@ func readRecipeFS(fsys fs.FS) (recipe.Recipe, error) { return recipe.Read(fsys, 
 
 // resolve reads what a person typed: a directory of this machine when there is
 // one, else an address.
-func (a *app) resolve(ctx context.Context, src *source.Source, repo, ref string) (binnacle.Revision, source.Target, error) {
+func resolve(ctx context.Context, src *source.Source, repo, ref string) (binnacle.Revision, error) {
 	target, err := source.Parse(localPath(repo))
 	if err != nil {
-		return binnacle.Revision{}, target, err
+		return binnacle.Revision{}, err
 	}
 	if ref != "" {
 		if target.Spec.Provider == binnacle.Dir {
-			return binnacle.Revision{}, target, &binnacle.Error{
+			return binnacle.Revision{}, &binnacle.Error{
 				Code: binnacle.CodeInvalid, Op: "cli.ref", Message: "A directory is taken as it is: --ref does not fit it.",
 				Hint: "file://" + target.Spec.Repo + " with --ref takes a commit of its git repository.",
 			}
 		}
 		target.Spec.Ref, target.RefAndPath = ref, false
 	}
-	rev, path, err := src.ResolveTarget(ctx, target, source.Policy{Local: true})
-	target.Path = cmp.Or(path, target.Path)
-	return rev, target, err
+	rev, _, err := src.ResolveTarget(ctx, target, source.Policy{Local: true})
+	return rev, err
 }
 
 // localPath makes a path of this machine absolute, so that the hub, which runs

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,6 +52,10 @@ type server struct {
 	public net.Listener
 	socket net.Listener
 	closes []func() error // in the order of opening; see close
+
+	// fleeting removes the network at the end unless a session uses it: this
+	// hub serves one command.
+	fleeting bool
 }
 
 // newServer opens everything but serves nothing yet. The caller runs it, or
@@ -112,7 +117,21 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	s.hub.Close()
 	err = errors.Join(err, s.proxy.Close())
 	stopBelow()
-	return errors.Join(err, lower.Wait(), s.close())
+	err = errors.Join(err, lower.Wait())
+	if s.fleeting {
+		err = errors.Join(err, s.removeNetwork(context.WithoutCancel(ctx)))
+	}
+	return errors.Join(err, s.close())
+}
+
+func (s *server) removeNetwork(ctx context.Context) error {
+	const patience = 10 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if left, err := s.spawner.List(ctx); err != nil || len(left) > 0 {
+		return err
+	}
+	return s.network.Remove(ctx)
 }
 
 func ignoreCanceled(err error) error {
@@ -168,8 +187,8 @@ func (s *server) route(next http.Handler) http.Handler {
 // close undoes the opening, last first. It may be called twice.
 func (s *server) close() error {
 	var errs []error
-	for i := len(s.closes) - 1; i >= 0; i-- {
-		errs = append(errs, s.closes[i]())
+	for _, f := range slices.Backward(s.closes) {
+		errs = append(errs, f())
 	}
 	s.closes = nil
 	return errors.Join(errs...)

@@ -117,6 +117,9 @@ type Base struct {
 	Suite string `yaml:"suite"`
 	// Packages are installed into a bootstrapped base; empty is the usual set.
 	Packages []string `yaml:"packages"`
+	// Archive is a tar file with a bootstrapped base: taken when it is there,
+	// which a site without a mirror can bring along, and written when it is not.
+	Archive string `yaml:"archive"`
 }
 
 // Mirrors are where packages come from, for institutes that have mirrors or no

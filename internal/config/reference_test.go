@@ -152,7 +152,7 @@ func written(v reflect.Value) string {
 		}
 		return "empty"
 	}
-	if n, ok := v.Interface().(int64); ok && n >= 1<<20 {
+	if n, ok := reflect.TypeAssert[int64](v); ok && n >= 1<<20 {
 		return "`" + config.FormatSize(n) + "`"
 	}
 	if v.Kind() == reflect.Map {

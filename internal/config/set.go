@@ -76,7 +76,7 @@ func setPairs(v reflect.Value, items []string) error {
 
 // setScalar writes one value. Numbers of bytes may have a unit: 2GiB.
 func setScalar(v reflect.Value, text string) error {
-	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
 		return u.UnmarshalText([]byte(text))
 	}
 	if v.Type() == reflect.TypeFor[time.Duration]() {

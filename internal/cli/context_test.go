@@ -1,5 +1,0 @@
-package cli
-
-import "context"
-
-func testContext() context.Context { return context.Background() }
