@@ -18,18 +18,20 @@ import (
 
 // sample is one proxy measured once. RSS is in MiB.
 type sample struct {
-	Proxy        string  `json:"proxy"`
-	Round        int     `json:"round"`
-	Small        outcome `json:"small_c64"`
-	PerCPUSecond float64 `json:"small_per_cpu_second,omitempty"`
-	One          outcome `json:"small_c1"`
-	Big          outcome `json:"big_1mib_c8"`
-	Echo         outcome `json:"websocket_echo_c64"`
-	Cell         float64 `json:"cell_p50_ms"`
-	RSSStart     float64 `json:"rss_start_mib,omitempty"`
-	RSSLoaded    float64 `json:"rss_loaded_mib,omitempty"`
-	RSSIdle      float64 `json:"rss_idle_websockets_mib,omitempty"`
-	IdleKiB      float64 `json:"kib_per_idle_websocket,omitempty"`
+	Proxy            string  `json:"proxy"`
+	Round            int     `json:"round"`
+	Small            outcome `json:"small_c64"`
+	PerCPUSecond     float64 `json:"small_per_cpu_second,omitempty"`
+	One              outcome `json:"small_c1"`
+	Big              outcome `json:"big_1mib_c8"`
+	BigPerCPUSecond  float64 `json:"big_per_cpu_second,omitempty"`
+	Echo             outcome `json:"websocket_echo_c64"`
+	EchoPerCPUSecond float64 `json:"echo_per_cpu_second,omitempty"`
+	Cell             float64 `json:"cell_p50_ms"`
+	RSSStart         float64 `json:"rss_start_mib,omitempty"`
+	RSSLoaded        float64 `json:"rss_loaded_mib,omitempty"`
+	RSSIdle          float64 `json:"rss_idle_websockets_mib,omitempty"`
+	IdleKiB          float64 `json:"kib_per_idle_websocket,omitempty"`
 }
 
 type report struct {
@@ -54,7 +56,9 @@ func columns() []column {
 		{"p99 ms", "%.2f", func(s sample) float64 { return s.Small.P99 }},
 		{"c=1 p50 ms", "%.3f", func(s sample) float64 { return s.One.P50 }},
 		{"1 MiB GET c=8, req/s", "%.0f", func(s sample) float64 { return s.Big.PerSecond }},
+		{"per CPU second", "%.0f", func(s sample) float64 { return s.BigPerCPUSecond }},
 		{"websocket echo c=64, msg/s", "%.0f", func(s sample) float64 { return s.Echo.PerSecond }},
+		{"per CPU second", "%.0f", func(s sample) float64 { return s.EchoPerCPUSecond }},
 		{"cell ms", "%.1f", func(s sample) float64 { return s.Cell }},
 		{"RSS start MiB", "%.1f", func(s sample) float64 { return s.RSSStart }},
 		{"RSS after load MiB", "%.1f", func(s sample) float64 { return s.RSSLoaded }},

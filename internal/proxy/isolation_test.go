@@ -108,7 +108,7 @@ func TestAnswerHeaders(t *testing.T) {
 			"lab/../files/x.svg?type=image/svg%2Bxml":                   {"sandbox allow-scripts"},
 			"/nbconvert/html/x?type=text/html":                          {"sandbox allow-scripts"},
 			"files/x?type=text/html&csp=frame-ancestors+x":              {"frame-ancestors x", "sandbox allow-scripts"},
-			"files/x?type=text/html&csp=a+b%3Bsandbox+allow-forms":        {"a b;sandbox allow-forms"},
+			"files/x?type=text/html&csp=a+b%3Bsandbox+allow-forms":      {"a b;sandbox allow-forms"},
 			"files/x.png?type=image/png":                                nil,
 			"lab?type=text/html":                                        nil,
 			"api/contents/files/x?type=text/html&csp=frame-ancestors+x": {"frame-ancestors x"},

@@ -95,7 +95,8 @@ func (p *Proxy) guard(h http.Header, rt route) {
 		// Not no-referrer: Jupyter wants a Referer on its /files/.
 		h["Referrer-Policy"] = p.always.referrer
 	}
-	if h["Cross-Origin-Resource-Policy"] == nil {
+	if h["Cross-Origin-Resource-Policy"] == nil && h["Access-Control-Allow-Origin"] == nil {
+		// A session that allows other origins by CORS (Thebe) means it.
 		h["Cross-Origin-Resource-Policy"] = p.always.resource
 	}
 	if !rt.own && active(h["Content-Type"]) && userFile(rt) && !sandboxed(h["Content-Security-Policy"]) {
