@@ -75,7 +75,11 @@ func (s Server) do(ctx context.Context, method, path string, body any) ([]byte, 
 
 // StartKernel starts the server's default kernel, or the one named.
 func (s Server) StartKernel(ctx context.Context, name string) (*Kernel, error) {
-	b, err := s.do(ctx, http.MethodPost, "api/kernels", map[string]string{"name": name})
+	body := map[string]string{}
+	if name != "" {
+		body["name"] = name
+	}
+	b, err := s.do(ctx, http.MethodPost, "api/kernels", body)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,180 @@
+package e2e_test
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/binnacle-hub/binnacle"
+)
+
+// TestHostileAddresses are refused before anything is done, and say why.
+func TestHostileAddresses(t *testing.T) {
+	for _, address := range []string{
+		"--upload-pack=touch /tmp/p", "-u", "ext::sh -c id", "file:///etc", "/etc", "../..", "ssh://-oProxyCommand=id/x",
+		"http://169.254.169.254/latest", "http://[fd00:ec2::254]/x", "http://10.0.0.1/x.git", "http://0x0a000001/x.git", "http://192.168.1.1/x",
+		"https://user:secret@example.org/x.git", "gh/a/b/--output=x", "gh/a/b/HEAD^{/x}", "gh/a/b/..", "gh/a\nb/c/d", "git/%00/main",
+		"dir/%2Fetc", "gh/a/b/" + strings.Repeat("x", 5000),
+	} {
+		t.Run(strings.ToValidUTF8(address[:min(len(address), 30)], ""), func(t *testing.T) {
+			l, err := the.public().Launch(t.Context(), binnacle.LaunchRequest{Repo: address})
+			if err == nil {
+				l, _ = follow(t, the.public(), l.ID)
+				if l.Phase != binnacle.PhaseFailed || l.Error == nil {
+					t.Fatalf("was launched: %+v", l)
+				}
+				err = l.Error
+			}
+			code := binnacle.CodeOf(err)
+			if code != binnacle.CodeInvalid && code != binnacle.CodeForbidden {
+				t.Errorf("gives %s: %v", code, err)
+			}
+			if strings.Contains(err.Error(), "secret") {
+				t.Errorf("the error repeats a password: %v", err)
+			}
+		})
+	}
+}
+
+// TestHostileRepositories each end in a clear error within their limits, and
+// the hub serves on.
+func TestHostileRepositories(t *testing.T) {
+	for name, c := range map[string]struct {
+		files map[string]string
+		file  string
+		says  string
+	}{
+		"apt.txt with shell text":     {map[string]string{"apt.txt": "tree\nfoo; id\n"}, "apt.txt", ""},
+		"10 MB requirements.txt":      {map[string]string{"requirements.txt": strings.Repeat("# a long comment line\n", 500_000)}, "requirements.txt", ""},
+		"postBuild that forks":        {map[string]string{"postBuild": "#!/bin/bash\nf() { f | f & }\nf\nwait\nfor i in $(seq 3000); do sleep 100 & done; wait\nexit 1\n"}, "postBuild", ""},
+		"postBuild that takes memory": {map[string]string{"postBuild": "#!/usr/bin/env python3\nx = bytearray(64 << 30)\n"}, "postBuild", ""},
+		"both binder directories":     {map[string]string{"binder/apt.txt": "tree\n", ".binder/apt.txt": "tree\n"}, "", "binder"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			repo, err := the.git.Repo(t.Context(), strings.ReplaceAll(name, " ", "-"), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := repo.Commit(t.Context(), c.files); err != nil {
+				t.Fatal(err)
+			}
+			l, _ := launch(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
+			if l.Phase != binnacle.PhaseFailed || l.Error == nil {
+				t.Fatalf("ended as %s", l.Phase)
+			}
+			if l.Error.Code == binnacle.CodeInternal || l.Error.File != c.file || !strings.Contains(l.Error.Message, c.says) {
+				t.Errorf("the error is %+v; want one in %q", l.Error, c.file)
+			}
+			if _, err := the.public().Version(t.Context()); err != nil {
+				t.Errorf("the hub does not serve on: %v", err)
+			}
+		})
+	}
+}
+
+// TestPostBuildCannotReachThisMachine has a listener on every address of this
+// machine and a postBuild that tries them.
+func TestPostBuildCannotReachThisMachine(t *testing.T) {
+	var cfg net.ListenConfig
+	listener, err := cfg.Listen(t.Context(), "tcp", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reached atomic.Int64
+	accepted := make(chan struct{})
+	go func() {
+		defer close(accepted)
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			reached.Add(1)
+			_ = c.Close()
+		}
+	}()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	repo, err := the.git.Repo(t.Context(), "reaches", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := "#!/bin/bash\ngw=$(awk '/nameserver/ {print $2}' /etc/resolv.conf)\nfor a in 127.0.0.1 $gw; do timeout 2 bash -c \"exec 3<>/dev/tcp/$a/" + port + "\" && echo \"reached $a\"; done\ntrue\n"
+	if _, err := repo.Commit(t.Context(), map[string]string{"postBuild": script}); err != nil {
+		t.Fatal(err)
+	}
+	l, events := launch(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL, BuildOnly: true})
+	if l.Phase != binnacle.PhaseReady {
+		t.Errorf("ended as %s: %+v", l.Phase, l.Error)
+	}
+	if err := listener.Close(); err != nil {
+		t.Error(err)
+	}
+	<-accepted
+	if reached.Load() != 0 || strings.Contains(logOf(events), "\nreached ") {
+		t.Errorf("a build reached this machine %d times", reached.Load())
+	}
+}
+
+// TestFiveHundredClicks is one build, however many ask for it.
+func TestFiveHundredClicks(t *testing.T) {
+	repo, err := the.git.Repo(t.Context(), "clicked", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := repo.Commit(t.Context(), map[string]string{"postBuild": "#!/bin/sh\necho built-once\nsleep 3\n"}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	const clicks = 50
+	ids := make(chan string, clicks)
+	for range clicks {
+		go func() {
+			l, err := the.operator().Launch(ctx, binnacle.LaunchRequest{Repo: repo.URL, BuildOnly: true})
+			if err != nil {
+				t.Error(err)
+			}
+			ids <- l.ID
+		}()
+	}
+	images := map[string]int{}
+	for range clicks {
+		l, events := follow(t, the.operator(), <-ids)
+		images[l.Image]++
+		if n := strings.Count(logOf(events), "\nbuilt-once"); n > 1 {
+			t.Errorf("one launch saw %d builds", n)
+		}
+	}
+	if len(images) != 1 {
+		t.Errorf("the images are %v; want one", images)
+	}
+}
+
+// TestSecretsStayOut looks for tokens and passwords in the hub's own log.
+func TestSecretsStayOut(t *testing.T) {
+	repo := the.example(t, "plain")
+	l, s := ready(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL, Env: map[string]string{"PASSWORD": "very-secret-value"}})
+	stopAfter(t, l)
+	if _, err := s.Get(t.Context(), "api/status?token="+s.Token); err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{s.Token, "very-secret-value"} {
+		for _, where := range []string{logText(t), processes(t)} {
+			if strings.Contains(where, secret) {
+				t.Errorf("a secret is in the hub's log or in the process list")
+			}
+		}
+	}
+}
+
+func logText(t *testing.T) string {
+	t.Helper()
+	return read(t, filepath.Join(artefacts(), "hub.log"))
+}
