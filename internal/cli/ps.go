@@ -40,9 +40,22 @@ func (a *app) printSessions(list []binnacle.Session, now time.Time) error {
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SESSION\tSTATE\tAGE\tTIME LEFT\tREPOSITORY")
 	for _, s := range list {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", s.ID, s.State, short(now.Sub(s.Started)), left(s, now), plainText(cmp.Or(s.Repo, "-")))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", s.ID, s.State, short(now.Sub(s.Started)), left(s, now), plainText(repoText(s.Repo)))
 	}
 	return w.Flush()
+}
+
+// repoText writes a spec the way people do.
+func repoText(repo string) string {
+	spec, err := binnacle.ParseSpec(repo)
+	switch {
+	case err != nil:
+		return cmp.Or(repo, "-")
+	case spec.Ref == "" || spec.Ref == binnacle.HeadRef:
+		return spec.Repo
+	default:
+		return spec.Repo + " at " + spec.Ref
+	}
 }
 
 // left is how long the session has: nobody working in it, or at all.

@@ -134,7 +134,7 @@ func localPath(repo string) string {
 
 func printRecipe(w io.Writer, rev binnacle.Revision, r recipe.Recipe) {
 	p := func(format string, args ...any) { fmt.Fprint(w, clean(fmt.Sprintf(format, args...))) }
-	p("%s\n", rev.Spec)
+	p("%s\n", repoText(rev.Spec.String()))
 	if rev.Commit != "" && rev.Spec.Provider != binnacle.Dir {
 		p("commit %s\n", rev.Commit)
 	}
