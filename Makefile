@@ -71,14 +71,21 @@ vuln: ## Look for known vulnerabilities in what the binary holds
 generate: ## Write the generated files anew: reference pages
 	go generate ./...
 
+.PHONY: lock
+lock: ## Renew the pinned Jupyter that images get, from PyPI
+	python3 -m venv .tools/uv && .tools/uv/bin/pip install -q uv
+	.tools/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.9 --generate-hashes \
+		--no-header --no-annotate -o internal/recipe/server.txt internal/recipe/server.in
+
 .PHONY: e2e
 e2e: setup-test build ## Run the end-to-end tests only
 	BINNACLE_TEST_REQUIRE=all go test -count=1 -p 1 -timeout 40m -v $(EXEC) ./test/...
 
 .PHONY: bench
-bench: setup-test build ## Measure, and write the figures to bench/
-	@mkdir -p bench
-	go test -run '^$$' -bench . -benchmem -p 1 -timeout 60m $(EXEC) $(PKG) | tee bench/latest.txt
+bench: setup-test build ## Measure, beside CHP and JupyterHub, and write the figures to bench/
+	go test -run '^$$' -bench . -benchmem -p 1 -timeout 60m $(EXEC) ./internal/... | tee bench/go.txt
+	$(SUDO) $$(command -v go) run ./bench/proxy -json bench/proxy.json
+	$(SUDO) $$(command -v go) run ./bench/launch -out bench/launch.json
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME (15s)

@@ -175,6 +175,7 @@ func Default() Config {
 		Data: DefaultData, Listen: DefaultListen,
 		Log:     Log{Format: "auto", Level: "info"},
 		Base:    Base{Suite: engine.DefaultSuite},
+		Build:   Build{Limits: binnacle.Limits{Memory: 4 << 30, PIDs: 4096}},
 		Source:  source.DefaultConfig(),
 		Network: network.DefaultConfig(),
 		Session: Session{Grace: containerd.DefaultGrace, LogSize: containerd.DefaultLogSize},
@@ -247,6 +248,9 @@ func (c Config) Validate() error {
 	case "debug", "info", "warn", "error":
 	default:
 		bad("log.level: %q is none of debug, info, warn, error", c.Log.Level)
+	}
+	if c.Base.Archive != "" && !filepath.IsAbs(c.Base.Archive) {
+		bad("base.archive: must be an absolute path, not %q", c.Base.Archive)
 	}
 	for path, file := range map[string]string{"ca_bundle": c.CABundle, "session.ca_bundle": c.Session.CABundle} {
 		if _, err := os.Stat(file); file != "" && file != "none" && err != nil {
