@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
+	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +17,9 @@ var (
 	SessionAddress = sessionAddress
 	PlainText      = plainText
 	Left           = left
+	Notify         = notify
+	ReadBuild      = readBuild
+	CheckAddress   = checkAddress
 )
 
 // Root is the command tree.
@@ -34,4 +39,9 @@ func NewDisplay(ctx context.Context, env Env, asJSON bool) (event func(binnacle.
 	a := &app{Env: env}
 	d := a.newDisplay(ctx, asJSON)
 	return d.event, d.close
+}
+
+// CertFiles serves a certificate from files.
+func CertFiles(cert, key string, log *slog.Logger) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return (&certFiles{cert: cert, key: key, log: log}).get
 }
