@@ -6,12 +6,14 @@ import (
 	"strings"
 )
 
-// aptName is a Debian package as apt-get takes it: a name (Debian Policy 5.6.1),
-// optionally an architecture, and a version or a suite. repo2docker checks only
-// how a line begins, so "foo; id" got through to a root shell.
-const aptName = `^[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?(=[A-Za-z0-9.+~:-]+|/[a-z0-9-]+)?$`
+// aptName is a Debian package as apt-get takes it: a name (Debian Policy
+// 5.6.1), optionally an architecture, and a version or a suite. A name that
+// ends with a minus would remove a package, so it may not. repo2docker checks
+// only how a line begins, which lets "foo; id" through to a root shell.
+const aptName = `^[a-z0-9][a-z0-9+.-]*[a-z0-9+](:[a-z0-9-]*[a-z0-9])?(=[A-Za-z0-9.+~:-]+|/[a-z0-9-]+)?$`
 
-// readApt adds the packages of apt.txt, installed by root in one step.
+// readApt adds the packages of apt.txt, installed by root in one step. apt
+// verifies what it takes from the shared directories by signature and hash.
 func readApt(r *reader) error {
 	text, ok, err := r.file("apt.txt")
 	if err != nil || !ok {
@@ -27,18 +29,20 @@ func readApt(r *reader) error {
 		return nil
 	}
 	r.use(file, "Debian packages")
-	var names []string
-	step := Step{Name: "apt: " + file, Stage: StageSystem, Root: true, Packages: packages}
+	names := make([]string, 0, len(packages))
 	for _, p := range packages {
-		names = append(names, p.Spec)
-		step.From = append(step.From, p.From)
+		names = append(names, quote(p.Spec))
 	}
 	slices.Sort(names)
-	names = slices.Compact(names)
-	step.Script = "export DEBIAN_FRONTEND=noninteractive\napt-get update -q\napt-get install -q --yes --no-install-recommends " +
-		strings.Join(names, " ") + "\nrm -f /var/log/apt/* /var/log/dpkg.log /var/cache/ldconfig/aux-cache"
-	step.Caches = []Cache{{ID: "apt-archives", Path: "/var/cache/apt", Locked: true}, {ID: "apt-lists", Path: "/var/lib/apt/lists", Locked: true}}
-	r.Steps = append(r.Steps, step)
+	r.add(Step{
+		Name: "apt: " + file, Stage: StageSystem, Root: true, Packages: packages, From: []Location{{File: file}},
+		Caches: []Cache{{ID: "apt-archives", Path: "/var/cache/apt", Locked: true}, {ID: "apt-lists", Path: "/var/lib/apt/lists", Locked: true}},
+		Script: `export DEBIAN_FRONTEND=noninteractive
+apt-get update -q
+apt-get install -q --yes --no-install-recommends ` + strings.Join(slices.Compact(names), " ") + `
+rm -f /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache
+`,
+	})
 	return nil
 }
 
@@ -62,8 +66,7 @@ func ParseApt(file, text string) ([]Package, error) {
 			}
 			return nil, wrong(file, i+1, "This is not the name of a Debian package: "+short(line)+".", hint)
 		}
-		name, _, _ := strings.Cut(line, "=")
-		name, _, _ = strings.Cut(name, "/")
+		name := line[:len(line)-len(strings.TrimLeft(line, "abcdefghijklmnopqrstuvwxyz0123456789+.-"))]
 		out = append(out, Package{Manager: "apt", Name: name, Spec: line, From: Location{file, i + 1}})
 	}
 	return out, nil

@@ -9,18 +9,25 @@ import (
 )
 
 // Environment identifies everything but the repository's tree: two recipes with
-// the same give the same layers. 64 hex digits.
+// the same give the same layers. Who asked for what, and in which file, does not
+// matter. 64 hex digits.
 func (r Recipe) Environment() string {
+	type step struct {
+		Stage  Stage
+		Script string
+		Root   bool
+		Inputs []Input
+		Tools  []string
+	}
 	type key struct {
 		Kind, Dockerfile, Python string
-		Steps                    []Step
+		Steps                    []step
 		Env                      map[string]string
 	}
 	k := key{Kind: r.Kind, Dockerfile: r.Dockerfile, Python: r.Python.Value, Env: r.Env}
 	for _, s := range r.Steps {
 		if s.Stage != StageContent && s.Stage != StagePostBuild {
-			s.From, s.Packages = nil, nil // who asked does not matter
-			k.Steps = append(k.Steps, s)
+			k.Steps = append(k.Steps, step{s.Stage, s.Script, s.Root, s.Inputs, s.Tools})
 		}
 	}
 	b, err := json.Marshal(k)

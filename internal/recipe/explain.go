@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/binnacle-hub/binnacle"
@@ -9,36 +10,58 @@ import (
 
 // cause is one way a tool fails, in its own words.
 type cause struct {
-	pattern string // its first group, if any, is the package at fault
-	message string // {} stands for the package
+	pattern string // its first group, if any, is what the message is about
+	message string // {} stands for that
 	hint    string
 	code    binnacle.Code // build_failed when empty
+	tools   bool          // only of our installers, not of an author's script
 }
 
-// causes are looked for in this order in the last lines of a failed step.
+const (
+	looksOver   = "Loosen or remove one of the versions that it names."
+	versionHint = "Choose one that does, or leave the version out."
+	pythonHint  = "Name the Python in runtime.txt, such as python-3.12, or choose another version of the package."
+	sourceHint  = "Add what it needs to apt.txt (build-essential, python3-dev, and the -dev package of each library), or choose a version that has a wheel."
+)
+
+// causes are looked for in this order in the end of a failed step's output.
 func causes() []cause {
 	return []cause{
-		{`No space left on device`, "The disk of the build is full.", "Ask the operator of this hub for room, or install less.", binnacle.CodeUnavailable},
-		{`(?i)out of memory|cannot allocate memory|MemoryError|exit code 137`, "A step of the build used more memory than it may.", "Install fewer packages at once, or prefer packages that need no compiling.", binnacle.CodeBuildFailed},
-		{`(?i)Temporary failure resolving|Could not resolve|dns error|failed to lookup address|Connection (?:refused|timed out)|tcp connect error`,
-			"A package source could not be reached.", "Try again in a few minutes; if it stays, tell the operator of this hub.", binnacle.CodeUnavailable},
-		{`Because ([A-Za-z0-9._-]+) was not found in the package registry`, "There is no package called {}.", "Check the spelling on the package index; the name to install can differ from the name to import.", ""},
-		{`Because there (?:is|are) no versions? of ([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==?(?:\S+) `, "The version asked for of {} does not exist.", "Choose one that does, or leave the version out.", ""},
-		{`Because only (?:the following versions of )?([A-Za-z0-9._-]+)[<>=~!]`, "No version of {} fits what is asked for.", "Loosen the version, or leave it out.", ""},
-		{`Because ([A-Za-z0-9._-]+)\S* has no wheels with a matching`, "{} has no build for this Python or platform.", "Choose another version of it, or of Python in runtime.txt.", ""},
-		{`requires-python|Requires-Python|depends on Python`, "A package needs another version of Python.", "Name the Python in runtime.txt, such as python-3.12, or choose another version of the package.", ""},
-		{`Failed to build .?([A-Za-z0-9._-]+)==`, "{} could not be built from its source.", "If a header or a compiler is missing, name its Debian package in apt.txt; or choose a version that has a wheel.", ""},
-		{`(?:fatal error: )(\S+\.h): No such file`, "The header {} is missing.", "Name the Debian package that has it in apt.txt; its name usually ends in -dev.", ""},
-		{`Unable to locate package (\S+)`, "Debian has no package called {}.", "Search for its name at packages.debian.org; it can differ between distributions.", ""},
-		{`Version '.*' for '(\S+)' was not found`, "The version asked for of {} is not in Debian.", "Leave the version out.", ""},
-		{`Package '?(\S+?)'? has no installation candidate`, "Debian has no package called {} any more.", "Search for what replaced it.", ""},
-		{`No candidates were found for ([A-Za-z0-9._-]+)`, "No channel has a package {} that fits.", "Check its name and version, and that its channel is listed.", ""},
-		{`(?i)cannot solve the request|unsolvable`, "The conda packages can't be installed together.", "Loosen the versions that the log names.", ""},
-		{`No solution found when resolving`, "The packages can't be installed together.", "Loosen the versions that the log names.", ""},
-		{`Invalid requirement|Couldn't parse requirement|Expected one of|Unexpected '`, "A line is not a requirement.", "Write it like name or name==1.2.", ""},
-		{`(\S+): command not found`, "The command {} is not installed.", "Name the Debian package that has it in apt.txt.", ""},
-		{`(?i)permission denied`, "Something may not be written: builds run as the user jovyan, not as root.", "Write below $HOME, and install system packages with apt.txt.", ""},
-		{`No interpreter found for|No download found for request`, "The Python that is asked for could not be found.", "Choose another version in runtime.txt.", ""},
+		{pattern: `(?i)no space left on device|disk quota exceeded`, message: "The disk of the build is full.", hint: "Install or download less, or ask the operator of this hub for more room."},
+		{pattern: `(?i)out of memory|cannot allocate memory|MemoryError|exit code 137|\bKilled\b|bad_alloc`, message: "A step of the build used more memory than it may.", hint: "Install fewer packages at once, or prefer packages that need no compiling."},
+		{pattern: `Git operation failed|failed to clone into`, message: "A git repository could not be fetched.", hint: "Check its address and its branch or tag; it must be public.", tools: true},
+		{pattern: `(?i)Temporary failure resolving|Could not resolve host|dns error|failed to lookup address|Name or service not known|tcp connect error|Connection refused|Connection (?:timed out|reset)|Network is unreachable|operation timed out`,
+			message: "A package source could not be reached.", hint: "Try again in a few minutes; if it stays, tell the operator of this hub.", code: binnacle.CodeUnavailable, tools: true},
+		{pattern: `(?i)\b50[0-4] (?:Internal Server Error|Bad Gateway|Service Unavailable|Gateway Time-?out)`, message: "A package source answered with an error of its own.", hint: "Try again in a few minutes.", code: binnacle.CodeUnavailable, tools: true},
+		{pattern: `(?i)Hash mismatch for .?([A-Za-z0-9._-]+)`, message: "What was downloaded for {} is not what its hash says.", hint: "Renew the hashes in the file.", tools: true},
+		{pattern: `Because ([A-Za-z0-9._-]+)(?:\[[^\]]*\])? was not found in the (?:package registry|cache|provided package locations)`, message: "There is no package called {}.", hint: "Check the spelling; the name to install can differ from the name to import.", tools: true},
+		{pattern: `[Bb]ecause there (?:is|are) no versions? of ([A-Za-z0-9._-]+)`, message: "The version asked for of {} does not exist.", hint: versionHint, tools: true},
+		{pattern: `requires-python|Requires-Python|does not satisfy Python|(?i)the requested Python version|depends on Python[<>=]`, message: "A package needs another version of Python.", hint: pythonHint, tools: true},
+		{pattern: `[Bb]ecause ([A-Za-z0-9._-]+?)(?:[<>=~!][^ ]*)? has no (?:wheels with a matching|usable wheels|compatible wheels)`, message: "{} has no build for this version of Python.", hint: pythonHint, tools: true},
+		{pattern: `[Bb]ecause you require ([A-Za-z0-9._-]+)(?:[<>=~!][^ ]*)? and ([A-Za-z0-9._-]+)`, message: "The file asks for {} in versions that exclude each other.", hint: looksOver, tools: true},
+		{pattern: `[Bb]ecause only ([A-Za-z0-9._-]+?)[<>=~!]\S+ (?:is|are) available`, message: "No version of {} fits what is asked for.", hint: versionHint, tools: true},
+		{pattern: `[Bb]ecause ([A-Za-z0-9._-]+?)[<>=~!]\S* depends on `, message: "The packages can't be installed together: {} needs another version of one of them.", hint: looksOver, tools: true},
+		{pattern: `No solution found when resolving`, message: "The packages can't be installed together.", hint: looksOver, tools: true},
+		{pattern: `fatal error: (\S+\.h(?:pp)?): No such file`, message: "The header {} is missing: a package was to be built from its source.", hint: "Name the Debian package that has the header in apt.txt (its name usually ends in -dev), or choose a version that has a wheel."},
+		{pattern: `(?i)(?:command|program|error:) '?(gcc|g\+\+|cc|c\+\+|cmake|gfortran|rustc|cargo|swig|pg_config|pkg-config|mysql_config)\S*'? (?:failed: No such file|not found|is not installed|executable not found)|(pg_config) executable not found`,
+			message: "A package was to be built from its source, and the tool {} is missing.", hint: sourceHint},
+		{pattern: `(?:Failed to build|Failed to download and build|Could not build wheels for|Failed building wheel for) .?([A-Za-z0-9][A-Za-z0-9._-]*)`, message: "{} could not be built from its source.", hint: sourceHint},
+		{pattern: `Unable to locate package (\S+)`, message: "Debian has no package called {}.", hint: "Search for its name at packages.debian.org; it can differ between distributions.", tools: true},
+		{pattern: `Version '[^']*' for '([^']+)' was not found`, message: "The version asked for of {} is not in Debian.", hint: "Leave the version out.", tools: true},
+		{pattern: `Release '[^']*' for '([^']+)' was not found`, message: "The release asked for of {} is not in this machine's sources.", hint: "Leave the release out.", tools: true},
+		{pattern: `Package '?([^' ]+)'? has no installation candidate`, message: "Debian has no package called {} any more.", hint: "Search for what replaced it at packages.debian.org.", tools: true},
+		{pattern: `(?i)unmet dependencies|held broken packages`, message: "The Debian packages can't be installed together.", hint: looksOver, tools: true},
+		{pattern: `No candidates were found for ([A-Za-z0-9._-]+)`, message: "No channel has a package {} that fits.", hint: "Check its name and version, and that its channel is listed.", tools: true},
+		{pattern: `(?:├─|└─|Cannot solve the request because of:)\s*([A-Za-z0-9._-]+)[^├└]*(?:cannot be installed|does not exist|for which no candidates)`, message: "The conda packages can't be installed together: {} is at fault.", hint: looksOver, tools: true},
+		{pattern: `(?i)cannot solve the request|unsolvable`, message: "The conda packages can't be installed together.", hint: looksOver, tools: true},
+		{pattern: `not a valid package name|invalid (?:package name|version|build string|match spec)`, message: "A dependency is not written the way conda reads it.", hint: "Write it like name, name=1.2 or channel::name=1.2.", tools: true},
+		{pattern: `does not appear to be a Python project|neither .?setup\.py.? nor .?pyproject\.toml`, message: "A directory that is to be installed is no Python package.", hint: "It needs a pyproject.toml or setup.py; paths are relative to the root of the repository.", tools: true},
+		{pattern: `Couldn't parse requirement|Invalid requirement`, message: "A line is not a requirement.", hint: "Write it like name or name==1.2.", tools: true},
+		{pattern: `No interpreter found for|No download found for request|python-build-standalone`, message: "The Python that is asked for could not be found.", hint: "Choose another version in runtime.txt.", tools: true},
+		{pattern: `ModuleNotFoundError: No module named '([^'.]+)`, message: "The Python module {} is missing.", hint: "Add the package that has it to requirements.txt or environment.yml."},
+		{pattern: `(?:^|[\s:])([A-Za-z0-9_./+-]+): (?:command )?not found`, message: "The command {} is not installed.", hint: "Name the Debian package that has it in apt.txt."},
+		{pattern: `\^M|\r: (?:command )?not found|bad interpreter`, message: "A script has Windows line ends, or names an interpreter that is not there.", hint: "Save it with Unix line ends (dos2unix), and begin it with #!/bin/bash."},
+		{pattern: `(?i)permission denied|Are you root\?|must be superuser`, message: "Something may not be written: builds run as the user jovyan, not as root.", hint: "Write below $HOME, and install system packages with apt.txt."},
 	}
 }
 
@@ -46,39 +69,49 @@ func causes() []cause {
 // line, what the tool said, what to change. log is the end of the step's output.
 func Explain(r Recipe, step string, log []string) *binnacle.Error {
 	s := r.step(step)
+	script := s.Stage == StagePostBuild
 	e := &binnacle.Error{Code: binnacle.CodeBuildFailed, Op: "build", Message: "The step “" + step + "” failed.", Hint: "The log has its whole output."}
 	if len(s.From) > 0 {
-		e.File = s.From[0].File
-		if len(s.From) == 1 {
-			e.Line = s.From[0].Line
+		e.File, e.Line = s.From[0].File, s.From[0].Line
+	}
+	lines := plain(log)
+	flat := strings.Join(strings.Fields(strings.Join(lines, "\n")), " ") // tools break their sentences over lines
+	said := decisive(lines)
+	if script {
+		e.Message = e.File + " failed."
+		e.Hint = "Run it in a terminal to see what it needs; the status of its last command, or any with `set -e`, decides."
+		if m := regexp.MustCompile(regexp.QuoteMeta(e.File) + `: line (\d+):`).FindStringSubmatch(flat); m != nil {
+			if n, err := strconv.Atoi(m[1]); err == nil {
+				e.Line = n
+			}
 		}
 	}
-	text := ansi().ReplaceAllString(strings.Join(log, "\n"), "")
-	flat := strings.Join(strings.Fields(text), " ") // tools break their sentences over lines
 	for _, c := range causes() {
 		m := regexp.MustCompile(c.pattern).FindStringSubmatch(flat)
-		if m == nil {
+		if m == nil || (script && c.tools) {
 			continue
 		}
 		name := ""
-		if len(m) > 1 {
-			name = strings.Trim(m[1], `'"`)
+		for _, group := range m[1:] {
+			if name == "" {
+				name = strings.Trim(group, `'"`)
+			}
 		}
-		e.Message, e.Hint = strings.ReplaceAll(c.message, "{}", name), c.hint
+		message := strings.ReplaceAll(c.message, "{}", name)
+		if script {
+			message = e.Message + " " + message
+		}
+		e.Message, e.Hint = message, c.hint
 		if c.code != "" {
 			e.Code = c.code
 		}
-		if at, ok := s.line(name); ok {
+		if at, ok := s.line(name, said, flat); ok && !script {
 			e.File, e.Line = at.File, at.Line
 		}
 		break
 	}
-	if said := lastWords(log); said != "" {
+	if said != "" {
 		e.Message += " It said: " + said
-	}
-	if s.Stage == StagePostBuild && e.File != "" && e.Hint == "The log has its whole output." {
-		e.Message = e.File + " failed." + strings.TrimPrefix(e.Message, "The step “"+step+"” failed.")
-		e.Hint = "Run it in a terminal to see what it needs; any command that ends with an error at its end fails the build."
 	}
 	return e
 }
@@ -92,14 +125,23 @@ func (r Recipe) step(name string) Step {
 	return Step{}
 }
 
-// line is where the step's files ask for a package.
-func (s Step) line(name string) (Location, bool) {
-	if name == "" {
-		return Location{}, false
-	}
+// line is where the step's files ask for a package: the one that is named, or
+// the first that the tool's sentence names.
+func (s Step) line(name string, sentences ...string) (Location, bool) {
 	for _, p := range s.Packages {
-		if canonical(p.Name) == canonical(name) {
+		if name != "" && p.From.File != "" && canonical(p.Name) == canonical(name) {
 			return p.From, true
+		}
+	}
+	for _, sentence := range sentences {
+		words := map[string]bool{}
+		for _, word := range regexp.MustCompile(`[A-Za-z0-9][A-Za-z0-9._-]*`).FindAllString(sentence, -1) {
+			words[canonical(word)] = true
+		}
+		for _, p := range s.Packages {
+			if p.From.File != "" && words[canonical(p.Name)] {
+				return p.From, true
+			}
 		}
 	}
 	return Location{}, false
@@ -110,19 +152,60 @@ func canonical(name string) string {
 	return strings.ToLower(regexp.MustCompile(`[-_.]+`).ReplaceAllString(name, "-"))
 }
 
-// lastWords is the last line that says something.
-func lastWords(log []string) string {
-	for i := len(log) - 1; i >= 0; i-- {
-		line := strings.TrimSpace(ansi().ReplaceAllString(log[i], ""))
-		if line != "" && !strings.HasPrefix(line, "hint:") {
-			const longest = 300
-			if r := []rune(line); len(r) > longest {
-				line = string(r[:longest]) + "…"
+// decisive is the tool's sentence that says why it gave up: what follows its
+// last "Because" or error mark, else its last line.
+func decisive(lines []string) string {
+	marks := []*regexp.Regexp{
+		regexp.MustCompile(`^(?:cause:|╰─▶|├─▶|And)?\s*([Bb]ecause .*)`), // uv's resolver
+		regexp.MustCompile(`^E: (.*)`), // apt
+		regexp.MustCompile(`^conda: (.*)`),
+		regexp.MustCompile(`(.*fatal error: .*)`),
+		regexp.MustCompile(`^((?:[A-Za-z_]+\.)*[A-Z][A-Za-z]*(?:Error|Exception): .*)`), // Python
+		regexp.MustCompile(`^(?i:error|cause): (.*)`),
+	}
+	for i, mark := range marks {
+		for n, line := range lines {
+			m := mark.FindStringSubmatch(line)
+			if m == nil {
+				continue
 			}
-			return line
+			said := m[1]
+			const more = 6 // lines that a sentence of uv or conda goes on over
+			for k := n + 1; (i == 0 || i == 2) && k < len(lines) && k <= n+more && !strings.HasPrefix(lines[k], "hint:"); k++ {
+				said += " " + strings.TrimLeft(lines[k], "│ ")
+			}
+			return cut(said)
+		}
+	}
+	for i := len(lines) - 1; i >= 0; i-- {
+		if !strings.HasPrefix(lines[i], "hint:") {
+			return cut(lines[i])
 		}
 	}
 	return ""
 }
 
-func ansi() *regexp.Regexp { return regexp.MustCompile(`\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07`) }
+func cut(s string) string {
+	const longest = 400
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > longest {
+		return string(r[:longest]) + "…"
+	}
+	return s
+}
+
+// plain are the lines that say something, without colours and progress.
+func plain(log []string) []string {
+	escape := regexp.MustCompile(`\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)`)
+	var out []string
+	for _, l := range log {
+		l = strings.TrimRight(escape.ReplaceAllString(l, ""), "\r\n ")
+		if i := strings.LastIndexByte(l, '\r'); i >= 0 {
+			l = l[i+1:]
+		}
+		if l = strings.TrimSpace(l); l != "" {
+			out = append(out, l)
+		}
+	}
+	return out
+}

@@ -2,19 +2,23 @@ package recipe
 
 import (
 	_ "embed"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 )
 
 // serverLock pins JupyterLab and everything it needs, with hashes, for every
-// Python we offer. `make lock` renews it from server.in. It leaves out
-// rfc3987-syntax (and lark, which only that needs): jsonschema does without, and
-// importing it builds a parser, which took 0.7 of the 1.1 s that JupyterLab's
-// imports took. That is why the lock is installed without looking at dependencies.
+// Python we offer. `make lock` renews it from server.in.
 //
 //go:embed server.txt
 var serverLock []byte
+
+// compileProgram writes the .pyc files that are missing: started without them,
+// Jupyter takes three times as long.
+//
+//go:embed compile.py
+var compileProgram []byte
 
 // pythonKind is plain Python: requirements.txt, a package, runtime.txt, or a
 // pyproject.toml that only says which Python.
@@ -28,59 +32,71 @@ func readPython(r *reader) error {
 	if err := r.choosePython(); err != nil {
 		return err
 	}
-	r.serverStep()
-	if err := r.pipSteps(); err != nil {
+	r.pythonServer()
+	if err := r.pipFile(); err != nil {
 		return err
 	}
 	return r.projectStep()
 }
 
-// The uv of a step: where it is, and how it behaves. It copies because the
-// cache is another file system, and .pyc files must not depend on the time of
-// the file beside them: layers have the time of a commit.
-const uvSetup = `export UV_LINK_MODE=copy UV_PYTHON_PREFERENCE=managed UV_PYTHON_INSTALL_DIR=/srv/conda/python UV_NO_PROGRESS=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH PYTHONDONTWRITEBYTECODE=1
+// How uv behaves in steps: it copies because the cache is another file system,
+// and takes the hub's configuration from variables only. .pyc files must not
+// depend on the time of the file beside them, because layers may change it.
+const uvSetup = `export UV_LINK_MODE=copy UV_PYTHON_PREFERENCE=managed UV_PYTHON_INSTALL_DIR=/srv/conda/python UV_NO_PROGRESS=1
+export PYC_INVALIDATION_MODE=UNCHECKED_HASH PYTHONDONTWRITEBYTECODE=1
 uv() { ` + ToolDir + `/uv/uv "$@"; }
 `
 
-// uvCache is shared by all repositories, so only steps that run none of their
-// code may have it: they download wheels and copy files.
-const uvCachePath = "/run/binnacle/cache/uv"
+// The cache of uv is shared by all repositories, so only steps that run none of
+// their code may have it: they download wheels and copy files, and start no
+// Python once something of a repository's choice is in the environment.
+const (
+	uvCachePath = "/run/binnacle/cache/uv"
+	uvShared    = uvSetup + "export UV_NO_CONFIG=1 UV_CACHE_DIR=" + uvCachePath + "\n"
+	uvAlone     = uvSetup + "export UV_NO_CACHE=1\n"
+	// needsSource says that the step of the wheels could not install everything.
+	needsSource = Prefix + "/.needs-source"
+	finish      = Prefix + "/bin/python -B " + InputDir + "/compile.py\n" + tidy
+)
 
 func uvCache() []Cache { return []Cache{{ID: "uv", Path: uvCachePath}} }
 
-// compile makes the .pyc files that are missing. Started without them, Jupyter
-// takes three times as long.
-const compile = `find ` + Prefix + `/lib -name '*.py' -path '*/site-packages/*' -newer ` + Prefix + `/.compiled -print0 2>/dev/null |
-  xargs -0 -r ` + Prefix + `/bin/python -m compileall -q --invalidation-mode unchecked-hash >/dev/null || true
-`
+func compileInput() Input { return Input{Name: "compile.py", Content: compileProgram} }
 
-// serverStep makes the environment: Python and Jupyter.
-func (r *reader) serverStep() {
-	python := "/usr/bin/python3"
-	if r.Python.Value != "" {
-		python = r.Python.Value
+func linesInput(name string, lines []string) Input {
+	return Input{Name: name, Content: []byte(strings.Join(lines, "\n") + "\n")}
+}
+
+// pythonServer makes the environment: Python and Jupyter. It installs only what
+// our lock names, so it may have the cache and compile in one step.
+func (r *reader) pythonServer() {
+	python := r.Python.Value
+	if python == "" || python == r.opt.BasePython {
+		python = "/usr/bin/python3"
 	}
-	r.Steps = append(r.Steps, Step{
+	r.add(Step{
 		Name: "Python and Jupyter", Stage: StageServer, Tools: []string{"uv"}, Caches: uvCache(),
-		Inputs: []Input{{Name: "server.txt", Content: serverLock}},
-		Script: uvSetup + `export UV_CACHE_DIR=` + uvCachePath + `
-uv venv --quiet --python ` + quote(python) + ` ` + Prefix + `
-uv pip install --quiet --python ` + Prefix + ` --no-deps --only-binary :all: --require-hashes --compile-bytecode -r ` + InputDir + `/server.txt
-mkdir -p ` + Prefix + `/etc/jupyter
-touch ` + Prefix + `/.compiled
-`,
+		Inputs: []Input{{Name: "server.txt", Content: serverLock}, compileInput()},
+		Script: uvShared + `uv venv --quiet --python ` + quote(python) + ` ` + Prefix + `
+uv pip install --quiet --python ` + Prefix + ` --only-binary :all: --require-hashes --compile-bytecode -r ` + InputDir + `/server.txt
+` + finish,
 	})
+	r.environment()
+	r.Env["VIRTUAL_ENV"] = Prefix
+}
+
+// environment sets the variables that repo2docker's images have and that
+// scripts in the wild rely on.
+func (r *reader) environment() {
 	r.Env = map[string]string{
-		"CONDA_DIR": "/srv/conda", "NB_PYTHON_PREFIX": Prefix, "KERNEL_PYTHON_PREFIX": Prefix, "VIRTUAL_ENV": Prefix,
+		"CONDA_DIR": "/srv/conda", "NB_PYTHON_PREFIX": Prefix, "KERNEL_PYTHON_PREFIX": Prefix,
 		"APP_BASE": "/srv", "NPM_DIR": "/srv/npm", "NPM_CONFIG_GLOBALCONFIG": "/srv/npm/npmrc", "PYTHONUNBUFFERED": "1",
 		"PATH": Home + "/.local/bin:" + Prefix + "/bin:/srv/conda/bin:/srv/npm/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 	}
 }
 
-// pipSteps installs requirements.txt in two steps. The first has the shared
-// cache and takes only wheels, which run nothing when they are installed; the
-// second has no cache, builds what has no wheel, and tells what is wrong.
-func (r *reader) pipSteps() error {
+// pipFile installs requirements.txt.
+func (r *reader) pipFile() error {
 	if !r.has("requirements.txt") {
 		return nil
 	}
@@ -91,32 +107,87 @@ func (r *reader) pipSteps() error {
 		return err
 	}
 	if r.has("requirements3.txt") {
-		r.pass(r.path("requirements3.txt"), "it was for repositories with Python 2 kernels")
+		r.pass(r.path("requirements3.txt"), "it was for servers beside a Python 2")
+		r.note(r.path("requirements3.txt"), 0, "requirements3.txt is passed over: there is one environment, and requirements.txt describes it.", "Move what is needed into requirements.txt.")
 	}
-	if len(q.lines) == 0 {
+	if len(q.packages) == 0 {
 		r.note(file, 0, "requirements.txt names no package.", "")
 		return nil
 	}
-	inputs := []Input{{Name: "requirements.txt", Content: []byte(strings.Join(q.lines, "\n") + "\n")}}
-	install := `uv pip install --python ` + Prefix + ` -r ` + InputDir + `/requirements.txt`
 	if q.local {
-		r.note(file, 0, "requirements.txt names files of the repository, so its packages are installed again for every commit.",
-			"Name packages of an index in it, and put the repository's own package into pyproject.toml.")
-		r.Steps = append(r.Steps, Step{
-			Name: "pip: " + file, Stage: StageContent, Tools: []string{"uv"}, Inputs: inputs, From: q.from, Packages: q.packages,
-			Script: uvSetup + "export UV_NO_CACHE=1\n" + install + "\n" + compile,
-		})
+		r.note(file, 0, "requirements.txt names files of the repository, so its packages are installed anew for every commit.",
+			"Name only packages of an index in it, and let pyproject.toml describe the repository's own package.")
+		r.add(q.step("pip: "+file, StageContent, "", uvAlone))
 		return nil
 	}
-	r.Steps = append(r.Steps, Step{
-		Name: "wheels: " + file, Stage: StageEnvironment, Tools: []string{"uv"}, Caches: uvCache(), Inputs: inputs, From: q.from,
-		Script: uvSetup + "export UV_CACHE_DIR=" + uvCachePath + "\n" +
-			install + ` --only-binary :all: || { echo "Not everything has a wheel that fits: the next step builds the rest."; touch ` + Prefix + "/.needs-source; }\n",
-	}, Step{
-		Name: "pip: " + file, Stage: StageEnvironment, Tools: []string{"uv"}, Inputs: inputs, From: q.from, Packages: q.packages,
-		Script: uvSetup + "export UV_NO_CACHE=1\nif [ -e " + Prefix + "/.needs-source ]; then\n  " + install + "\n  rm " + Prefix + "/.needs-source\nfi\n" + compile,
-	})
+	r.add(q.steps(file)...)
 	return nil
+}
+
+// steps installs remote requirements in two steps. The first has the shared
+// cache and takes only wheels, which run nothing when they are installed; the
+// second has no cache, builds what has no wheel, and tells what is wrong.
+func (q *requirements) steps(file string) []Step {
+	second := q.step("pip: "+file, StageEnvironment, "", uvAlone)
+	wheels := q.wheels()
+	if wheels == nil {
+		return []Step{second}
+	}
+	first := Step{
+		Name: "wheels: " + file, Stage: StageEnvironment, Tools: []string{"uv"}, Caches: uvCache(), From: second.From,
+		Inputs: q.inputs("wheels.txt", wheels),
+		Script: uvShared + `if ! uv ` + q.install("wheels.txt", "--only-binary :all: --no-compile-bytecode") + `; then
+  echo "Not everything has a wheel that fits: the next step installs the rest from source."
+  touch ` + needsSource + "\nfi\n",
+	}
+	if len(wheels) < len(q.lines) {
+		first.Script += "touch " + needsSource + "\n"
+	}
+	second.Script = uvAlone + `if [ -e ` + needsSource + ` ]; then
+  uv ` + q.install("requirements.txt", "") + `
+  rm ` + needsSource + `
+fi
+` + finish
+	return []Step{first, second}
+}
+
+// step installs everything at once, without the shared cache.
+func (q *requirements) step(name string, stage Stage, dir, setup string) Step {
+	if dir != "" {
+		setup += "cd " + quote(dir) + "\n"
+	}
+	var from []Location
+	for _, f := range q.files {
+		if l := (Location{File: f}); !slices.Contains(from, l) {
+			from = append(from, l)
+		}
+	}
+	return Step{
+		Name: name, Stage: stage, Tools: []string{"uv"}, From: from, Packages: q.packages,
+		Inputs: append(q.inputs("requirements.txt", q.lines), compileInput()),
+		Script: setup + "uv " + q.install("requirements.txt", "") + "\n" + finish,
+	}
+}
+
+func (q *requirements) inputs(name string, lines []string) []Input {
+	in := []Input{linesInput(name, lines)}
+	if len(q.constraints) > 0 {
+		in = append(in, linesInput("constraints.txt", q.constraints))
+	}
+	return in
+}
+
+// install is the command without uv's name.
+func (q *requirements) install(input, more string) string {
+	words := []string{"pip install --python " + Prefix}
+	words = append(words, q.flags...)
+	if more != "" {
+		words = append(words, more)
+	}
+	if len(q.constraints) > 0 {
+		words = append(words, "--constraint "+InputDir+"/constraints.txt")
+	}
+	return strings.Join(append(words, "-r "+InputDir+"/"+input), " ")
 }
 
 // projectStep installs the repository itself when it is a Python package: only
@@ -140,43 +211,71 @@ func (r *reader) projectStep() error {
 		case p.Project != nil && p.BuildSystem != nil:
 			from = append(from, Location{File: "pyproject.toml"})
 			r.use("pyproject.toml", "the repository is a Python package")
+			r.projectDependencies(p)
 		case p.Project != nil:
 			r.use("pyproject.toml", "says which Python; there is no [build-system], so it is not installed")
 			r.note("pyproject.toml", 0, "The repository itself is not installed, because pyproject.toml has no [build-system].",
 				`Add [build-system] with requires = ["hatchling"] and build-backend = "hatchling.build" if it should be.`)
 		default:
 			r.pass("pyproject.toml", "it has no [project]")
+			if len(from) == 0 {
+				r.note("pyproject.toml", 0, "pyproject.toml has no [project], so nothing is installed for it.", "Describe the package in [project], or the packages it needs in requirements.txt.")
+			}
 		}
 	}
 	if len(from) == 0 {
 		return nil
 	}
-	r.Steps = append(r.Steps, Step{
-		Name: "pip: the repository itself", Stage: StageContent, Tools: []string{"uv"}, From: from,
-		Script: uvSetup + "export UV_NO_CACHE=1\nuv pip install --python " + Prefix + " .\n" + compile,
+	r.add(Step{
+		Name: "pip: the repository itself", Stage: StageContent, Tools: []string{"uv"}, From: from, Inputs: []Input{compileInput()},
+		Packages: []Package{{Manager: "pip", Name: ".", Spec: ".", From: from[0]}},
+		Script:   uvAlone + "uv pip install --python " + Prefix + " .\n" + finish,
 	})
 	return nil
 }
 
+// projectDependencies installs what the package needs before the tree comes, so
+// that a commit which changes only files does not install it again. With a
+// requirements.txt the packages there come first, and `pip install .` adds the rest.
+func (r *reader) projectDependencies(p pyproject) {
+	if len(p.Project.Dependencies) == 0 || slices.Contains(p.Project.Dynamic, "dependencies") || r.has("requirements.txt") {
+		return
+	}
+	q := &requirements{sources: map[string]bool{}, files: []string{"pyproject.toml"}}
+	for _, d := range p.Project.Dependencies {
+		if q.requirement(strings.Join(strings.Fields(d), " "), Location{File: "pyproject.toml"}) != nil || q.local {
+			return // `pip install .` says what is wrong with it
+		}
+	}
+	r.add(q.steps("pyproject.toml")...)
+}
+
 type pyproject struct {
 	Project *struct {
-		RequiresPython string `toml:"requires-python"`
+		RequiresPython string   `toml:"requires-python"`
+		Dependencies   []string `toml:"dependencies"`
+		Dynamic        []string `toml:"dynamic"`
 	} `toml:"project"`
-	BuildSystem map[string]any `toml:"build-system"`
+	BuildSystem *struct{} `toml:"build-system"`
 }
 
 // pyproject reads the root's; it does not count when there is a binder directory.
 func (r *reader) pyproject() (pyproject, bool, error) {
-	var p pyproject
 	if r.Dir != "" {
-		return p, false, nil
+		return pyproject{}, false, nil
 	}
 	text, ok, err := r.text("pyproject.toml")
 	if err != nil || !ok {
-		return p, false, err
+		return pyproject{}, false, err
 	}
+	p, err := parsePyproject(text)
+	return p, err == nil, err
+}
+
+func parsePyproject(text string) (pyproject, error) {
+	var p pyproject
 	if err := toml.Unmarshal([]byte(text), &p); err != nil {
-		return p, false, wrong("pyproject.toml", tomlLine(err), "pyproject.toml is not valid TOML: "+err.Error()+".", "Correct this line.")
+		return p, wrong("pyproject.toml", tomlLine(err), "pyproject.toml can't be read: "+strings.TrimPrefix(err.Error(), "toml: ")+".", "Correct this line.")
 	}
-	return p, true, nil
+	return p, nil
 }

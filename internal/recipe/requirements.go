@@ -1,131 +1,313 @@
 package recipe
 
 import (
-	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 )
 
 // requirements is a requirements.txt with everything it includes.
 type requirements struct {
-	lines    []string // normalised, one requirement or option each
-	from     []Location
-	packages []Package
-	local    bool // something in it is a path of the repository
+	lines       []string // normalised, one requirement or option each
+	constraints []string // what -c files say
+	flags       []string // options of pip that uv takes on its command line
+	files       []string // that were read, the first first
+	dir         string   // that local paths are relative to
+	packages    []Package
+	sources     map[string]bool // of lines, those that no wheel can satisfy
+	local       bool            // something in it is a path of the repository
+	noBinary    bool            // the author wants some built from source
 }
 
-// deepest is how many files may include each other.
-const deepest = 10
+const (
+	deepest  = 10     // how many files may include each other
+	mostText = 20_000 // requirements in all files
+)
 
 // readRequirements reads a requirements file and those it includes with -r and
 // -c. Comments and blanks go, order stays, so that equal sets make equal
 // environments. Returns build_failed with the line for what pip would not take
 // or what leads out of the repository.
-func (r *reader) readRequirements(file string) (requirements, error) {
-	var out requirements
-	err := r.includeRequirements(&out, file, nil, Location{})
-	return out, err
+func (r *reader) readRequirements(file string) (*requirements, error) {
+	q := &requirements{sources: map[string]bool{}}
+	return q, r.includeRequirements(q, include{file: file})
 }
 
-func (r *reader) includeRequirements(out *requirements, file string, above []string, from Location) error {
-	for _, f := range above {
-		if f == file {
-			return wrong(from.File, from.Line, file+" includes itself.", "Remove this line.")
-		}
+// include is a file to read, and the line that asks for it.
+type include struct {
+	file       string
+	above      []string
+	from       Location
+	constraint bool
+}
+
+func (r *reader) includeRequirements(q *requirements, in include) error {
+	if slices.Contains(in.above, in.file) {
+		return wrong(in.from.File, in.from.Line, in.file+" includes itself.", "Remove this line.")
 	}
-	if len(above) == deepest {
-		return wrong(from.File, from.Line, "Requirements files include each other more than ten deep.", "Join them.")
+	if len(in.above) == deepest {
+		return wrong(in.from.File, in.from.Line, "Requirements files include each other more than ten deep.", "Join them.")
 	}
-	text, ok, err := r.text(file)
+	text, ok, err := r.text(in.file)
 	if err != nil {
 		return err
 	}
 	if !ok {
-		return wrong(from.File, from.Line, "There is no file "+file+" in the repository.", "Correct the name, or commit the file.")
+		return wrong(in.from.File, in.from.Line, "There is no file "+in.file+" in the repository.", "Correct the name, or commit the file.")
 	}
-	if len(above) > 0 {
-		r.use(file, "included by "+above[len(above)-1])
+	if len(in.above) > 0 && !slices.Contains(q.files, in.file) {
+		r.use(in.file, "included by "+in.above[len(in.above)-1])
 	}
+	q.files = append(q.files, in.file)
 	for _, l := range logicalLines(text) {
-		at := Location{file, l.number}
-		include, rest, ok := includeOption(l.text)
-		if ok && !strings.Contains(rest, "://") {
-			target := path.Join(path.Dir(file), rest)
-			if path.IsAbs(rest) || target == ".." || strings.HasPrefix(target, "../") {
-				return wrong(file, l.number, short(rest)+" is outside of the repository.", "Include only files of the repository.")
-			}
-			if include == "-r" {
-				if err := r.includeRequirements(out, target, append(above, file), at); err != nil {
-					return err
-				}
-				continue
-			}
-			// A constraint is not a requirement: the file stays one.
-			out.local = true
-			out.add("-c "+RepoDir+"/"+target, at)
-			continue
-		}
-		if err := out.requirement(l.text, at); err != nil {
+		if err := r.requirementLine(q, in, l); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// requirement takes one line that is not an include.
-func (q *requirements) requirement(text string, at Location) error {
-	if strings.HasPrefix(text, "-") {
-		name, _, _ := strings.Cut(text, "=")
-		name = strings.Fields(name)[0]
-		switch name {
-		case "-e", "--editable":
-			q.local = q.local || !strings.Contains(text, "://")
-		case "-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--no-index", "--no-binary", "--only-binary",
-			"--prefer-binary", "--pre", "--require-hashes", "--trusted-host", "--use-feature":
-		default:
-			return wrong(at.File, at.Line, "pip's requirements files know no option "+short(name)+".", "Remove it.")
+// requirementLine takes one line of a requirements or constraints file.
+func (r *reader) requirementLine(q *requirements, in include, l logicalLine) error {
+	at := Location{in.file, l.number}
+	if len(q.lines)+len(q.constraints) > mostText {
+		return wrong(at.File, at.Line, "There are more than 20,000 requirements.", "Keep only what is to be installed.")
+	}
+	option, value := splitOption(l.text)
+	switch {
+	case option == "-r" || option == "-c":
+		if strings.Contains(value, "://") {
+			return wrong(at.File, at.Line, "Binnacle does not read requirements from another host.", "Commit the file to the repository and name it here.")
 		}
-		q.add(text, at)
+		target, ok := inTree(path.Dir(in.file), value)
+		if !ok {
+			return wrong(at.File, at.Line, short(value)+" is outside of the repository.", "Include only files of the repository.")
+		}
+		next := include{target, append(slices.Clone(in.above), in.file), at, in.constraint || option == "-c"}
+		return r.includeRequirements(q, next)
+	case in.constraint:
+		if option == "" {
+			if err := checkRequirement(l.text, at); err != nil {
+				return err
+			}
+			q.constraints = append(q.constraints, tight(l.text))
+		}
 		return nil
+	case option != "":
+		return r.requirementOption(q, option, value, at)
 	}
-	if strings.HasPrefix(text, ".") || strings.HasPrefix(text, "/") || strings.HasPrefix(text, "file:") || localFile(text) {
-		q.local = true
-	}
-	q.add(text, at)
-	if name := requirementName(text); name != "" {
-		q.packages = append(q.packages, Package{Manager: "pip", Name: name, Spec: text, From: at})
+	return q.requirement(l.text, at)
+}
+
+// requirementOption takes a line that is an option of pip.
+func (r *reader) requirementOption(q *requirements, option, value string, at Location) error {
+	const needless = "It is passed over: "
+	switch option {
+	case "-e":
+		if value == "" {
+			return wrong(at.File, at.Line, "-e names nothing.", "Write a directory or a git+https:// address after it.")
+		}
+		if err := q.source(value, at); err != nil {
+			return err
+		}
+		q.lines = append(q.lines, "-e "+value)
+		q.sources["-e "+value] = true
+		q.packages = append(q.packages, Package{Manager: "pip", Name: value, Spec: "-e " + value, From: at})
+	case "--index-url", "--extra-index-url", "--find-links":
+		if value == "" {
+			return wrong(at.File, at.Line, option+" names nothing.", "Write an address after it.")
+		}
+		q.local = q.local || !strings.Contains(value, "://") || strings.HasPrefix(value, "file:")
+		q.lines = append(q.lines, option+" "+value)
+		// pip takes the best version of all indexes; uv asks to be told.
+		q.flag("--index-strategy unsafe-best-match")
+	case "--no-index":
+		q.lines = append(q.lines, option)
+	case "--no-binary", "--only-binary":
+		q.noBinary = q.noBinary || (option == "--no-binary" && value != ":none:")
+		q.lines = append(q.lines, option+" "+value)
+	case "--pre":
+		q.flag("--prerelease allow")
+	case "--require-hashes":
+		q.flag(option)
+	case "--trusted-host":
+		if !regexp.MustCompile(`^[A-Za-z0-9.:\[\]-]+$`).MatchString(value) {
+			return wrong(at.File, at.Line, "This is not the name of a host: "+short(value)+".", "Write one such as pypi.example.org.")
+		}
+		q.flag("--allow-insecure-host " + quote(value))
+	case "--prefer-binary":
+		r.note(at.File, at.Line, needless+"wheels are preferred anyway.", "")
+	case "--use-feature", "--no-use-wheel", "--use-wheel", "--process-dependency-links", "--always-unzip":
+		r.note(at.File, at.Line, needless+option+" is for pip itself, and uv installs here.", "")
+	default:
+		return wrong(at.File, at.Line, "Requirements files have no option "+short(option)+".", "Remove it.")
 	}
 	return nil
 }
 
-func (q *requirements) add(line string, at Location) {
-	q.lines = append(q.lines, line)
-	q.from = append(q.from, at)
-}
-
-// localFile is a wheel or archive named without ./, or "name @ file:…".
-func localFile(text string) bool {
-	if _, url, ok := strings.Cut(text, "@"); ok && strings.HasPrefix(strings.TrimSpace(url), "file:") {
-		return true
+func (q *requirements) flag(f string) {
+	if !slices.Contains(q.flags, f) {
+		q.flags = append(q.flags, f)
 	}
-	word := strings.Fields(text)[0]
-	return !strings.Contains(word, "://") && (strings.HasSuffix(word, ".whl") || strings.HasSuffix(word, ".tar.gz") || strings.HasSuffix(word, ".zip"))
 }
 
-// includeOption splits "-r other.txt", "--requirement=other.txt" and the same
-// with constraint.
-func includeOption(line string) (option, value string, ok bool) {
-	for _, o := range []struct{ short, long string }{{"-r", "--requirement"}, {"-c", "--constraint"}} {
-		for _, name := range []string{o.long, o.short} {
-			rest, found := strings.CutPrefix(line, name)
-			if !found || rest == "" || (name == o.long && rest[0] != '=' && rest[0] != ' ') {
-				continue
-			}
-			return o.short, strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(rest), "=")), true
+// requirement takes a line that asks for a package.
+func (q *requirements) requirement(text string, at Location) error {
+	if err := checkRequirement(text, at); err != nil {
+		return err
+	}
+	text = tight(text)
+	word, name := strings.Fields(text)[0], ""
+	if m := nameOf(text); m != "" && !strings.ContainsAny(word, "/\\") && !archive(word) {
+		name = m
+	}
+	target := word
+	if before, url, ok := strings.Cut(text, "@"); ok && nameOf(before) != "" && !strings.Contains(before, "/") && !strings.ContainsAny(before, ";<>=") {
+		name = nameOf(before)
+		target = strings.Fields(url + " .")[0]
+	}
+	if name == "" || target != word || strings.HasPrefix(target, ".") {
+		if err := q.source(target, at); err != nil {
+			return err
+		}
+		if clean, _, _ := strings.Cut(target, "#"); !strings.HasSuffix(clean, ".whl") {
+			q.sources[text] = true
 		}
 	}
-	return "", "", false
+	q.lines = append(q.lines, text)
+	if name == "" {
+		name = word
+	}
+	q.packages = append(q.packages, Package{Manager: "pip", Name: name, Spec: text, From: at})
+	return nil
+}
+
+// source notes whether a target that is no name is a path of the repository.
+// pip takes relative paths from where it runs: the root of the repository.
+func (q *requirements) source(target string, at Location) error {
+	if strings.Contains(target, "://") && !strings.HasPrefix(target, "file:") {
+		return nil
+	}
+	q.local = true
+	name := strings.TrimPrefix(strings.TrimPrefix(target, "file://"), "file:")
+	name, _, _ = strings.Cut(name, "#")
+	name, _, _ = strings.Cut(name, "[")
+	dir := q.dir
+	if rest, ok := strings.CutPrefix(name, RepoDir); ok && (rest == "" || rest[0] == '/') {
+		dir, name = "", "."+rest
+	}
+	if _, ok := inTree(dir, name); !ok {
+		where := "the root of the repository"
+		if dir != "" {
+			where = dir + "/"
+		}
+		return wrong(at.File, at.Line, short(target)+" is outside of the repository.", "Paths are relative to "+where+".")
+	}
+	return nil
+}
+
+// wheels are the lines that the step with the shared cache may install: none
+// of what must be built.
+func (q *requirements) wheels() []string {
+	if q.noBinary {
+		return nil
+	}
+	var out []string
+	some := false
+	for _, line := range q.lines {
+		if !q.sources[line] {
+			out = append(out, line)
+			some = some || !strings.HasPrefix(line, "-")
+		}
+	}
+	if !some {
+		return nil
+	}
+	return out
+}
+
+func archive(word string) bool {
+	for _, end := range []string{".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar"} {
+		if strings.HasSuffix(word, end) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkRequirement finds what no installer would take, so that the author
+// reads about it before anything is built.
+func checkRequirement(text string, at Location) error {
+	if strings.ContainsAny(text, "\x00\x1b") {
+		return wrong(at.File, at.Line, "This line holds control characters: "+short(text)+".", "Remove them.")
+	}
+	for _, option := range regexp.MustCompile(`\s--?[A-Za-z][\w-]*`).FindAllString(text, -1) {
+		if option = strings.TrimSpace(option); option != "--hash" {
+			return wrong(at.File, at.Line, "A requirement takes no option "+short(option)+" here.", "Only --hash may follow a requirement.")
+		}
+	}
+	if strings.HasPrefix(text, ".") || strings.Contains(strings.Fields(text)[0], "/") || archive(strings.Fields(text)[0]) || strings.HasPrefix(text, "file:") {
+		return nil
+	}
+	name := nameOf(text)
+	rest := strings.TrimSpace(strings.TrimPrefix(text, name))
+	if strings.HasPrefix(rest, "[") {
+		if _, after, ok := strings.Cut(rest, "]"); ok {
+			rest = strings.TrimSpace(after)
+		}
+	}
+	single := regexp.MustCompile(`^=\s*[^=]`)
+	switch {
+	case name == "":
+		return wrong(at.File, at.Line, "This is not a requirement: "+short(text)+".", "Write it like name or name==1.2.")
+	case single.MatchString(rest):
+		return wrong(at.File, at.Line, "This is not a requirement: "+short(text)+".", "pip wants two equals signs: "+name+"="+strings.ReplaceAll(rest, " ", "")+".")
+	case rest != "" && !strings.ContainsAny(rest[:1], "<>=!~;@(") && !strings.HasPrefix(rest, "--hash"):
+		return wrong(at.File, at.Line, "This is not a requirement: "+short(text)+".", "Write one requirement on each line, like name or name==1.2.")
+	}
+	return nil
+}
+
+// tight removes the blanks around version operators, before any marker or
+// address: equal requirements shall be equal text.
+func tight(text string) string {
+	head, marker, found := strings.Cut(text, ";")
+	if strings.Contains(text, "://") || strings.Contains(text, "@") {
+		return text
+	}
+	head = regexp.MustCompile(`\s*(===|==|>=|<=|~=|!=|<|>|,)\s*`).ReplaceAllString(head, "$1")
+	if found {
+		return strings.TrimSpace(head) + "; " + strings.TrimSpace(marker)
+	}
+	return head
+}
+
+// splitOption gives the option a line consists of by its long name (but -r, -c
+// and -e), and its value; both are empty when the line is no option.
+func splitOption(line string) (option, value string) {
+	if !strings.HasPrefix(line, "-") {
+		return "", ""
+	}
+	names := map[string]string{
+		"-r": "-r", "--requirement": "-r", "-c": "-c", "--constraint": "-c", "-e": "-e", "--editable": "-e",
+		"-i": "--index-url", "--pypi-url": "--index-url", "-f": "--find-links",
+	}
+	if !strings.HasPrefix(line, "--") && len(line) > 2 { // -rother.txt
+		option, value = line[:2], line[2:]
+	} else if i := strings.IndexAny(line, "= "); i >= 0 {
+		option, value = line[:i], line[i+1:]
+	} else {
+		option = line
+	}
+	if long, ok := names[option]; ok {
+		option = long
+	}
+	value = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(value), "="))
+	if n := len(value); n > 1 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
+		value = value[1 : n-1]
+	}
+	return option, value
 }
 
 type logicalLine struct {
@@ -138,39 +320,32 @@ type logicalLine struct {
 func logicalLines(text string) []logicalLine {
 	comment := regexp.MustCompile(`(^|\s)#.*$`)
 	var out []logicalLine
-	var whole string
+	var whole strings.Builder
 	start := 0
+	end := func() {
+		if fields := strings.Fields(whole.String()); len(fields) > 0 {
+			out = append(out, logicalLine{strings.Join(fields, " "), start})
+		}
+		whole.Reset()
+		start = 0
+	}
 	for i, line := range strings.Split(text, "\n") {
 		if start == 0 {
 			start = i + 1
 		}
 		line = comment.ReplaceAllString(line, "")
-		if before, more := strings.CutSuffix(line, "\\"); more {
-			whole += before + " "
-			continue
+		before, more := strings.CutSuffix(line, "\\")
+		whole.WriteString(before)
+		if !more {
+			end()
 		}
-		if whole = strings.Join(strings.Fields(whole+line), " "); whole != "" {
-			out = append(out, logicalLine{whole, start})
-		}
-		whole, start = "", 0
 	}
-	if whole = strings.Join(strings.Fields(whole), " "); whole != "" {
-		out = append(out, logicalLine{whole, start})
-	}
+	end()
 	return out
 }
 
-// requirementName is the distribution a requirement asks for (PEP 508); empty
-// when there is no telling.
-func requirementName(text string) string {
+// nameOf is the distribution a requirement asks for (PEP 508); empty when
+// there is no telling.
+func nameOf(text string) string {
 	return regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?`).FindString(text)
-}
-
-// short shows untrusted text on one line.
-func short(s string) string {
-	const longest = 80
-	if r := []rune(s); len(r) > longest {
-		s = string(r[:longest]) + "…"
-	}
-	return fmt.Sprintf("%q", s)
 }

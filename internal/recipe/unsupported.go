@@ -2,15 +2,25 @@ package recipe
 
 import "strings"
 
-// unsupportedKind stops at the kinds repo2docker would choose and this release
-// can't: a session without the packages its author declared would be worse than
-// none.
+// unsupportedKind stops at the kinds repo2docker would choose before conda and
+// this release can't follow: a session without the packages its author declared
+// would be worse than none.
 func unsupportedKind() kind {
 	return kind{name: "unsupported", has: func(r *reader) bool { return r.unsupported() != "" }, read: func(r *reader) error {
-		file := r.unsupported()
-		return wrong(file, 0, "This repository needs "+needs(file)+", which Binnacle does not install yet.",
-			"Add a Dockerfile in the same directory, or describe it with environment.yml.")
+		return notYet(r.unsupported())
 	}}
+}
+
+// pipenvKind is repo2docker's between conda and requirements.txt.
+func pipenvKind() kind {
+	return kind{name: "pipenv", has: func(r *reader) bool { return r.pipenv() != "" }, read: func(r *reader) error {
+		return notYet(r.pipenv())
+	}}
+}
+
+func notYet(file string) error {
+	return wrong(file, 0, "This repository needs "+needs(file)+", which is not supported yet.",
+		"Describe it with environment.yml or requirements.txt instead, or add a Dockerfile beside this file.")
 }
 
 func needs(file string) string {
@@ -27,8 +37,9 @@ func needs(file string) string {
 }
 
 // unsupported is the file that would decide the kind; the order is repo2docker's.
+// "r-4.1" without a date makes repo2docker take Python without a word: that is R, too.
 func (r *reader) unsupported() string {
-	for _, name := range []string{"Project.toml", "JuliaProject.toml", "REQUIRE", "default.nix"} {
+	for _, name := range []string{"JuliaProject.toml", "Project.toml", "REQUIRE", "default.nix"} {
 		if r.has(name) {
 			return r.path(name)
 		}
@@ -38,15 +49,16 @@ func (r *reader) unsupported() string {
 		r.err = err
 		return ""
 	}
-	if ok && strings.HasPrefix(strings.TrimSpace(text), "r-") {
+	if ok && (strings.HasPrefix(strings.TrimSpace(text), "r-") || strings.TrimSpace(text) == "r") {
 		return r.path("runtime.txt")
 	}
 	if r.Dir == "" && r.has("DESCRIPTION") {
 		return "DESCRIPTION"
 	}
-	if r.has("environment.yml") || r.has("environment.yaml") {
-		return ""
-	}
+	return ""
+}
+
+func (r *reader) pipenv() string {
 	for _, name := range []string{"Pipfile", "Pipfile.lock"} {
 		if r.has(name) {
 			return r.path(name)
@@ -55,33 +67,56 @@ func (r *reader) unsupported() string {
 	return ""
 }
 
+// hints are files that say something about the environment and decide nothing
+// yet; repo2docker does not read them either.
+func hints() map[string]string {
+	const versions, dev, js, r = "its versions are not used yet", "development containers are not supported yet", "JavaScript is not installed yet", "R is not supported yet"
+	return map[string]string{
+		"uv.lock": versions, "poetry.lock": versions, "pdm.lock": versions, "pylock.toml": versions, "conda-lock.yml": versions,
+		"pixi.toml": "pixi is not supported yet", "pixi.lock": "pixi is not supported yet", "flake.nix": "Nix is not supported yet",
+		"renv.lock": r, "install.R": r, "Manifest.toml": "Julia is not supported yet",
+		".python-version": "it does not choose the Python; runtime.txt does", ".tool-versions": "it does not choose the Python; runtime.txt does",
+		"mise.toml": "it does not choose the Python; runtime.txt does", "package.json": js, "deno.json": js,
+		".devcontainer/devcontainer.json": dev, ".devcontainer.json": dev,
+		"docker-compose.yml": "only a Dockerfile is built", "Containerfile": "only a file called Dockerfile is built",
+		"setup.cfg": "a package needs setup.py or pyproject.toml", "requirements3.txt": "only requirements.txt is read",
+		"Pipfile": "it is passed over for another file", "Pipfile.lock": "it is passed over for another file",
+		"runtime.txt": "another file decides the version", "environment.yml": "another file decides", "environment.yaml": "another file decides",
+		// What people write when they mean another name.
+		"postbuild": "the name is postBuild", "postBuild.sh": "the name is postBuild", "PostBuild": "the name is postBuild",
+		"start.sh": "the name is start", "Requirements.txt": "the name is requirements.txt", "requirement.txt": "the name is requirements.txt",
+		"Apt.txt": "the name is apt.txt", "packages.txt": "the name is apt.txt", "enviroment.yml": "the name is environment.yml", "dockerfile": "the name is Dockerfile",
+	}
+}
+
 // noteOthers tells of declarations that are there and were not followed.
 func noteOthers(r *reader) error {
 	seen := map[string]bool{}
 	for _, f := range r.Files {
 		seen[f.Path] = true
 	}
-	hints := map[string]string{
-		"uv.lock": "its versions are not used yet", "poetry.lock": "its versions are not used yet", "pdm.lock": "its versions are not used yet",
-		"pylock.toml": "its versions are not used yet", "pixi.toml": "pixi is not supported yet", "pixi.lock": "pixi is not supported yet",
-		"conda-lock.yml": "its versions are not used yet", "renv.lock": "R is not supported yet", "install.R": "R is not supported yet",
-		".python-version": "it does not choose the Python yet", "package.json": "JavaScript is not supported yet",
-		".devcontainer/devcontainer.json": "dev containers are not supported yet", ".devcontainer.json": "dev containers are not supported yet",
-	}
-	for _, name := range sortedNames(hints) {
-		if path := r.path(name); r.has(name) && !seen[path] {
-			r.pass(path, hints[name])
-			r.note(path, 0, name+" is there, but "+hints[name]+".", "")
+	all := hints()
+	for _, name := range sortedNames(all) {
+		if path := r.path(name); !seen[path] && r.has(name) {
+			if name == "setup.cfg" && seen["setup.py"] || name == "setup.cfg" && seen["pyproject.toml"] {
+				continue
+			}
+			r.pass(path, all[name])
+			r.note(path, 0, name+" is there, but "+all[name]+".", "")
 		}
 	}
 	if r.Dir == "" {
 		return nil
 	}
-	root := reader{fs: r.fs}
-	for _, name := range []string{"Dockerfile", "apt.txt", "environment.yml", "environment.yaml", "requirements.txt", "runtime.txt", "postBuild", "start", "setup.py", "pyproject.toml"} {
-		if root.has(name) {
+	var passed []string
+	for _, name := range append([]string{"Dockerfile", "Project.toml", "default.nix", "DESCRIPTION", "Pipfile"}, ours()...) {
+		if r.hasPath(name) {
 			r.pass(name, "only files in "+r.Dir+"/ count")
+			passed = append(passed, name)
 		}
+	}
+	if len(passed) > 0 {
+		r.note(r.Dir, 0, "Only files in "+r.Dir+"/ count; passed over in the root: "+strings.Join(passed, ", ")+".", "")
 	}
 	return nil
 }

@@ -41,17 +41,15 @@ func (r *reader) runtimePython() (fixed bool, err error) {
 		return false, err
 	}
 	file := r.path("runtime.txt")
-	name, version, _ := strings.Cut(strings.TrimSpace(text), "-")
-	const hint = "Write one line such as python-3.12."
-	if name != "python" || !regexp.MustCompile(`^\d+(\.\d+){0,2}$`).MatchString(version) {
-		return false, wrong(file, 1, "runtime.txt says "+short(strings.TrimSpace(text))+", which names no version Binnacle knows.", hint)
+	version, err := parseRuntime(file, text)
+	if err != nil {
+		return false, err
 	}
 	if version == "3" {
 		r.use(file, "any Python 3")
 		return false, nil
 	}
-	minor := minorOf(version)
-	if !slices.Contains(r.opt.Pythons, minor) {
+	if !slices.Contains(r.opt.Pythons, minorOf(version)) {
 		return false, wrong(file, 1, "Python "+version+" can't run today's Jupyter.", "Choose one of "+strings.Join(r.opt.Pythons, ", ")+".")
 	}
 	r.use(file, "Python "+version)
@@ -59,47 +57,59 @@ func (r *reader) runtimePython() (fixed bool, err error) {
 	return true, nil
 }
 
+// parseRuntime gives the version of "python-3.12", which may be 3, 3.12 or 3.12.4.
+func parseRuntime(file, text string) (string, error) {
+	line := strings.TrimSpace(text)
+	name, version, _ := strings.Cut(line, "-")
+	if name != "python" || !regexp.MustCompile(`^\d{1,3}(\.\d{1,3}){0,2}$`).MatchString(version) {
+		return "", wrong(file, 1, "runtime.txt says "+short(line)+", which names no version Binnacle knows.", "Write one line such as python-3.12.")
+	}
+	return version, nil
+}
+
+// requiresPython follows requires-python of pyproject.toml, with the file and
+// line of it found by the caller's text.
 func (r *reader) requiresPython(spec string, fixed bool) error {
 	const file = "pyproject.toml"
+	line := r.lineOf(file, "requires-python")
 	want, err := pep440.NewSpecifiers(spec)
 	if err != nil {
-		return wrong(file, 0, "requires-python is not a version specifier: "+short(spec)+".", `Write it like requires-python = ">=3.11".`)
+		return wrong(file, line, "requires-python is not a version specifier: "+short(spec)+".", `Write it like requires-python = ">=3.11".`)
 	}
+	why := "pyproject.toml requires " + spec
 	if fixed {
 		if !accepts(want, r.Python.Value) {
 			return wrong(r.path("runtime.txt"), 1, "runtime.txt asks for Python "+r.Python.Value+", but pyproject.toml requires "+spec+".", "Make the two agree.")
 		}
 		return nil
 	}
-	if r.Python.Value != "" && accepts(want, r.Python.Value) {
-		return nil
-	}
+	// "==3.11.4" is nothing that a minor version can promise.
 	if exact := regexp.MustCompile(`^\s*===?\s*(\d+\.\d+\.\d+)\s*$`).FindStringSubmatch(spec); exact != nil && slices.Contains(r.opt.Pythons, minorOf(exact[1])) {
-		r.Python = Choice{exact[1], file + " requires " + spec}
+		r.Python = Choice{exact[1], why}
 		return nil
 	}
-	if r.Python.Value == "" && accepts(want, baseMinor) {
-		r.Python.Why = "the Python of the base image; pyproject.toml requires " + spec
+	at := r.opt.BasePython
+	if r.Python.Value != "" {
+		at = r.Python.Value
+	}
+	if accepts(want, at) {
+		r.Python.Why += "; " + why
 		return nil
 	}
 	for _, v := range slices.Backward(r.opt.Pythons) {
 		if accepts(want, v) {
-			r.Python = Choice{v, file + " requires " + spec}
+			r.Python = Choice{v, why}
 			return nil
 		}
 	}
-	return wrong(file, 0, "No Python that runs today's Jupyter fits requires-python "+short(spec)+".",
+	return wrong(file, line, "No Python that runs today's Jupyter fits requires-python "+short(spec)+".",
 		"Allow one of "+strings.Join(r.opt.Pythons, ", ")+".")
 }
-
-// baseMinor is the Python of Debian trixie, the base we bootstrap.
-const baseMinor = "3.13"
 
 // accepts tests the newest patch release of a minor version, or an exact one.
 func accepts(want pep440.Specifiers, version string) bool {
 	if strings.Count(version, ".") == 1 {
-		plain, err := pep440.Parse(version)
-		if err == nil && want.Check(plain) {
+		if plain, err := pep440.Parse(version); err == nil && want.Check(plain) {
 			return true
 		}
 		version += "." + strconv.Itoa(newestPatch)
@@ -113,6 +123,20 @@ func minorOf(version string) string {
 	return strings.Join(parts[:min(len(parts), 2)], ".")
 }
 
+// lineOf finds the line that sets a name; 0 when there is none.
+func (r *reader) lineOf(file, name string) int {
+	text, _, err := r.text(file)
+	if err != nil {
+		return 0
+	}
+	for i, line := range strings.Split(text, "\n") {
+		if strings.HasPrefix(strings.TrimLeft(line, " \t\""), name) {
+			return i + 1
+		}
+	}
+	return 0
+}
+
 // tomlLine is where a TOML file is wrong; 0 when that is not said.
 func tomlLine(err error) int {
 	if e, ok := errors.AsType[*toml.DecodeError](err); ok {
@@ -121,4 +145,3 @@ func tomlLine(err error) int {
 	}
 	return 0
 }
-
