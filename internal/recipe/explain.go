@@ -105,7 +105,10 @@ func Explain(r Recipe, step string, log []string) *binnacle.Error {
 		if c.code != "" {
 			e.Code = c.code
 		}
-		if at, ok := s.line(name, said, flat); ok && !script {
+		if script || (name == "" && !c.tools) {
+			break // no package is at fault
+		}
+		if at, ok := s.line(name, said, flat); ok {
 			e.File, e.Line = at.File, at.Line
 		}
 		break

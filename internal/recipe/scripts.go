@@ -153,6 +153,9 @@ func parseIgnore(file, text string) ([]string, error) {
 		if len(pattern) > 1 {
 			pattern = strings.TrimPrefix(pattern, "/")
 		}
+		if strings.HasPrefix(pattern, "!") {
+			pattern = `\\` + pattern // it was no first character before
+		}
 		if _, err := path.Match(pattern, ""); err != nil || pattern == "" || strings.ContainsAny(pattern, "\x00") {
 			return nil, wrong(file, i+1, "This is not a pattern: "+short(line)+".", "Brackets must be closed; write a backslash before a character that is meant as it is.")
 		}

@@ -1,0 +1,78 @@
+package recipe_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/recipe"
+)
+
+// TestExplain has the words of the real tools.
+func TestExplain(t *testing.T) {
+	r := read(t, map[string]string{
+		"requirements.txt": "# c\nhumanize==4.12.3\nnumpy<1.20\nthis-package-does-not-exist-anywhere\npandas==2.2.3\nrequests[socks]==2.99\npycrypto==2.6.1\njupyterlab>=99\n",
+		"apt.txt":          "tree=99\nnonexistent-pkg-foo\n",
+		"postBuild":        "#!/bin/bash\nset -e\nfoo\n",
+	})
+	conda := read(t, map[string]string{"environment.yml": "dependencies:\n- numpy=99\n- nosuch\n"})
+	const pip, apt = "pip: requirements.txt", "apt: apt.txt"
+	for name, c := range map[string]struct {
+		recipe recipe.Recipe
+		step   string
+		log    string
+		file   string
+		line   int
+		says   []string // in message or hint
+		code   binnacle.Code
+	}{
+		"no package": {r, pip, "Using Python 3.13.0 environment at: env313\n\x1b[31merror\x1b[39m: No solution found when resolving dependencies\n  cause: Because this-package-does-not-exist-anywhere was not found in the package registry and you require this-package-does-not-exist-anywhere, we can conclude that your requirements are unsatisfiable.\n",
+			"requirements.txt", 4, []string{"no package called this-package-does-not-exist-anywhere", "spelling", "unsatisfiable."}, ""},
+		"broken over lines": {r, pip, "  × No solution found when resolving dependencies:\n  ╰─▶ Because this-package-does-not-exist-anywhere was not found in the\n      package registry and you require\n      this-package-does-not-exist-anywhere, we can conclude that your\n      requirements are unsatisfiable.\n",
+			"requirements.txt", 4, []string{"no package called this-package", "requirements are unsatisfiable."}, ""},
+		"no version":   {r, pip, "error: No solution found when resolving dependencies\n  cause: Because there is no version of requests[socks]==2.99 and you require requests[socks]==2.99, we can conclude that your requirements are unsatisfiable.", "requirements.txt", 6, []string{"version asked for of requests"}, ""},
+		"too new":      {r, pip, "error: No solution found when resolving dependencies\n  cause: Because only jupyterlab<=4.7.0a2 is available and you require jupyterlab>=99, we can conclude that your requirements are unsatisfiable.", "requirements.txt", 8, []string{"No version of jupyterlab"}, ""},
+		"conflict":     {r, pip, "error: No solution found when resolving dependencies\n  cause: Because pandas==2.2.3 depends on numpy>=1.26.0 and you require pandas==2.2.3, we can conclude that you require numpy>=1.26.0.\n         And because you require numpy<1.20, we can conclude that your requirements are unsatisfiable.", "requirements.txt", 5, []string{"together", "numpy<1.20"}, ""},
+		"twice":        {r, pip, "error: No solution found when resolving dependencies\n  cause: Because you require humanize==4.12.3 and humanize==4.11, we can conclude that your requirements are unsatisfiable.", "requirements.txt", 2, []string{"exclude each other"}, ""},
+		"no wheel":     {r, pip, "error: No solution found when resolving dependencies\n  cause: Because numpy==1.10.0 has no wheels with a matching Python ABI tag (e.g., `cp313`) and you require numpy==1.10.0, we can conclude that your requirements are unsatisfiable.\n\nhint: You require CPython 3.13 (`cp313`), but we only found wheels", "requirements.txt", 3, []string{"no build for this version of Python", "runtime.txt"}, ""},
+		"needs Python": {r, pip, "error: No solution found when resolving dependencies\n  cause: Because the requested Python version (>=3.9) does not satisfy Python>=3.12 and pandas==2.2.3 depends on Python>=3.12, we can conclude", "requirements.txt", 5, []string{"another version of Python"}, ""},
+		"header":       {r, pip, "error: Failed to build `pycrypto==2.6.1`\n  cause: The build backend returned an error\n    src/_fastmath.c:33:10: fatal error: longintrepr.h: No such file or directory\n   33 | #include <longintrepr.h>\n  compilation terminated.\nhint: This error likely indicates", "requirements.txt", 7, []string{"longintrepr.h", "apt.txt"}, ""},
+		"compiler":     {r, pip, "error: Failed to build `pycrypto==2.6.1`\n  error: command 'gcc' failed: No such file or directory\n", "requirements.txt", 7, []string{"gcc", "build-essential"}, ""},
+		"away":         {r, pip, "error: Request failed after 3 retries in 6.7s\n  cause: Failed to fetch: https://example.org/simple/humanize/\n  cause: tcp connect error\n  cause: Connection refused (os error 111)", "requirements.txt", 2, []string{"could not be reached"}, binnacle.CodeUnavailable},
+		"git":          {r, pip, "error: Git operation failed\n  cause: failed to clone into: /tmp/x\n  fatal: unable to access 'https://example.org/x.git/': Could not resolve host: example.org", "requirements.txt", 0, []string{"git repository"}, ""},
+		"memory":       {r, pip, "Building numpy\nKilled: out of memory (exit code 137)", "requirements.txt", 0, []string{"more memory"}, ""},
+		"disk":         {r, pip, "error: failed to copy file: No space left on device (os error 28)", "requirements.txt", 0, []string{"disk"}, ""},
+		"apt name":     {r, apt, "Reading package lists...\nE: Unable to locate package nonexistent-pkg-foo", "apt.txt", 2, []string{"no package called nonexistent-pkg-foo"}, ""},
+		"apt version":  {r, apt, "E: Version '99' for 'tree' was not found", "apt.txt", 1, []string{"version asked for of tree"}, ""},
+		"apt away":     {r, apt, "Err:1 http://deb.example.org trixie InRelease\n  Temporary failure resolving 'deb.example.org'\nE: Unable to locate package tree", "apt.txt", 1, []string{"could not be reached"}, binnacle.CodeUnavailable},
+		"command":      {r, "postBuild", "hello\n./postBuild: line 3: foo: command not found", "postBuild", 3, []string{"postBuild failed.", "command foo"}, ""},
+		"script":       {r, "postBuild", "about to fail\ncat: /no/such/file: No such file or directory", "postBuild", 0, []string{"postBuild failed.", "It said: cat: /no/such/file"}, ""},
+		"Python":       {r, "postBuild", "Traceback (most recent call last):\n  File \"x\", line 1, in <module>\nModuleNotFoundError: No module named 'scipy'", "postBuild", 0, []string{"module scipy"}, ""},
+		"denied":       {r, "postBuild", "mkdir: cannot create directory '/opt/x': Permission denied", "postBuild", 0, []string{"not as root"}, ""},
+		"own network":  {r, "postBuild", "curl: (6) Could not resolve host: data.example.org", "postBuild", 0, []string{"Could not resolve host"}, ""},
+		"carriage":     {r, "postBuild", "/usr/bin/env: 'bash\\r': No such file or directory\n./postBuild: bad interpreter", "postBuild", 0, []string{"Windows"}, ""},
+		"no words":     {r, "postBuild", "", "postBuild", 0, []string{"postBuild failed."}, ""},
+		"conda name":   {conda, "conda: environment.yml", "conda: Cannot solve the request because of: No candidates were found for nosuch *.", "environment.yml", 3, []string{"package nosuch"}, ""},
+		"conda solver": {conda, "conda: environment.yml", "conda: Cannot solve the request because of: The following packages are incompatible\n└─ numpy 99.* cannot be installed because there are no viable options:\n   └─ x", "environment.yml", 2, []string{"together", "numpy 99"}, ""},
+		"unknown step": {r, "Base image", "boom", "", 0, []string{"boom"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := recipe.Explain(c.recipe, c.step, strings.Split(c.log, "\n"))
+			code := c.code
+			if code == "" {
+				code = binnacle.CodeBuildFailed
+			}
+			if e.File != c.file || e.Line != c.line || e.Code != code || e.Hint == "" {
+				t.Errorf("%s:%d %s; want %s:%d %s", e.File, e.Line, e.Code, c.file, c.line, code)
+			}
+			for _, want := range c.says {
+				if !strings.Contains(e.Message+"\n"+e.Hint, want) {
+					t.Errorf("no %q in %q", want, e.Message)
+				}
+			}
+			if strings.Contains(e.Message, "\x1b") || len(e.Message) > 900 {
+				t.Errorf("not for people: %q", e.Message)
+			}
+		})
+	}
+}

@@ -1,0 +1,134 @@
+package recipe_test
+
+import (
+	"errors"
+	"io/fs"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/recipe"
+)
+
+// check is what holds for whatever a repository contains: an error for people,
+// or steps that hold none of its text outside of inputs and quotes.
+func check(t *testing.T, files map[string]string) {
+	t.Helper()
+	r, err := recipe.Read(repo(files), recipe.Options{})
+	if err != nil {
+		if e, ok := errors.AsType[*binnacle.Error](err); !ok || e.Message == "" || e.Hint == "" || strings.ContainsAny(e.Message, "\x00\x1b\r") {
+			t.Errorf("no error for people: %#v", err)
+		}
+		return
+	}
+	words := regexp.MustCompile(`'[^']*'`)
+	for _, s := range r.Steps {
+		if rest := words.ReplaceAllString(s.Script, ""); strings.Contains(rest, "injected") {
+			t.Errorf("text of the repository is in a script: %s", s.Script)
+		}
+		for _, in := range s.Inputs {
+			if in.Name == "" || strings.Contains(in.Name, "..") {
+				t.Errorf("an input is called %q", in.Name)
+			}
+		}
+	}
+	again, err := recipe.Read(repo(files), recipe.Options{})
+	if err != nil || again.Environment() != r.Environment() {
+		t.Error("the second reading differs")
+	}
+	recipe.Explain(r, "postBuild", strings.Split(files["requirements.txt"]+files["postBuild"], "\n"))
+}
+
+func FuzzRequirements(f *testing.F) {
+	for _, s := range []string{"numpy==1\n-r b.txt\n", "-e .\n", "a @ https://example.org/x.whl#sha256=0\n", "--trusted-host injected;injected\n", "a\\\nb # c\n", "\xff\xfea\x00", "-r ../x", "a;b", "a @ file:///x", "--pre\n-f injected"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		check(t, map[string]string{"requirements.txt": text, "b.txt": text})
+	})
+}
+
+func FuzzApt(f *testing.F) {
+	for _, s := range []string{"git\n", "foo; injected", "foo=1.2~$injected", "a:b/c", "#\n\n"} {
+		f.Add(s)
+	}
+	whole := regexp.MustCompile(`^[A-Za-z0-9+.~:/=-]+$`)
+	f.Fuzz(func(t *testing.T, text string) {
+		packages, err := recipe.ParseApt("apt.txt", text)
+		for _, p := range packages {
+			if err == nil && (!whole.MatchString(p.Spec) || strings.HasSuffix(p.Name, "-") || strings.HasPrefix(p.Spec, "-")) {
+				t.Errorf("took %q", p.Spec)
+			}
+		}
+		check(t, map[string]string{"apt.txt": text})
+	})
+}
+
+func FuzzRuntime(f *testing.F) {
+	for _, s := range []string{"python-3.12", "r-4.3-2024-01-01", "python-injected", "-", "python-3.12\n\n"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if v, err := recipe.ParseRuntime("runtime.txt", text); err == nil && !regexp.MustCompile(`^[0-9.]+$`).MatchString(v) {
+			t.Errorf("took %q", v)
+		}
+		check(t, map[string]string{"runtime.txt": text})
+	})
+}
+
+func FuzzConda(f *testing.F) {
+	for _, s := range []string{"dependencies:\n- python=3.9\n- pip:\n  - -e .\n", "channels: [a, 'https://injected']\n", "a: &a [*a]\n", "- x", "dependencies: {pip: x}", "dependencies: [&a b, *a, null, 3, {pip: null}]", "\t", "{}"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) { check(t, map[string]string{"environment.yml": text}) })
+}
+
+func FuzzPyproject(f *testing.F) {
+	for _, s := range []string{"[project]\nrequires-python='>=3.11'\ndependencies=['a','injected; x']\n[build-system]\n", "[[project]]", "project=3", "[project]\nrequires-python='==3.11.4'"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if err := recipe.ParsePyproject(text); err == nil {
+			check(t, map[string]string{"pyproject.toml": text})
+		}
+	})
+}
+
+func FuzzIgnore(f *testing.F) {
+	for _, s := range []string{"data\n!data/x\n# c\n", "[", "/", "!", "**/*.log\n", "\\", "../x"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		patterns, err := recipe.ParseIgnore(".dockerignore", text)
+		for _, p := range patterns {
+			if p == "" || p == "!" || strings.Contains(p, "\n") || err != nil {
+				t.Errorf("took %q", p)
+			}
+		}
+		check(t, map[string]string{".dockerignore": text})
+	})
+}
+
+func FuzzScripts(f *testing.F) {
+	for _, s := range []string{"#!/bin/bash\nexec \"$@\"\n", "#!/bin/sh\r\n", "#!", "\x7fELF", "#!/usr/bin/env -S bash -x\r\n"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) { check(t, map[string]string{"postBuild": text, "binder/start": text}) })
+}
+
+func FuzzLinks(f *testing.F) {
+	for _, s := range []string{"../x", "/etc/passwd", "a/../../b", ".", "apt.txt", "a/a/a"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, target string) {
+		files := repo(map[string]string{"a/b": "git\n"})
+		files["apt.txt"] = link(target)
+		files["a/c"] = link("../apt.txt")
+		if _, err := recipe.Read(files, recipe.Options{}); err != nil {
+			if _, ok := errors.AsType[*binnacle.Error](err); !ok && fs.ValidPath(target) {
+				t.Errorf("no error for people: %v", err)
+			}
+		}
+	})
+}
