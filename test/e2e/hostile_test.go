@@ -21,9 +21,10 @@ func TestHostileAddresses(t *testing.T) {
 		"dir/%2Fetc", "gh/a/b/" + strings.Repeat("x", 5000),
 	} {
 		t.Run(strings.ToValidUTF8(address[:min(len(address), 30)], ""), func(t *testing.T) {
-			l, err := the.public().Launch(t.Context(), binnacle.LaunchRequest{Repo: address})
+			c := the.public()
+			l, err := c.Launch(t.Context(), binnacle.LaunchRequest{Repo: address})
 			if err == nil {
-				l, _ = follow(t, the.public(), l.ID)
+				l, _ = follow(t, c, l.ID)
 				if l.Phase != binnacle.PhaseFailed || l.Error == nil {
 					t.Fatalf("was launched: %+v", l)
 				}
