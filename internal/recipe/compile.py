@@ -1,4 +1,7 @@
-"""Compiles what a step installed, so that no session has to.
+"""Compiles what a step installed, so that no session has to: compile.py ROOT.
+
+The standard library counts when it is below ROOT, where ours are; the base has
+compiled its own.
 
 A .pyc is kept when it is of the unchecked-hash kind and not older than its
 source. Python's own compileall would write all of them anew: it knows only
@@ -9,6 +12,7 @@ import concurrent.futures
 import importlib.util
 import os
 import py_compile
+import sys
 import sysconfig
 
 UNCHECKED_HASH = 1  # PEP 552: the flags in bytes 4 to 8 of a .pyc
@@ -47,8 +51,9 @@ def main():
     todo = []
     for name in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
         todo.extend(sources(name, SKIPPED))
-    if os.access(sysconfig.get_path("stdlib"), os.W_OK):
-        todo.extend(sources(sysconfig.get_path("stdlib"), SKIPPED_STDLIB))
+    stdlib = os.path.realpath(sysconfig.get_path("stdlib"))
+    if stdlib.startswith(os.path.realpath(sys.argv[1]) + os.sep):
+        todo.extend(sources(stdlib, SKIPPED_STDLIB))
     if len(todo) < 100:
         for path in todo:
             compile_one(path)

@@ -142,7 +142,7 @@ func (r *reader) condaWanted(file string, env condaEnv) ([]byte, error) {
 		Channels []string `json:"channels"`
 		Specs    []string `json:"specs"`
 		Prefer   []string `json:"prefer,omitempty"`
-	}{r.condaChannels(file, env.channels), specs, nil}
+	}{r.condaChannels(file, env.channels, env.conda), specs, nil}
 	if !slices.ContainsFunc(env.conda, func(p Package) bool { return p.Name == "python" }) {
 		wanted.Specs = append(wanted.Specs, "python")
 	}
@@ -161,8 +161,8 @@ func (r *reader) condaWanted(file string, env condaEnv) ([]byte, error) {
 // condaChannels are the channels in order. Anaconda's own ("defaults") has
 // terms that a hub can't accept for its users, and conda-forge has the same
 // packages; conda-forge is added as repo2docker's settings do.
-func (r *reader) condaChannels(file string, channels []condaChannel) []string {
-	var out []string
+func (r *reader) condaChannels(file string, channels []condaChannel, packages []Package) []string {
+	var out, later []string
 	only := false
 	for _, c := range channels {
 		switch c.name {
@@ -176,8 +176,21 @@ func (r *reader) condaChannels(file string, channels []condaChannel) []string {
 			}
 		}
 	}
+	for _, p := range packages { // channel::name needs no entry in the list
+		if name, _, ok := strings.Cut(p.Spec, "::"); ok {
+			name, _, _ = strings.Cut(strings.TrimSpace(name), "/")
+			if name != "" && name != "defaults" && !slices.Contains(out, name) && !strings.Contains(p.Spec, "://") {
+				later = append(later, name)
+			}
+		}
+	}
 	if len(out) == 0 || (!only && !slices.Contains(out, "conda-forge")) {
 		out = append(out, "conda-forge")
+	}
+	for _, name := range later {
+		if !slices.Contains(out, name) {
+			out = append(out, name)
+		}
 	}
 	return out
 }

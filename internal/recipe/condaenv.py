@@ -51,27 +51,41 @@ def attempts(wanted):
         yield specs, flexible, "It can't be solved with the first channel that has a package: trying all channels."
 
 
-async def solve(wanted, gateway, channels):
+def match(spec, config):
+    """A spec whose channel, if it names one, is where our configuration says."""
     import rattler
 
-    first = None
+    channel, colons, rest = spec.partition("::")
+    if colons and "://" not in channel:
+        name, _, subdir = channel.strip().partition("/")
+        base = rattler.Channel(name, config).base_url.rstrip("/")
+        spec = f"{base}{'/' + subdir if subdir else ''}::{rest}"
+    return rattler.MatchSpec(spec)
+
+
+async def solve(wanted, gateway, config):
+    import rattler
+    import rattler.exceptions
+
+    told = None  # what was said of the author's own wishes, not of ours
     for specs, priority, why in attempts(wanted):
         if why:
             say(why)
         try:
             records = await rattler.solve(
-                sources=channels,
-                specs=[rattler.MatchSpec(s) for s in specs],
+                sources=[rattler.Channel(name, config) for name in wanted["channels"]],
+                specs=[match(s, config) for s in specs],
                 gateway=gateway,
                 platforms=[rattler.Subdir.current(), "noarch"],
                 virtual_packages=rattler.VirtualPackage.detect(),
                 channel_priority=priority,
             )
         except rattler.exceptions.SolverError as err:
-            first = first or err
+            if priority == rattler.ChannelPriority.Strict:
+                told = err
             continue
         return records
-    raise first
+    raise told
 
 
 async def install(args):
@@ -82,7 +96,7 @@ async def install(args):
     config = rattler.ChannelConfig(channel_alias=alias.rstrip("/") + "/")
     client = rattler.Client.default_client()
     gateway = rattler.Gateway(cache_dir=args.cache / "repodata", client=client)
-    records = await solve(wanted, gateway, [rattler.Channel(name, config) for name in wanted["channels"]])
+    records = await solve(wanted, gateway, config)
     for record in sorted(records, key=lambda r: r.name.normalized):
         say(f"{record.name.normalized} {record.version} {record.build}")
     # Link scripts of packages stay off: the cache is shared, and they may be anybody's.
@@ -90,7 +104,6 @@ async def install(args):
         records=records,
         target_prefix=args.prefix,
         cache_dir=args.cache / "pkgs",
-        requested_specs=[rattler.MatchSpec(s) for s in wanted["specs"]],
         execute_link_scripts=False,
         show_progress=False,
         client=client,

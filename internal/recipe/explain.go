@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -30,8 +31,10 @@ func causes() []cause {
 		{pattern: `(?i)no space left on device|disk quota exceeded`, message: "The disk of the build is full.", hint: "Install or download less, or ask the operator of this hub for more room."},
 		{pattern: `(?i)out of memory|cannot allocate memory|MemoryError|exit code 137|\bKilled\b|bad_alloc`, message: "A step of the build used more memory than it may.", hint: "Install fewer packages at once, or prefer packages that need no compiling."},
 		{pattern: `Git operation failed|failed to clone into`, message: "A git repository could not be fetched.", hint: "Check its address and its branch or tag; it must be public.", tools: true},
-		{pattern: `(?i)Temporary failure resolving|Could not resolve host|dns error|failed to lookup address|Name or service not known|tcp connect error|Connection refused|Connection (?:timed out|reset)|Network is unreachable|operation timed out`,
-			message: "A package source could not be reached.", hint: "Try again in a few minutes; if it stays, tell the operator of this hub.", code: binnacle.CodeUnavailable, tools: true},
+		{
+			pattern: `(?i)Temporary failure resolving|Could not resolve host|dns error|failed to lookup address|Name or service not known|tcp connect error|Connection refused|Connection (?:timed out|reset)|Network is unreachable|operation timed out`,
+			message: "A package source could not be reached.", hint: "Try again in a few minutes; if it stays, tell the operator of this hub.", code: binnacle.CodeUnavailable, tools: true,
+		},
 		{pattern: `(?i)\b50[0-4] (?:Internal Server Error|Bad Gateway|Service Unavailable|Gateway Time-?out)`, message: "A package source answered with an error of its own.", hint: "Try again in a few minutes.", code: binnacle.CodeUnavailable, tools: true},
 		{pattern: `(?i)Hash mismatch for .?([A-Za-z0-9._-]+)`, message: "What was downloaded for {} is not what its hash says.", hint: "Renew the hashes in the file.", tools: true},
 		{pattern: `Because ([A-Za-z0-9._-]+)(?:\[[^\]]*\])? was not found in the (?:package registry|cache|provided package locations)`, message: "There is no package called {}.", hint: "Check the spelling; the name to install can differ from the name to import.", tools: true},
@@ -43,8 +46,10 @@ func causes() []cause {
 		{pattern: `[Bb]ecause ([A-Za-z0-9._-]+?)[<>=~!]\S* depends on `, message: "The packages can't be installed together: {} needs another version of one of them.", hint: looksOver, tools: true},
 		{pattern: `No solution found when resolving`, message: "The packages can't be installed together.", hint: looksOver, tools: true},
 		{pattern: `fatal error: (\S+\.h(?:pp)?): No such file`, message: "The header {} is missing: a package was to be built from its source.", hint: "Name the Debian package that has the header in apt.txt (its name usually ends in -dev), or choose a version that has a wheel."},
-		{pattern: `(?i)(?:command|program|error:) '?(gcc|g\+\+|cc|c\+\+|cmake|gfortran|rustc|cargo|swig|pg_config|pkg-config|mysql_config)\S*'? (?:failed: No such file|not found|is not installed|executable not found)|(pg_config) executable not found`,
-			message: "A package was to be built from its source, and the tool {} is missing.", hint: sourceHint},
+		{
+			pattern: `(?i)(?:command|program|error:) '?(gcc|g\+\+|cc|c\+\+|cmake|gfortran|rustc|cargo|swig|pg_config|pkg-config|mysql_config)\S*'? (?:failed: No such file|not found|is not installed|executable not found)|(pg_config) executable not found`,
+			message: "A package was to be built from its source, and the tool {} is missing.", hint: sourceHint,
+		},
 		{pattern: `(?:Failed to build|Failed to download and build|Could not build wheels for|Failed building wheel for) .?([A-Za-z0-9][A-Za-z0-9._-]*)`, message: "{} could not be built from its source.", hint: sourceHint},
 		{pattern: `Unable to locate package (\S+)`, message: "Debian has no package called {}.", hint: "Search for its name at packages.debian.org; it can differ between distributions.", tools: true},
 		{pattern: `Version '[^']*' for '([^']+)' was not found`, message: "The version asked for of {} is not in Debian.", hint: "Leave the version out.", tools: true},
@@ -172,17 +177,17 @@ func decisive(lines []string) string {
 			if m == nil {
 				continue
 			}
-			said := m[1]
+			said := []string{m[1]}
 			const more = 6 // lines that a sentence of uv or conda goes on over
 			for k := n + 1; (i == 0 || i == 2) && k < len(lines) && k <= n+more && !strings.HasPrefix(lines[k], "hint:"); k++ {
-				said += " " + strings.TrimLeft(lines[k], "│ ")
+				said = append(said, strings.TrimLeft(lines[k], "│ "))
 			}
-			return cut(said)
+			return cut(strings.Join(said, " "))
 		}
 	}
-	for i := len(lines) - 1; i >= 0; i-- {
-		if !strings.HasPrefix(lines[i], "hint:") {
-			return cut(lines[i])
+	for _, line := range slices.Backward(lines) {
+		if !strings.HasPrefix(line, "hint:") {
+			return cut(line)
 		}
 	}
 	return ""

@@ -26,10 +26,18 @@ func TestExplain(t *testing.T) {
 		says   []string // in message or hint
 		code   binnacle.Code
 	}{
-		"no package": {r, pip, "Using Python 3.13.0 environment at: env313\n\x1b[31merror\x1b[39m: No solution found when resolving dependencies\n  cause: Because this-package-does-not-exist-anywhere was not found in the package registry and you require this-package-does-not-exist-anywhere, we can conclude that your requirements are unsatisfiable.\n",
-			"requirements.txt", 4, []string{"no package called this-package-does-not-exist-anywhere", "spelling", "unsatisfiable."}, ""},
-		"broken over lines": {r, pip, "  × No solution found when resolving dependencies:\n  ╰─▶ Because this-package-does-not-exist-anywhere was not found in the\n      package registry and you require\n      this-package-does-not-exist-anywhere, we can conclude that your\n      requirements are unsatisfiable.\n",
-			"requirements.txt", 4, []string{"no package called this-package", "requirements are unsatisfiable."}, ""},
+		"no package": {
+			r, pip, "Using Python 3.13.0 environment at: env313\n\x1b[31merror\x1b[39m: No solution found when resolving dependencies\n  cause: Because this-package-does-not-exist-anywhere was not found in the package registry and you require this-package-does-not-exist-anywhere, we can conclude that your requirements are unsatisfiable.\n",
+			"requirements.txt", 4,
+			[]string{"no package called this-package-does-not-exist-anywhere", "spelling", "unsatisfiable."},
+			"",
+		},
+		"broken over lines": {
+			r, pip, "  × No solution found when resolving dependencies:\n  ╰─▶ Because this-package-does-not-exist-anywhere was not found in the\n      package registry and you require\n      this-package-does-not-exist-anywhere, we can conclude that your\n      requirements are unsatisfiable.\n",
+			"requirements.txt", 4,
+			[]string{"no package called this-package", "requirements are unsatisfiable."},
+			"",
+		},
 		"no version":   {r, pip, "error: No solution found when resolving dependencies\n  cause: Because there is no version of requests[socks]==2.99 and you require requests[socks]==2.99, we can conclude that your requirements are unsatisfiable.", "requirements.txt", 6, []string{"version asked for of requests"}, ""},
 		"too new":      {r, pip, "error: No solution found when resolving dependencies\n  cause: Because only jupyterlab<=4.7.0a2 is available and you require jupyterlab>=99, we can conclude that your requirements are unsatisfiable.", "requirements.txt", 8, []string{"No version of jupyterlab"}, ""},
 		"conflict":     {r, pip, "error: No solution found when resolving dependencies\n  cause: Because pandas==2.2.3 depends on numpy>=1.26.0 and you require pandas==2.2.3, we can conclude that you require numpy>=1.26.0.\n         And because you require numpy<1.20, we can conclude that your requirements are unsatisfiable.", "requirements.txt", 5, []string{"together", "numpy<1.20"}, ""},

@@ -37,7 +37,9 @@ func check(t *testing.T, files map[string]string) {
 	if err != nil || again.Environment() != r.Environment() {
 		t.Error("the second reading differs")
 	}
-	recipe.Explain(r, "postBuild", strings.Split(files["requirements.txt"]+files["postBuild"], "\n"))
+	if e := recipe.Explain(r, "postBuild", strings.Split(files["requirements.txt"]+files["postBuild"], "\n")); e.Hint == "" {
+		t.Error("a failure without a hint")
+	}
 }
 
 func FuzzRequirements(f *testing.F) {

@@ -56,7 +56,7 @@ const (
 	uvAlone     = uvSetup + "export UV_NO_CACHE=1\n"
 	// needsSource says that the step of the wheels could not install everything.
 	needsSource = Prefix + "/.needs-source"
-	finish      = Prefix + "/bin/python -B " + InputDir + "/compile.py\n" + tidy
+	finish      = Prefix + "/bin/python -B " + InputDir + "/compile.py /srv/conda\n" + tidy
 )
 
 func uvCache() []Cache { return []Cache{{ID: "uv", Path: uvCachePath}} }

@@ -118,11 +118,11 @@ func stages() []Stage {
 func (r *reader) findDir() error {
 	var found []string
 	for _, name := range []string{"binder", ".binder"} {
-		real, err := r.resolve(name)
+		at, err := r.resolve(name)
 		if err != nil {
 			return err
 		}
-		if info, err := fs.Stat(r.fs, real); err == nil && info.IsDir() {
+		if info, err := fs.Stat(r.fs, at); err == nil && info.IsDir() {
 			found = append(found, name)
 		}
 	}

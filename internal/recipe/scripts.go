@@ -94,7 +94,7 @@ func (r *reader) script(name string) (script, error) {
 
 // shell says whether a first line names a shell.
 func shell(first string) bool {
-	for _, word := range strings.Fields(strings.TrimPrefix(first, "#!")) {
+	for word := range strings.FieldsSeq(strings.TrimPrefix(first, "#!")) {
 		switch path.Base(word) {
 		case "sh", "bash", "dash", "zsh", "ksh":
 			return true
@@ -154,7 +154,7 @@ func parseIgnore(file, text string) ([]string, error) {
 			pattern = strings.TrimPrefix(pattern, "/")
 		}
 		if strings.HasPrefix(pattern, "!") {
-			pattern = `\\` + pattern // it was no first character before
+			pattern = `\` + pattern // it was no first character before
 		}
 		if _, err := path.Match(pattern, ""); err != nil || pattern == "" || strings.ContainsAny(pattern, "\x00") {
 			return nil, wrong(file, i+1, "This is not a pattern: "+short(line)+".", "Brackets must be closed; write a backslash before a character that is meant as it is.")

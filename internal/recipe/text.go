@@ -19,14 +19,14 @@ const maxFile = 1 << 20
 func (r *reader) has(name string) bool { return r.hasPath(r.path(name)) }
 
 func (r *reader) hasPath(name string) bool {
-	real, err := r.resolve(name)
+	at, err := r.resolve(name)
 	if err != nil {
 		if r.err == nil {
 			r.err = err
 		}
 		return false
 	}
-	info, err := fs.Stat(r.fs, real)
+	info, err := fs.Stat(r.fs, at)
 	return err == nil && info.Mode().IsRegular()
 }
 
@@ -87,18 +87,18 @@ func (r *reader) text(name string) (string, bool, error) {
 
 // bytes reads at most limit bytes of a regular file.
 func (r *reader) bytes(name string, limit int64) ([]byte, bool, error) {
-	real, err := r.resolve(name)
+	at, err := r.resolve(name)
 	if err != nil {
 		return nil, false, err
 	}
-	info, err := fs.Stat(r.fs, real) // before it is opened: a pipe would block
+	info, err := fs.Stat(r.fs, at) // before it is opened: a pipe would block
 	if errors.Is(err, fs.ErrNotExist) || (err == nil && !info.Mode().IsRegular()) {
 		return nil, false, nil
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("read %s: %w", name, err)
 	}
-	f, err := r.fs.Open(real)
+	f, err := r.fs.Open(at)
 	if err != nil {
 		return nil, false, fmt.Errorf("read %s: %w", name, err)
 	}

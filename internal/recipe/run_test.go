@@ -1,0 +1,258 @@
+package recipe_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/binnacle-hub/binnacle/internal/recipe"
+	"github.com/binnacle-hub/binnacle/test/condachannel"
+)
+
+// machine runs scripts of steps with their places moved below a directory.
+type machine struct {
+	dir, python string
+	env         []string
+}
+
+func newMachine(t *testing.T, tools ...string) *machine {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("installs packages from an index")
+	}
+	for _, name := range []string{"python3", "bash"} {
+		if _, err := exec.LookPath(name); err != nil {
+			if os.Getenv("BINNACLE_TEST_REQUIRE") == "all" {
+				t.Fatalf("%s is not installed", name)
+			}
+			t.Skipf("%s is not installed", name)
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), "python3", "-c", "import sys; print(sys._base_executable)").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &machine{dir: t.TempDir(), python: strings.TrimSpace(string(out))}
+	for _, d := range []string{"srv/envs", "run/in", "run/cache", "run/tools", "home", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(m.dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tool := range tools {
+		at := filepath.Join(m.dir, "run/tools", tool)
+		lock, err := filepath.Abs("../image/tools/" + tool + ".txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.must(t, "", m.python, "-m", "venv", at)
+		m.must(t, "", at+"/bin/pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--require-hashes", "-r", lock)
+		if tool == "uv" {
+			if err := os.Symlink("bin/uv", at+"/uv"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return m
+}
+
+func (m *machine) command(t *testing.T, dir, name string, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Env = append(os.Environ(), append([]string{"HOME=" + m.dir + "/home", "TMPDIR=" + m.dir + "/tmp", "VIRTUAL_ENV="}, m.env...)...)
+	err := cmd.Run()
+	return out.String(), err
+}
+
+func (m *machine) must(t *testing.T, dir, name string, args ...string) string {
+	t.Helper()
+	out, err := m.command(t, dir, name, args...)
+	if err != nil {
+		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+	}
+	return out
+}
+
+// step runs one, with the repository in the home directory.
+func (m *machine) step(t *testing.T, s recipe.Step) (string, error) {
+	t.Helper()
+	in := filepath.Join(m.dir, "run/in")
+	if err := os.RemoveAll(in); err != nil {
+		t.Fatal(err)
+	}
+	here := strings.NewReplacer(
+		recipe.InputDir, in, recipe.ToolDir, m.dir+"/run/tools", "/run/binnacle/cache", m.dir+"/run/cache", "/srv/conda", m.dir+"/srv",
+		recipe.Home, m.dir+"/home", "/tmp", m.dir+"/tmp", "/usr/bin/python3", m.python,
+		`jupyter="jupyterlab notebook ipykernel ipywidgets jupyterhub pip"`, `jupyter="ipykernel jupyter-server"`)
+	for _, input := range s.Inputs {
+		if err := os.MkdirAll(in, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(in, input.Name), input.Content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script := here.Replace(s.Script)
+	if strings.Contains(script, "find /tmp ") {
+		t.Fatalf("would work in the real /tmp: %s", script)
+	}
+	begin := time.Now()
+	out, err := m.command(t, m.dir+"/home", "bash", "-euo", "pipefail", "-c", script)
+	t.Logf("%s: %v, %v\n%s", s.Name, time.Since(begin).Round(time.Millisecond), err, out)
+	return out, err
+}
+
+func (m *machine) steps(t *testing.T, r recipe.Recipe) {
+	t.Helper()
+	for _, s := range r.Steps {
+		if out, err := m.step(t, s); err != nil {
+			t.Fatalf("%s: %v\n%s", s.Name, err, out)
+		}
+	}
+}
+
+// environment is where the steps installed.
+func (m *machine) environment() string { return filepath.Join(m.dir, "srv/envs/notebook") }
+
+func (m *machine) exec(t *testing.T, code string) string {
+	t.Helper()
+	return strings.TrimSpace(m.must(t, "", m.environment()+"/bin/python", "-c", code))
+}
+
+// TestPythonSteps runs the scripts of a Python repository for real.
+func TestPythonSteps(t *testing.T) {
+	m := newMachine(t, "uv")
+	files := map[string]string{
+		"requirements.txt": "--pre\nhumanize==4.12.3 # a wheel\ndocopt==0.6.2 # only a source\n-c constraints.txt\nidna\n", "constraints.txt": "idna==3.10\n",
+		"pyproject.toml": "[build-system]\nrequires = [\"hatchling\"]\nbuild-backend = \"hatchling.build\"\n[project]\nname = \"knots\"\nversion = \"1\"\n",
+		"knots.py":       "speed = 20\n",
+		"postBuild":      "#!/bin/bash\nset -e\npython -c 'import knots, docopt; print(knots.speed)' > built.txt\n",
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(m.dir, "home", name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.env = []string{"PATH=" + m.environment() + "/bin:" + os.Getenv("PATH")}
+	m.steps(t, read(t, files))
+	if got := m.exec(t, "import docopt, humanize, idna, jupyterlab, pip, sys; print(humanize.__version__, idna.__version__, docopt.__version__)"); got != "4.12.3 3.10 0.6.2" {
+		t.Errorf("installed %q", got)
+	}
+	if b, err := os.ReadFile(filepath.Join(m.dir, "home/built.txt")); err != nil || string(b) != "20\n" {
+		t.Errorf("postBuild wrote %q, %v", b, err)
+	}
+	flags := m.exec(t, `
+import collections, docopt, glob, os, site
+root = os.path.dirname(docopt.__file__)
+print(dict(collections.Counter(int.from_bytes(open(p, "rb").read(8)[4:], "little") for p in glob.glob(root + "/**/*.pyc", recursive=True))).keys())`)
+	if flags != "dict_keys([1])" {
+		t.Errorf(".pyc files of the kinds %s; want only unchecked-hash", flags)
+	}
+	for _, litter := range []string{"tmp/*", "home/.cache", "srv/envs/notebook/.needs-source"} {
+		if found, err := filepath.Glob(filepath.Join(m.dir, litter)); err != nil || len(found) > 0 {
+			t.Errorf("left behind: %v, %v", found, err)
+		}
+	}
+
+	t.Run("failing", func(t *testing.T) {
+		r := read(t, map[string]string{"requirements.txt": "humanize==4.12.3\nthis-package-does-not-exist-anywhere\n"})
+		if _, err := m.step(t, r.Steps[1]); err != nil {
+			t.Errorf("the step of the wheels failed: %v", err)
+		}
+		out, err := m.step(t, r.Steps[2])
+		if err == nil {
+			t.Fatal("a package that does not exist was installed")
+		}
+		if e := recipe.Explain(r, r.Steps[2].Name, strings.Split(out, "\n")); e.File != "requirements.txt" || e.Line != 2 || !strings.Contains(e.Message, "no package called") {
+			t.Errorf("%+v", e)
+		}
+	})
+}
+
+// TestCondaSteps runs the scripts of a conda repository for real, with a
+// channel of our own.
+func TestCondaSteps(t *testing.T) {
+	m := newMachine(t, "conda", "uv")
+	version := m.must(t, "", m.python, "-c", "import sys; print('.'.join(map(str, sys.version_info[:3])), end='')")
+	minor := strings.Join(strings.Split(version, ".")[:2], ".")
+	subdir := "linux-64"
+	if out := m.must(t, "", "uname", "-m"); strings.HasPrefix(out, "aarch64") {
+		subdir = "linux-aarch64"
+	}
+	python := func(version string) condachannel.Package { // a virtual environment, as a package
+		return condachannel.Package{
+			Name: "python", Version: version, Subdir: subdir,
+			Files: map[string]string{"pyvenv.cfg": "home = " + filepath.Dir(m.python) + "\ninclude-system-site-packages = false\n"},
+			Links: map[string]string{"bin/python": m.python, "bin/python3": "python"},
+		}
+	}
+	module := func(name, version string, depends ...string) condachannel.Package {
+		file := strings.ReplaceAll(name, "-", "_")
+		return condachannel.Package{
+			Name: name, Version: version, Python: true, Depends: append([]string{"python"}, depends...),
+			Files: map[string]string{
+				"site-packages/" + file + ".py":                                  fmt.Sprintf("version = %q\n", version),
+				"site-packages/" + file + "-" + version + ".dist-info/METADATA":  "Metadata-Version: 2.1\nName: " + name + "\nVersion: " + version + "\n",
+				"site-packages/" + file + "-" + version + ".dist-info/INSTALLER": "conda\n",
+			},
+		}
+	}
+	forge, err := condachannel.New("conda-forge", python(version), python("3.99.0"), module("pip", "25.0"), module("knots", "1.0"), module("knots", "2.0"), module("old", "1.0", "python <3.99", "knots <2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	extra, err := condachannel.New("extra", module("fathom", "6.0", "knots >=1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := condachannel.Start(forge, extra)
+	defer server.Close()
+	m.env = []string{"CONDA_CHANNEL_ALIAS=" + server.URL + "/", "NO_PROXY=127.0.0.1", "no_proxy=127.0.0.1"}
+
+	r := read(t, map[string]string{"environment.yml": "channels: [extra, defaults]\ndependencies:\n- python=" + minor + "\n- fathom\n- conda-forge::old\n- pip:\n  - humanize==4.12.3\n"})
+	m.steps(t, r)
+	if got := m.exec(t, "import fathom, knots, old, humanize, ipykernel; print(fathom.version, knots.version, humanize.__version__)"); got != "6.0 1.0 4.12.3" {
+		t.Errorf("installed %q", got)
+	}
+
+	for name, c := range map[string]struct {
+		yaml, says string
+		line       int
+	}{
+		"no package": {"dependencies:\n- knots\n- nosuch\n", "nosuch", 3},
+		"no version": {"dependencies:\n- knots=3\n", "knots", 2},
+		"conflict":   {"dependencies:\n- old\n- knots=2\n", "together", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := read(t, map[string]string{"environment.yml": c.yaml})
+			out, err := m.step(t, r.Steps[0])
+			if err == nil {
+				t.Fatal("it was installed")
+			}
+			e := recipe.Explain(r, r.Steps[0].Name, strings.Split(out, "\n"))
+			t.Log(e.Message, e.Hint)
+			if e.File != "environment.yml" || e.Line != c.line || !strings.Contains(e.Message, c.says) {
+				t.Errorf("%s:%d %s", e.File, e.Line, e.Message)
+			}
+		})
+	}
+	t.Run("preferred Python gives way", func(t *testing.T) {
+		if err := os.RemoveAll(m.environment()); err != nil {
+			t.Fatal(err)
+		}
+		r := read(t, map[string]string{"environment.yml": "dependencies: [old]\n"})
+		if out, err := m.step(t, r.Steps[0]); err != nil || !strings.Contains(out, "trying without") && minor != "3.13" {
+			t.Error(err, out)
+		}
+	})
+}
