@@ -64,6 +64,8 @@ func startContainerd(ctx context.Context, dir string) (*containerdServer, error)
 	return &containerdServer{address: socket, server: srv}, nil
 }
 
+func tempDir(dir string) string { return filepath.Join(dir, "tmp") }
+
 func (s *containerdServer) close() { s.server.Stop() }
 
 // quiet keeps the libraries' own logging out of ours: what matters of it comes

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -20,20 +21,22 @@ func (e *Engine) sweep(ctx context.Context) error {
 	if err := removeGroups(g.mounts, g.parent); err != nil {
 		return fmt.Errorf("end the build steps of an earlier run: %w", err)
 	}
-	mounts, err := mountsBelow(e.execDir())
-	if err != nil {
-		return err
-	}
-	for i := len(mounts) - 1; i >= 0; i-- { // the deepest were mounted last
-		if err := unix.Unmount(mounts[i], unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
-			return fmt.Errorf("unmount what a build step left: %w", err)
+	for _, dir := range []string{e.execDir(), tempDir(e.cfg.Dir)} {
+		mounts, err := mountsBelow(dir)
+		if err != nil {
+			return err
 		}
-	}
-	if len(mounts) > 0 {
-		e.log.InfoContext(ctx, "cleaned up after builds that were cut off", "mounts", len(mounts))
-	}
-	if err := os.RemoveAll(e.execDir()); err != nil {
-		return fmt.Errorf("remove what a build step left: %w", err)
+		for _, m := range slices.Backward(mounts) { // the deepest were mounted last
+			if err := unix.Unmount(m, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
+				return fmt.Errorf("unmount what a build step left: %w", err)
+			}
+		}
+		if len(mounts) > 0 {
+			e.log.InfoContext(ctx, "cleaned up after builds that were cut off", "mounts", len(mounts))
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("remove what a build step left: %w", err)
+		}
 	}
 	return nil
 }

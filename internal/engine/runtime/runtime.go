@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"github.com/binnacle-hub/binnacle"
@@ -32,9 +31,10 @@ type Paths struct {
 }
 
 // Install writes the embedded programs into dir (made when missing) unless they
-// are there already, and returns where they are. A build without them (plain
-// `go build`) falls back to the ones on PATH. Returns unavailable when a
-// program is neither embedded nor installed.
+// are there already, and returns where they are. Returns unavailable for a build
+// without them (plain `go build`): a distribution's runc is not a substitute,
+// because Debian 12's and others can be escaped from (CVE-2024-21626,
+// CVE-2025-31133 and later ones).
 func Install(dir string) (Paths, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return Paths{}, fmt.Errorf("make the directory of the runtime: %w", err)
@@ -59,15 +59,10 @@ func Embedded(name string) bool {
 func install(dir, name string) (string, error) {
 	want, err := embedded.ReadFile("bin/" + name)
 	if err != nil {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			return "", &binnacle.Error{
-				Code: binnacle.CodeUnavailable, Op: "engine.runtime",
-				Message: "This build of Binnacle does not carry " + name + " and the machine has none.",
-				Hint:    "Build it with `make build`, which compiles and embeds it.", Err: err,
-			}
+		return "", &binnacle.Error{
+			Code: binnacle.CodeUnavailable, Op: "engine.runtime", Message: "This build of Binnacle does not carry " + name + ".",
+			Hint: "Build it with `make build`, which compiles and embeds it.", Err: err,
 		}
-		return path, nil
 	}
 	path := filepath.Join(dir, name)
 	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, want) {
