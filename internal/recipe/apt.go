@@ -12,6 +12,9 @@ import (
 // only how a line begins, which lets "foo; id" through to a root shell.
 const aptName = `^[a-z0-9][a-z0-9+.-]*[a-z0-9+](:[a-z0-9-]*[a-z0-9])?(=[A-Za-z0-9.+~:-]+|/[a-z0-9-]+)?$`
 
+// mostPackages keeps the command within what Linux takes.
+const mostPackages = 2000
+
 // readApt adds the packages of apt.txt, installed by root in one step. apt
 // verifies what it takes from the shared directories by signature and hash.
 func readApt(r *reader) error {
@@ -59,12 +62,15 @@ func ParseApt(file, text string) ([]Package, error) {
 		}
 		if !valid.MatchString(line) {
 			hint := "Write one package name on each line, such as graphviz or graphviz=2.42.4-3."
-			if strings.ContainsAny(line, " \t,") {
+			if strings.ContainsAny(line, " \t,;&|") {
 				hint = "Put each package on a line of its own."
 			} else if strings.ToLower(line) != line {
 				hint = "Debian's package names are lower case."
 			}
 			return nil, wrong(file, i+1, "This is not the name of a Debian package: "+short(line)+".", hint)
+		}
+		if len(out) == mostPackages {
+			return nil, wrong(file, i+1, "There are more than 2,000 packages.", "Keep only what is needed: each brings along what it depends on.")
 		}
 		name := line[:len(line)-len(strings.TrimLeft(line, "abcdefghijklmnopqrstuvwxyz0123456789+.-"))]
 		out = append(out, Package{Manager: "apt", Name: name, Spec: line, From: Location{file, i + 1}})

@@ -98,13 +98,16 @@ func (r *reader) condaSteps(file string, wanted []byte, env condaEnv) {
 		Script: program + `install --file ` + InputDir + `/environment.json --prefix ` + Prefix + ` --cache ` + condaCachePath + "\n" + tidy,
 	}, Step{
 		Name: "Jupyter", Stage: StageServer, Tools: []string{"conda", "uv"}, From: []Location{{File: file}},
-		Inputs: []Input{{Name: "server.txt", Content: serverLock}, {Name: "condaenv.py", Content: condaProgram}, compileInput()},
+		Inputs: []Input{
+			{Name: "server.txt", Content: serverLock}, {Name: "overrides.txt", Content: serverOverrides},
+			{Name: "condaenv.py", Content: condaProgram}, compileInput(),
+		},
 		Script: uvAlone + `export UV_NO_CONFIG=1 UV_BREAK_SYSTEM_PACKAGES=1
 ` + program + `constraints --lock ` + InputDir + `/server.txt --prefix ` + Prefix + ` --all /tmp/all.txt --installed /tmp/installed.txt
 jupyter="jupyterlab notebook ipykernel ipywidgets jupyterhub pip"
-if ! uv pip install --quiet --python ` + Prefix + ` --only-binary :all: --constraint /tmp/all.txt $jupyter; then
+if ! uv pip install --quiet --python ` + Prefix + ` --only-binary :all:` + withoutSlow + `--constraint /tmp/all.txt $jupyter; then
   echo "The Jupyter we tested does not fit this environment: looking for one that does."
-  uv pip install --python ` + Prefix + ` --only-binary :all: --constraint /tmp/installed.txt $jupyter
+  uv pip install --python ` + Prefix + ` --only-binary :all:` + withoutSlow + `--constraint /tmp/installed.txt $jupyter
 fi
 ` + finish,
 	})

@@ -132,6 +132,9 @@ func TestRequirementFiles(t *testing.T) {
 		"deep": {
 			"requirements.txt": "-r 1", "1": "-r 2", "2": "-r 3", "3": "-r 4", "4": "-r 5", "5": "-r 6", "6": "-r 7", "7": "-r 8", "8": "-r 9", "9": "-r 10", "10": "-r 11", "11": "a",
 		},
+		"wide": {
+			"requirements.txt": strings.Repeat("-r 1\n", 1000), "1": strings.Repeat("-r 2\n", 1000), "2": strings.Repeat("-r 3\n", 1000), "3": strings.Repeat("# c\n", 200_000),
+		},
 		"many": {"requirements.txt": "-r a\n-r a", "a": "-r b\n-r b", "b": strings.Repeat("x\n", 9000)},
 	} {
 		t.Run(name, func(t *testing.T) {

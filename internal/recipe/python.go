@@ -14,6 +14,16 @@ import (
 //go:embed server.txt
 var serverLock []byte
 
+// serverOverrides keeps rfc3987-syntax out: jsonschema does without it, and
+// importing it builds a parser, which was 0.7 of the 1.1 s that JupyterLab's
+// imports took.
+//
+//go:embed overrides.txt
+var serverOverrides []byte
+
+// withoutSlow is the option that makes uv heed them.
+const withoutSlow = " --overrides " + InputDir + "/overrides.txt "
+
 // compileProgram writes the .pyc files that are missing: started without them,
 // Jupyter takes three times as long.
 //
@@ -76,9 +86,9 @@ func (r *reader) pythonServer() {
 	}
 	r.add(Step{
 		Name: "Python and Jupyter", Stage: StageServer, Tools: []string{"uv"}, Caches: uvCache(),
-		Inputs: []Input{{Name: "server.txt", Content: serverLock}, compileInput()},
+		Inputs: []Input{{Name: "server.txt", Content: serverLock}, {Name: "overrides.txt", Content: serverOverrides}, compileInput()},
 		Script: uvShared + `uv venv --quiet --python ` + quote(python) + ` ` + Prefix + `
-uv pip install --quiet --python ` + Prefix + ` --only-binary :all: --require-hashes --compile-bytecode -r ` + InputDir + `/server.txt
+uv pip install --quiet --python ` + Prefix + ` --only-binary :all: --require-hashes --compile-bytecode` + withoutSlow + `-r ` + InputDir + `/server.txt
 ` + finish,
 	})
 	r.environment()

@@ -208,6 +208,7 @@ func TestRefused(t *testing.T) {
 		"old binder":              {map[string]string{"Dockerfile": "# x\n\nFROM andrewosh/binder-base\n"}, "Dockerfile", 3, "2017"},
 		"empty Dockerfile":        {map[string]string{"Dockerfile": "\n"}, "Dockerfile", 1, "empty"},
 		"shell in apt.txt":        {map[string]string{"apt.txt": "git\nfoo; id\n"}, "apt.txt", 2, `"foo; id"`},
+		"too many packages":       {map[string]string{"apt.txt": strings.Repeat("abc\n", 2001)}, "apt.txt", 2001, "2,000"},
 		"10 MB requirements.txt":  {map[string]string{"requirements.txt": large}, "requirements.txt", 0, "larger than 1024 KiB"},
 		"binary requirements.txt": {map[string]string{"requirements.txt": "\x7fELF\x00"}, "requirements.txt", 0, "zero byte"},
 		"CRLF postBuild":          {map[string]string{"postBuild": "#!/bin/bash\r\necho\r\n"}, "postBuild", 1, "Windows"},
@@ -349,6 +350,28 @@ func TestNoSharedCacheWithCode(t *testing.T) {
 	}
 }
 
+// TestServerLock: what every image gets is pinned, and comes from wherever the
+// hub says.
+func TestServerLock(t *testing.T) {
+	var names []string
+	for line := range strings.Lines(string(recipe.ServerLock)) {
+		if strings.Contains(line, "://") || strings.HasPrefix(line, "--") {
+			t.Errorf("the lock names a source: %s", line)
+		}
+		if name, _, ok := strings.Cut(line, "=="); ok && line[0] != ' ' {
+			if !strings.HasSuffix(line, " \\\n") {
+				t.Errorf("no hash follows %s", line)
+			}
+			names = append(names, name)
+		}
+	}
+	for _, want := range []string{"jupyterlab", "notebook", "jupyter-server", "ipykernel", "ipywidgets", "jupyterhub", "pip", "setuptools", "wheel"} {
+		if !slices.Contains(names, want) {
+			t.Errorf("%s is not in the lock", want)
+		}
+	}
+}
+
 // TestPure: the package can't reach the network or start programs.
 func TestPure(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()
@@ -387,4 +410,22 @@ func (c *counting) Open(name string) (fs.File, error) {
 		c.dirs++
 	}
 	return f, err
+}
+
+// TestServerStartsFast: what makes every session wait is kept out of the lock.
+func TestServerStartsFast(t *testing.T) {
+	for line := range strings.SplitSeq(serverLock(t), "\n") {
+		if strings.HasPrefix(line, "rfc3987-syntax==") && !strings.Contains(line, "sys_platform == 'never'") {
+			t.Errorf("the lock installs %q; run `make lock`, which leaves it out", line)
+		}
+	}
+}
+
+func serverLock(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("server.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }

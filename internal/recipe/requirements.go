@@ -18,11 +18,15 @@ type requirements struct {
 	sources     map[string]bool // of lines, those that no wheel can satisfy
 	local       bool            // something in it is a path of the repository
 	noBinary    bool            // the author wants some built from source
+	read, count int             // bytes and lines so far
 }
 
+// What a requirements file may be with all it includes.
 const (
-	deepest  = 10     // how many files may include each other
-	mostText = 20_000 // requirements in all files
+	deepest   = 10 // files that include each other
+	mostFiles = 100
+	mostBytes = 4 << 20
+	mostLines = 20_000
 )
 
 // readRequirements reads a requirements file and those it includes with -r and
@@ -56,6 +60,9 @@ func (r *reader) includeRequirements(q *requirements, in include) error {
 	if !ok {
 		return wrong(in.from.File, in.from.Line, "There is no file "+in.file+" in the repository.", "Correct the name, or commit the file.")
 	}
+	if q.read += len(text); q.read > mostBytes || len(q.files) == mostFiles {
+		return wrong(in.from.File, in.from.Line, "The requirements files are too large, or too many.", "Keep only what is to be installed in them.")
+	}
 	if len(in.above) > 0 && !slices.Contains(q.files, in.file) {
 		r.use(in.file, "included by "+in.above[len(in.above)-1])
 	}
@@ -71,7 +78,7 @@ func (r *reader) includeRequirements(q *requirements, in include) error {
 // requirementLine takes one line of a requirements or constraints file.
 func (r *reader) requirementLine(q *requirements, in include, l logicalLine) error {
 	at := Location{in.file, l.number}
-	if len(q.lines)+len(q.constraints) > mostText {
+	if q.count++; q.count > mostLines {
 		return wrong(at.File, at.Line, "There are more than 20,000 requirements.", "Keep only what is to be installed.")
 	}
 	option, value := splitOption(l.text)
@@ -242,9 +249,11 @@ func checkRequirement(text string, at Location) error {
 	if strings.ContainsAny(text, "\x00\x1b") {
 		return wrong(at.File, at.Line, "This line holds control characters: "+short(text)+".", "Remove them.")
 	}
-	for _, option := range regexp.MustCompile(`\s--?[A-Za-z][\w-]*`).FindAllString(text, -1) {
-		if option = strings.TrimSpace(option); option != "--hash" {
-			return wrong(at.File, at.Line, "A requirement takes no option "+short(option)+" here.", "Only --hash may follow a requirement.")
+	if strings.Contains(text, " -") {
+		for _, option := range regexp.MustCompile(`\s--?[A-Za-z][\w-]*`).FindAllString(text, -1) {
+			if option = strings.TrimSpace(option); option != "--hash" {
+				return wrong(at.File, at.Line, "A requirement takes no option "+short(option)+" here.", "Only --hash may follow a requirement.")
+			}
 		}
 	}
 	if strings.HasPrefix(text, ".") || strings.Contains(strings.Fields(text)[0], "/") || archive(strings.Fields(text)[0]) || strings.HasPrefix(text, "file:") {
@@ -257,11 +266,10 @@ func checkRequirement(text string, at Location) error {
 			rest = strings.TrimSpace(after)
 		}
 	}
-	single := regexp.MustCompile(`^=\s*[^=]`)
 	switch {
 	case name == "":
 		return wrong(at.File, at.Line, "This is not a requirement: "+short(text)+".", "Write it like name or name==1.2.")
-	case single.MatchString(rest):
+	case strings.HasPrefix(rest, "=") && !strings.HasPrefix(strings.TrimLeft(rest[1:], " "), "="):
 		return wrong(at.File, at.Line, "This is not a requirement: "+short(text)+".", "pip wants two equals signs: "+name+"="+strings.ReplaceAll(rest, " ", "")+".")
 	case rest != "" && !strings.ContainsAny(rest[:1], "<>=!~;@(") && !strings.HasPrefix(rest, "--hash"):
 		return wrong(at.File, at.Line, "This is not a requirement: "+short(text)+".", "Write one requirement on each line, like name or name==1.2.")
@@ -273,7 +281,7 @@ func checkRequirement(text string, at Location) error {
 // address: equal requirements shall be equal text.
 func tight(text string) string {
 	head, marker, found := strings.Cut(text, ";")
-	if strings.Contains(text, "://") || strings.Contains(text, "@") {
+	if !strings.ContainsAny(text, " ;") || strings.Contains(text, "://") || strings.Contains(text, "@") {
 		return text
 	}
 	head = regexp.MustCompile(`\s*(===|==|>=|<=|~=|!=|<|>|,)\s*`).ReplaceAllString(head, "$1")

@@ -84,8 +84,8 @@ func hints() map[string]string {
 		"runtime.txt": "another file decides the version", "environment.yml": "another file decides", "environment.yaml": "another file decides",
 		// What people write when they mean another name.
 		"postbuild": "the name is postBuild", "postBuild.sh": "the name is postBuild", "PostBuild": "the name is postBuild",
-		"start.sh": "the name is start", "Requirements.txt": "the name is requirements.txt", "requirement.txt": "the name is requirements.txt",
-		"Apt.txt": "the name is apt.txt", "packages.txt": "the name is apt.txt", "enviroment.yml": "the name is environment.yml", "dockerfile": "the name is Dockerfile",
+		"Requirements.txt": "the name is requirements.txt", "requirement.txt": "the name is requirements.txt",
+		"Apt.txt": "the name is apt.txt", "enviroment.yml": "the name is environment.yml", "dockerfile": "the name is Dockerfile",
 	}
 }
 
@@ -96,6 +96,9 @@ func noteOthers(r *reader) error {
 		seen[f.Path] = true
 	}
 	all := hints()
+	if r.Kind == dockerfile {
+		all = nil // what else there is may well be used by it
+	}
 	for _, name := range sortedNames(all) {
 		if path := r.path(name); !seen[path] && r.has(name) {
 			if name == "setup.cfg" && seen["setup.py"] || name == "setup.cfg" && seen["pyproject.toml"] {
