@@ -99,8 +99,10 @@ func (r *reader) condaSteps(file string, wanted []byte, env condaEnv) {
 	}, Step{
 		Name: "Jupyter", Stage: StageServer, Tools: []string{"conda", "uv"}, From: []Location{{File: file}},
 		Inputs: []Input{
-			{Name: "server.txt", Content: serverLock}, {Name: "overrides.txt", Content: serverOverrides},
-			{Name: "condaenv.py", Content: condaProgram}, compileInput(),
+			{Name: "server.txt", Content: serverLock},
+			{Name: "overrides.txt", Content: serverOverrides},
+			{Name: "condaenv.py", Content: condaProgram},
+			compileInput(),
 		},
 		Script: uvAlone + `export UV_NO_CONFIG=1 UV_BREAK_SYSTEM_PACKAGES=1
 ` + program + `constraints --lock ` + InputDir + `/server.txt --prefix ` + Prefix + ` --all /tmp/all.txt --installed /tmp/installed.txt

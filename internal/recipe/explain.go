@@ -31,6 +31,7 @@ func causes() []cause {
 		{pattern: `(?i)no space left on device|disk quota exceeded`, message: "The disk of the build is full.", hint: "Install or download less, or ask the operator of this hub for more room."},
 		{pattern: `(?i)out of memory|cannot allocate memory|MemoryError|exit code 137|\bKilled\b|bad_alloc`, message: "A step of the build used more memory than it may.", hint: "Install fewer packages at once, or prefer packages that need no compiling."},
 		{pattern: `Git operation failed|failed to clone into`, message: "A git repository could not be fetched.", hint: "Check its address and its branch or tag; it must be public.", tools: true},
+		{pattern: `error sending request for url \(\S*python-build-standalone`, message: "The Python that is asked for could not be downloaded.", hint: "Leave the version out to take the one that this hub has, or ask its operator to let builds download it.", code: binnacle.CodeUnavailable, tools: true},
 		{
 			pattern: `(?i)Temporary failure resolving|Could not resolve host|dns error|failed to lookup address|Name or service not known|tcp connect error|Connection refused|Connection (?:timed out|reset)|Network is unreachable|operation timed out`,
 			message: "A package source could not be reached.", hint: "Try again in a few minutes; if it stays, tell the operator of this hub.", code: binnacle.CodeUnavailable, tools: true,
@@ -62,7 +63,7 @@ func causes() []cause {
 		{pattern: `not a valid package name|invalid (?:package name|version|build string|match spec)`, message: "A dependency is not written the way conda reads it.", hint: "Write it like name, name=1.2 or channel::name=1.2.", tools: true},
 		{pattern: `does not appear to be a Python project|neither .?setup\.py.? nor .?pyproject\.toml`, message: "A directory that is to be installed is no Python package.", hint: "It needs a pyproject.toml or setup.py; paths are relative to the root of the repository.", tools: true},
 		{pattern: `Couldn't parse requirement|Invalid requirement`, message: "A line is not a requirement.", hint: "Write it like name or name==1.2.", tools: true},
-		{pattern: `No interpreter found for|No download found for request|python-build-standalone`, message: "The Python that is asked for could not be found.", hint: "Choose another version in runtime.txt.", tools: true},
+		{pattern: `No interpreter found for|No download found for request`, message: "The Python that is asked for could not be found.", hint: "Choose another version in runtime.txt.", tools: true},
 		{pattern: `ModuleNotFoundError: No module named '([^'.]+)`, message: "The Python module {} is missing.", hint: "Add the package that has it to requirements.txt or environment.yml."},
 		{pattern: `(?:^|[\s:])([A-Za-z0-9_./+-]+): (?:command )?not found`, message: "The command {} is not installed.", hint: "Name the Debian package that has it in apt.txt."},
 		{pattern: `\^M|\r: (?:command )?not found|bad interpreter`, message: "A script has Windows line ends, or names an interpreter that is not there.", hint: "Save it with Unix line ends (dos2unix), and begin it with #!/bin/bash."},

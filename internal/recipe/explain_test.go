@@ -15,6 +15,7 @@ func TestExplain(t *testing.T) {
 		"apt.txt":          "tree=99\nnonexistent-pkg-foo\n",
 		"postBuild":        "#!/bin/bash\nset -e\nfoo\n",
 	})
+	old := read(t, map[string]string{"runtime.txt": "python-3.10"})
 	conda := read(t, map[string]string{"environment.yml": "dependencies:\n- numpy=99\n- nosuch\n"})
 	const pip, apt = "pip: requirements.txt", "apt: apt.txt"
 	for name, c := range map[string]struct {
@@ -48,6 +49,7 @@ func TestExplain(t *testing.T) {
 		"compiler":     {r, pip, "error: Failed to build `pycrypto==2.6.1`\n  error: command 'gcc' failed: No such file or directory\n", "requirements.txt", 7, []string{"gcc", "build-essential"}, ""},
 		"away":         {r, pip, "error: Request failed after 3 retries in 6.7s\n  cause: Failed to fetch: https://example.org/simple/humanize/\n  cause: tcp connect error\n  cause: Connection refused (os error 111)", "requirements.txt", 2, []string{"could not be reached"}, binnacle.CodeUnavailable},
 		"git":          {r, pip, "error: Git operation failed\n  cause: failed to clone into: /tmp/x\n  fatal: unable to access 'https://example.org/x.git/': Could not resolve host: example.org", "requirements.txt", 0, []string{"git repository"}, ""},
+		"no Python":    {old, "Python and Jupyter", "error: Request failed after 3 retries in 8.0s\n  cause: error sending request for url (https://example.org/python-build-standalone/releases/cpython-3.10.tar.gz)\n  cause: client error (Connect)\n  cause: dns error", "runtime.txt", 1, []string{"Python that is asked for could not be downloaded"}, binnacle.CodeUnavailable},
 		"memory":       {r, pip, "Building numpy\nKilled: out of memory (exit code 137)", "requirements.txt", 0, []string{"more memory"}, ""},
 		"disk":         {r, pip, "error: failed to copy file: No space left on device (os error 28)", "requirements.txt", 0, []string{"disk"}, ""},
 		"apt name":     {r, apt, "Reading package lists...\nE: Unable to locate package nonexistent-pkg-foo", "apt.txt", 2, []string{"no package called nonexistent-pkg-foo"}, ""},

@@ -84,8 +84,12 @@ func (r *reader) pythonServer() {
 	if python == "" || python == r.opt.BasePython {
 		python = "/usr/bin/python3"
 	}
+	var from []Location
+	if r.asks.File != "" {
+		from = append(from, r.asks)
+	}
 	r.add(Step{
-		Name: "Python and Jupyter", Stage: StageServer, Tools: []string{"uv"}, Caches: uvCache(),
+		Name: "Python and Jupyter", From: from, Stage: StageServer, Tools: []string{"uv"}, Caches: uvCache(),
 		Inputs: []Input{{Name: "server.txt", Content: serverLock}, {Name: "overrides.txt", Content: serverOverrides}, compileInput()},
 		Script: uvShared + `uv venv --quiet --python ` + quote(python) + ` ` + Prefix + `
 uv pip install --quiet --python ` + Prefix + ` --only-binary :all: --require-hashes --compile-bytecode` + withoutSlow + `-r ` + InputDir + `/server.txt

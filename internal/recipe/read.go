@@ -76,6 +76,8 @@ type reader struct {
 	fs  fs.FS
 	opt Options
 	err error // the first failure of has
+	// asks is the line that chose the Python; the zero one is the hub.
+	asks Location
 }
 
 func (r *reader) read() error {

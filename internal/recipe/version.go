@@ -53,7 +53,7 @@ func (r *reader) runtimePython() (fixed bool, err error) {
 		return false, wrong(file, 1, "Python "+version+" can't run today's Jupyter.", "Choose one of "+strings.Join(r.opt.Pythons, ", ")+".")
 	}
 	r.use(file, "Python "+version)
-	r.Python = Choice{version, file + " asks for it"}
+	r.Python, r.asks = Choice{version, file + " asks for it"}, Location{file, 1}
 	return true, nil
 }
 
@@ -85,7 +85,7 @@ func (r *reader) requiresPython(spec string, fixed bool) error {
 	}
 	// "==3.11.4" is nothing that a minor version can promise.
 	if exact := regexp.MustCompile(`^\s*===?\s*(\d+\.\d+\.\d+)\s*$`).FindStringSubmatch(spec); exact != nil && slices.Contains(r.opt.Pythons, minorOf(exact[1])) {
-		r.Python = Choice{exact[1], why}
+		r.Python, r.asks = Choice{exact[1], why}, Location{file, line}
 		return nil
 	}
 	at := r.opt.BasePython
@@ -98,7 +98,7 @@ func (r *reader) requiresPython(spec string, fixed bool) error {
 	}
 	for _, v := range slices.Backward(r.opt.Pythons) {
 		if accepts(want, v) {
-			r.Python = Choice{v, why}
+			r.Python, r.asks = Choice{v, why}, Location{file, line}
 			return nil
 		}
 	}
