@@ -326,7 +326,6 @@ type logicalLine struct {
 // logicalLines joins lines that end with a backslash and drops comments, the
 // way pip does (its documentation, "Requirements File Format").
 func logicalLines(text string) []logicalLine {
-	comment := regexp.MustCompile(`(^|\s)#.*$`)
 	var out []logicalLine
 	var whole strings.Builder
 	start := 0
@@ -341,8 +340,7 @@ func logicalLines(text string) []logicalLine {
 		if start == 0 {
 			start = i + 1
 		}
-		line = comment.ReplaceAllString(line, "")
-		before, more := strings.CutSuffix(line, "\\")
+		before, more := strings.CutSuffix(uncommented(line), "\\")
 		whole.WriteString(before)
 		if !more {
 			end()
@@ -350,6 +348,16 @@ func logicalLines(text string) []logicalLine {
 	}
 	end()
 	return out
+}
+
+// uncommented drops a comment, which begins the line or follows a blank.
+func uncommented(line string) string {
+	for i := range len(line) {
+		if line[i] == '#' && (i == 0 || line[i-1] == ' ' || line[i-1] == '\t') {
+			return line[:i]
+		}
+	}
+	return line
 }
 
 // nameOf is the distribution a requirement asks for (PEP 508); empty when
