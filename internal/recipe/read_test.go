@@ -365,6 +365,9 @@ func TestServerLock(t *testing.T) {
 			names = append(names, name)
 		}
 	}
+	if recipe.Pythons()[0] == "3.9" && !strings.Contains(string(recipe.ServerLock), "python_full_version < '3.10'") {
+		t.Error("the lock is not for the oldest Python we offer: see --python-version of `make lock`")
+	}
 	for _, want := range []string{"jupyterlab", "notebook", "jupyter-server", "ipykernel", "ipywidgets", "jupyterhub", "pip", "setuptools", "wheel"} {
 		if !slices.Contains(names, want) {
 			t.Errorf("%s is not in the lock", want)
