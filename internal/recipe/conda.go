@@ -111,7 +111,7 @@ if ! uv pip install --quiet --python ` + Prefix + ` --only-binary :all:` + witho
   echo "The Jupyter we tested does not fit this environment: looking for one that does."
   uv pip install --python ` + Prefix + ` --only-binary :all:` + withoutSlow + `--constraint /tmp/installed.txt $jupyter
 fi
-` + finish,
+` + quietLab + finish,
 	})
 }
 

@@ -66,7 +66,11 @@ const (
 	uvAlone     = uvSetup + "export UV_NO_CACHE=1\n"
 	// needsSource says that the step of the wheels could not install everything.
 	needsSource = Prefix + "/.needs-source"
-	finish      = Prefix + "/bin/python -B " + InputDir + "/compile.py /srv/conda\n" + tidy
+	// quietLab keeps JupyterLab from asking everybody, in every session, whether
+	// it may fetch news from another host.
+	quietLab = "mkdir -p " + Prefix + "/etc/jupyter/labconfig\n" +
+		`echo '{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}' > ` + Prefix + "/etc/jupyter/labconfig/page_config.json\n"
+	finish = Prefix + "/bin/python -B " + InputDir + "/compile.py /srv/conda\n" + tidy
 )
 
 func uvCache() []Cache { return []Cache{{ID: "uv", Path: uvCachePath}} }
@@ -93,7 +97,7 @@ func (r *reader) pythonServer() {
 		Inputs: []Input{{Name: "server.txt", Content: serverLock}, {Name: "overrides.txt", Content: serverOverrides}, compileInput()},
 		Script: uvShared + `uv venv --quiet --python ` + quote(python) + ` ` + Prefix + `
 uv pip install --quiet --python ` + Prefix + ` --only-binary :all: --require-hashes --compile-bytecode` + withoutSlow + `-r ` + InputDir + `/server.txt
-` + finish,
+` + quietLab + finish,
 	})
 	r.environment()
 	r.Env["VIRTUAL_ENV"] = Prefix

@@ -246,3 +246,33 @@ func copyFile(src, dst *os.Root, e entry) error {
 	}
 	return dst.Chtimes(e.path, info.ModTime(), info.ModTime())
 }
+
+// newest is the latest modification of a file below dir, without .git.
+func newest(ctx context.Context, dir string) (time.Time, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return time.Time{}, dirError(err)
+	}
+	defer root.Close()
+	var latest time.Time
+	err = fs.WalkDir(root.FS(), ".", func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || ctx.Err() != nil {
+			return errors.Join(err, ctx.Err())
+		}
+		if d.Name() == ".git" {
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !d.Type().IsRegular() {
+			return nil
+		}
+		info, err := d.Info()
+		if err == nil && info.ModTime().After(latest) {
+			latest = info.ModTime()
+		}
+		return err
+	})
+	return latest.UTC(), err
+}

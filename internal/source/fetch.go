@@ -163,11 +163,11 @@ func dropLinks(list []entry, prefix string, line func(string)) []entry {
 	})
 }
 
-// CommitTime is when the commit of a fetched revision was made; zero for a
-// directory, which has no such time.
+// CommitTime is when the commit of a fetched revision was made; for a
+// directory it is when the newest of its files was changed.
 func (s *Source) CommitTime(ctx context.Context, rev binnacle.Revision) (time.Time, error) {
 	if rev.Spec.Provider == binnacle.Dir {
-		return time.Time{}, nil
+		return newest(ctx, rev.URL)
 	}
 	r, err := parseRemote(rev.URL)
 	if err != nil {
