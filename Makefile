@@ -74,7 +74,7 @@ generate: ## Write the generated files anew: reference pages
 .PHONY: lock
 lock: ## Renew the pinned Jupyter that images get, from PyPI
 	python3 -m venv .tools/uv && .tools/uv/bin/pip install -q uv
-	.tools/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes \
+	.tools/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.9 --generate-hashes \
 		--no-header --no-annotate --overrides internal/recipe/overrides.txt -o internal/recipe/server.txt internal/recipe/server.in
 
 .PHONY: e2e

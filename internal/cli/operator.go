@@ -113,7 +113,7 @@ func (s *server) buildPhases(ctx context.Context, req buildRequest, begin func(b
 	if err := s.source.Fetch(ctx, rev, trusted, dir, line); err != nil {
 		return image.Image{}, err
 	}
-	r, err := readTree(dir)
+	r, err := readTree(dir, recipeOptions(s.cfg))
 	if err != nil {
 		return image.Image{}, err
 	}

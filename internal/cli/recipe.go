@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -77,20 +76,23 @@ func (a *app) readRecipe(ctx context.Context, c config.Config, repo, ref string)
 	if err := src.Fetch(ctx, rev, source.Policy{Local: true}, tree, func(string) {}); err != nil {
 		return recipe.Recipe{}, rev, err
 	}
-	r, err := readTree(tree)
+	r, err := readTree(tree, recipeOptions(c))
 	return r, rev, err
 }
 
-func readTree(dir string) (_ recipe.Recipe, err error) {
+func readTree(dir string, opt recipe.Options) (_ recipe.Recipe, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return recipe.Recipe{}, err
 	}
 	defer root.Close()
-	return readRecipeFS(root.FS())
+	return recipe.Read(root.FS(), opt)
 }
 
-func readRecipeFS(fsys fs.FS) (recipe.Recipe, error) { return recipe.Read(fsys, recipe.Options{}) }
+// recipeOptions are the hub's choices for every recipe.
+func recipeOptions(c config.Config) recipe.Options {
+	return recipe.Options{DefaultPython: c.Build.Python, BasePython: c.Base.Python}
+}
 
 // resolve reads what a person typed: a directory of this machine when there is
 // one, else an address.

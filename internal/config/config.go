@@ -115,6 +115,9 @@ type Base struct {
 	Image string `yaml:"image"`
 	// Suite is the Debian release to bootstrap.
 	Suite string `yaml:"suite"`
+	// Python is the version the base image has, "X.Y"; empty is 3.13, which
+	// Debian trixie has. Set it with another image or suite.
+	Python string `yaml:"python"`
 	// Packages are installed into a bootstrapped base; empty is the usual set.
 	Packages []string `yaml:"packages"`
 	// Archive is a tar file with a bootstrapped base: taken when it is there,
@@ -142,6 +145,9 @@ type Mirrors struct {
 
 // Build bounds build steps.
 type Build struct {
+	// Python is the version of repositories that name none, "X.Y"; empty is the
+	// base image's own, which needs no download.
+	Python string `yaml:"python"`
 	// Limits bound one build step; 0 is unlimited.
 	Limits binnacle.Limits `yaml:"limits"`
 	// Parallel is how many build steps run at once; 0 is unlimited.

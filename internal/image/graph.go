@@ -94,8 +94,10 @@ fi
 mkdir -p /srv/conda/envs /srv/npm /run/binnacle/in /run/binnacle/tools /run/binnacle/cache
 chown 1000:1000 /srv/conda /srv/conda/envs /srv/npm /run/binnacle/cache
 cat > /usr/local/bin/repo2docker-entrypoint <<'ENTRYPOINT'
-#!/bin/sh
-# Runs the command through the repository's start script, if it has one.
+#!/bin/bash
+# Activates what conda packages want activated, then runs the command through
+# the repository's start script, if it has one.
+for f in "${CONDA_PREFIX:-/none}"/etc/conda/activate.d/*.sh; do [ -r "$f" ] && . "$f"; done
 if [ -x "${R2D_ENTRYPOINT:-}" ]; then exec "$R2D_ENTRYPOINT" "$@"; fi
 if [ -n "${R2D_ENTRYPOINT:-}" ]; then exec bash "$R2D_ENTRYPOINT" "$@"; fi
 exec "$@"
