@@ -11,8 +11,8 @@ import (
 	"github.com/binnacle-hub/binnacle"
 )
 
-// renderLab opens the session in a fresh Chromium and waits for the launcher or
-// the file browser of JupyterLab to be there.
+// renderLab opens the session in a fresh Chromium and waits until
+// JupyterLab lists the repository's files.
 func renderLab(ctx context.Context, l binnacle.Launch) (time.Duration, error) {
 	profile, err := os.MkdirTemp("", "chromium")
 	if err != nil {
@@ -31,9 +31,9 @@ func renderLab(ctx context.Context, l binnacle.Launch) (time.Duration, error) {
 		return 0, err
 	}
 	start := time.Now()
-	err = chromedp.Do(tab,
-		chromedp.Navigate(l.Session.URL+"lab?token="+url.QueryEscape(l.Session.Token)),
-		chromedp.WaitVisible(".jp-DirListing-content"),
-	)
+	if err := chromedp.Do(tab, chromedp.Navigate(l.Session.URL+"lab?token="+url.QueryEscape(l.Session.Token))); err != nil {
+		return 0, err
+	}
+	_, err = chromedp.Run(tab, chromedp.Poll[bool](`document.querySelector(".jp-DirListing-item") !== null`))
 	return time.Since(start), err
 }
