@@ -86,7 +86,7 @@ func (h *Hub) postLaunch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	h.watch.observe(c, l.ID)
+	h.watch.observe(c, l.ID, false)
 	w.Header().Set("Location", "/api/launches/"+l.ID)
 	return writeJSON(w, http.StatusAccepted, h.absolute(r, l))
 }

@@ -103,9 +103,8 @@ func (b *buildStream) run(w http.ResponseWriter) error {
 	if err != nil {
 		return err
 	}
-	b.h.watch.observe(b.caller, l.ID)
-	b.h.watch.abandonable(l.ID)
-	defer b.h.watch.join(b.caller, l.ID)()
+	b.h.watch.observe(b.caller, l.ID, true)
+	defer b.h.watch.join(l.ID)()
 	return b.follow(b.r.Context(), l.ID)
 }
 
@@ -146,7 +145,7 @@ func (b *buildStream) event(ctx context.Context, id string, e binnacle.Event) er
 	case binnacle.EventPhase:
 		return b.enter(e.Phase)
 	case binnacle.EventLog:
-		return b.say(binderPhase(e.Phase), e.Message+"\n")
+		return b.log(e)
 	case binnacle.EventNote:
 		if e.Error != nil {
 			return b.say(binderPhase(e.Phase), "Note: "+oneParagraph(e.Error)+"\n")
@@ -158,6 +157,15 @@ func (b *buildStream) event(ctx context.Context, id string, e binnacle.Event) er
 	default:
 		return nil // steps have their lines in the log
 	}
+}
+
+// log is a line of the build, with repo2docker's order of keys; a line of the
+// launch has the hub's.
+func (b *buildStream) log(e binnacle.Event) error {
+	if e.Phase == binnacle.PhaseFetching || e.Phase == binnacle.PhaseBuilding {
+		return b.send(pair{"message", e.Message + "\n"}, pair{"phase", string(e.Phase)})
+	}
+	return b.say(binderPhase(e.Phase), e.Message+"\n")
 }
 
 func binderPhase(p binnacle.Phase) string {

@@ -27,7 +27,7 @@ func (h *Hub) launchEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	defer h.watch.join(c, l.ID)()
+	defer h.watch.join(l.ID)()
 	contentType, encode, idle := typeSSE, sse, ": keep-alive\n\n"
 	if wantsNDJSON(r) {
 		contentType, encode, idle = typeNDJSON, ndjson, "\n"

@@ -198,6 +198,7 @@ func (h *Hub) TrustedHandler() http.Handler { return h.trusted }
 // Close ends what the hub does on its own account and waits for it. The
 // launches go on: they are the service's.
 func (h *Hub) Close() {
+	h.watch.close()
 	h.stop(errHubClosed)
 	h.tasks.Wait()
 }
@@ -216,7 +217,7 @@ func deriveKeys(secret []byte) (keys, error) {
 	return k, err
 }
 
-// context returns ctx's request bounded for quick calls, so that a stuck
+// quick is the request's context bounded for short calls, so that a stuck
 // service does not hold requests for ever.
 func (h *Hub) quick(r *http.Request) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(r.Context(), 30*time.Second, binnacle.Errorf(binnacle.CodeTimeout, "The hub took too long to answer."))

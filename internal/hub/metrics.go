@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -65,30 +66,23 @@ func newMetrics(s Sessions) *metrics {
 	return m
 }
 
-// started and forget bracket a launch whose end is not known.
-func (m *metrics) started() { m.launching.Inc() }
-func (m *metrics) forget()  { m.launching.Dec() }
-
-func (m *metrics) setBuilding(on bool) {
-	if on {
-		m.building.Inc()
-	} else {
-		m.building.Dec()
-	}
+// running sets what runs now.
+func (m *metrics) running(launching, building int) {
+	m.launching.Set(float64(launching))
+	m.building.Set(float64(building))
 }
 
-// ended counts a launch that has come to its end; found says that nothing was built.
-func (m *metrics) ended(l binnacle.Launch, found bool) {
-	m.launching.Dec()
-	result, image := "failure", "built"
+// ended counts a launch that has come to its end.
+func (m *metrics) ended(l binnacle.Launch) {
+	result, image := "failure", "found"
 	switch l.Phase {
 	case binnacle.PhaseReady:
 		result = "success"
 	case binnacle.PhaseCanceled:
 		result = "canceled"
 	}
-	if found {
-		image = "found"
+	if slices.ContainsFunc(l.Phases, func(p binnacle.PhaseTime) bool { return p.Phase == binnacle.PhaseBuilding }) {
+		image = "built"
 	}
 	m.launchSeconds.WithLabelValues(result, image).Observe(l.Ended.Sub(l.Created).Seconds())
 	for _, p := range l.Phases {

@@ -65,7 +65,13 @@ func (h *Hub) mux(trusted bool) http.Handler {
 	data("GET /versions", h.getVersions)
 	data("GET /health", h.getHealth)
 	data("GET /_config", getConfig)
-	mux.Handle("GET /metrics", h.metrics.handler)
+	data("GET /metrics", func(w http.ResponseWriter, r *http.Request) error {
+		ctx, cancel := h.quick(r)
+		defer cancel()
+		h.watch.settle(ctx)
+		h.metrics.handler.ServeHTTP(w, r)
+		return nil
+	})
 	mux.Handle("/", h.handle("/", func(http.ResponseWriter, *http.Request) error { return errNoPage() }, h.pageError))
 	return mux
 }

@@ -3,7 +3,7 @@
 // sessionURL is where to go when a session is ready. A path that would lead
 // out of the session is left out: the token must not follow it.
 export function sessionURL(base, path, token) {
-  const home = new URL(base);
+  const home = new URL(base, globalThis.location?.href);
   let url = home;
   try {
     url = new URL(home.href + (path || "").replace(/^\/+/, ""));

@@ -29,7 +29,7 @@ function draw() {
 const name = (repo) => {
   const [, ...rest] = repo.split("/");
   try {
-    return decodeURIComponent(rest.join("/")) || repo;
+    return decodeURIComponent(rest.join("/")).replace(/^https?:\/\//, "").replace(/\/HEAD$/, "") || repo;
   } catch {
     return repo;
   }
