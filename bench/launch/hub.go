@@ -129,7 +129,7 @@ func (h *hub) launch(ctx context.Context, req binnacle.LaunchRequest) (binnacle.
 		return l, 0, err
 	}
 	if l.Phase != binnacle.PhaseReady {
-		return l, 0, fmt.Errorf("the launch ended as %s: %v", l.Phase, l.Error)
+		return l, 0, fmt.Errorf("the launch ended as %s: %w", l.Phase, l.Error)
 	}
 	if l.Session != nil {
 		_, err = server(l).Get(ctx, "api/status")

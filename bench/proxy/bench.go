@@ -342,7 +342,7 @@ func wait(ctx context.Context, d time.Duration) error {
 }
 
 func freePort() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // loopback, at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "0"
 	}

@@ -42,7 +42,7 @@ func main() {
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench/proxy:", err)
-		os.Exit(1) //nolint:forbidigo // a main package
+		os.Exit(1)
 	}
 }
 
@@ -127,5 +127,5 @@ func measure(ctx context.Context, o options, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(o.json, append(data, '\n'), 0o644) //nolint:gosec // figures for all to read
+	return os.WriteFile(o.json, append(data, '\n'), 0o644)
 }

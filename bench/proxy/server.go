@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha1" //nolint:gosec // the WebSocket handshake is defined with it
+	"crypto/sha1"
 	"encoding/base64"
 	"io"
 	"log/slog"
@@ -39,7 +39,7 @@ func serveBackend(ctx context.Context, address string) error {
 	for {
 		c, err := l.Accept()
 		if err != nil {
-			return nil //nolint:nilerr // closed at the end
+			return nil
 		}
 		if tc, ok := c.(*net.TCPConn); ok {
 			_ = tc.SetNoDelay(false) // as Jupyter leaves it
@@ -80,7 +80,7 @@ func talk(c net.Conn, br *bufio.Reader, head string, cell bool) {
 			key = strings.TrimSpace(value)
 		}
 	}
-	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // as above
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "+
 		base64.StdEncoding.EncodeToString(sum[:])+"\r\n\r\n")
 	var in [6 + frameSize]byte // masked

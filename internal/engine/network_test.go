@@ -66,7 +66,7 @@ func TestBuildNetwork(t *testing.T) {
 			for {
 				c, err := l.Accept()
 				if err != nil {
-					return nil
+					return nil //nolint:nilerr // closed at the end
 				}
 				accepted.Add(1)
 				_ = c.Close()

@@ -161,8 +161,8 @@ func (b *Builder) config(req Request) ocispec.Image {
 			User: recipe.User, WorkingDir: recipe.RepoDir, Env: sortedEnv(env), ExposedPorts: map[string]struct{}{"8888/tcp": {}},
 			Entrypoint: []string{"/usr/local/bin/repo2docker-entrypoint"},
 			// Not "jupyter lab": that starts a Python only to start another.
-			Cmd:        []string{"jupyter-lab", "--ip", "0.0.0.0"},
-			Labels:     b.labels(req),
+			Cmd:    []string{"jupyter-lab", "--ip", "0.0.0.0"},
+			Labels: b.labels(req),
 		},
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strconv"
 
 	bkclient "github.com/moby/buildkit/client"
 	"github.com/tonistiigi/fsutil"
@@ -39,7 +40,7 @@ func (b *Builder) solveDockerfile(ctx context.Context, req Request, _ string, _ 
 		"image-resolve-mode": "local",
 		// repo2docker gives these two, so Dockerfiles in the wild use them.
 		"build-arg:NB_USER": recipe.User,
-		"build-arg:NB_UID":  fmt.Sprint(recipe.UID),
+		"build-arg:NB_UID":  strconv.Itoa(recipe.UID),
 		// One repository's cache mounts are not another's.
 		"build-arg:BUILDKIT_CACHE_MOUNT_NS": slug(string(req.Revision.Spec.Provider)+"/"+req.Revision.Spec.Repo, 100),
 	}

@@ -8,6 +8,7 @@ import (
 	"path"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -121,7 +122,7 @@ func bash(script string) llb.RunOption {
 // environment is what steps and sessions see; the recipe's own comes on top.
 func environment(r recipe.Recipe) map[string]string {
 	env := map[string]string{
-		"PATH": systemPath, "HOME": recipe.Home, "USER": recipe.User, "NB_USER": recipe.User, "NB_UID": fmt.Sprint(recipe.UID),
+		"PATH": systemPath, "HOME": recipe.Home, "USER": recipe.User, "NB_USER": recipe.User, "NB_UID": strconv.Itoa(recipe.UID),
 		"REPO_DIR": recipe.RepoDir, "SHELL": "/bin/bash", "LANG": "en_US.UTF-8", "LC_ALL": "en_US.UTF-8", "LANGUAGE": "en_US.UTF-8",
 	}
 	maps.Copy(env, r.Env)

@@ -46,7 +46,7 @@ type build struct {
 var errUnwanted = &binnacle.Error{Code: binnacle.CodeCanceled, Op: "build", Message: "Nobody waits for this build any more."}
 
 // image returns the launch's image: the one that is there, or one built.
-func (s *Service) image(root, ctx context.Context, r *run) (image.Image, error) {
+func (s *Service) image(ctx context.Context, r *run) (image.Image, error) {
 	rec := r.record()
 	rev := *rec.Revision
 	fetching := false
@@ -238,14 +238,14 @@ func (b *build) make(ctx context.Context) (image.Image, error) {
 	}
 	ctx, said, stop := silence(ctx, s.cfg.BuildSilence)
 	defer stop()
-	img, err := b.fetchAndBuild(ctx, said, slot)
+	img, err := b.fetchAndBuild(ctx, said)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	return img, err
 }
 
-func (b *build) fetchAndBuild(ctx context.Context, said func(), slot *ticket) (image.Image, error) {
+func (b *build) fetchAndBuild(ctx context.Context, said func()) (image.Image, error) {
 	s := b.svc
 	if !b.rebuild {
 		// Somebody may have built it between this launch's look and its turn.

@@ -148,7 +148,7 @@ func (s *Service) drive(root context.Context, r *run) {
 		cancel(r.canceled)
 	}
 	r.mu.Unlock()
-	err := s.advance(root, ctx, r)
+	err := s.advance(ctx, r)
 	if err != nil {
 		// Whatever gave up because ctx ended, why it ended is the reason.
 		if cause := context.Cause(ctx); cause != nil {
@@ -165,7 +165,7 @@ func (s *Service) drive(root context.Context, r *run) {
 // advance returns nil once the launch is ready for its last event. It begins at
 // the launch's phase, which after a restart is not the first. Builds belong to
 // root: they outlive the launch that began them.
-func (s *Service) advance(root, ctx context.Context, r *run) error {
+func (s *Service) advance(ctx context.Context, r *run) error {
 	rec := r.record()
 	if err := s.reserve(ctx, r); err != nil {
 		return err
@@ -177,7 +177,7 @@ func (s *Service) advance(root, ctx context.Context, r *run) error {
 		rec = r.record()
 	}
 	if rec.Phase != binnacle.PhaseLaunching {
-		img, err := s.image(root, ctx, r)
+		img, err := s.image(ctx, r)
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package launch_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -79,8 +80,13 @@ func TestLimits(t *testing.T) {
 		"per repo":  {func(c *launch.Config) { c.PerRepository = 2 }, []launch.Caller{ann, {Owner: "b"}, {Owner: "c"}}, []string{"ready", "ready", "waiting"}},
 		"queue":     {func(c *launch.Config) { c.MaxSessions, c.MaxQueue = 1, 1 }, []launch.Caller{ann, {Owner: "b"}, {Owner: "c"}, operator}, []string{"ready", "waiting", "limited", "waiting"}},
 		"rate": {func(c *launch.Config) { c.AddressRate, c.AddressBurst = 60, 2 }, []launch.Caller{
-			{Owner: "a", Address: "192.0.2.1"}, {Owner: "b", Address: "192.0.2.1:99"}, {Owner: "c", Address: "192.0.2.1"}, {Owner: "c", Address: "192.0.2.2"},
-			{Owner: "d", Address: "2001:db8::1"}, {Owner: "e", Address: "2001:db8::2"}, {Owner: "f", Address: "[2001:db8::3]:5"},
+			{Owner: "a", Address: "192.0.2.1"},
+			{Owner: "b", Address: "192.0.2.1:99"},
+			{Owner: "c", Address: "192.0.2.1"},
+			{Owner: "c", Address: "192.0.2.2"},
+			{Owner: "d", Address: "2001:db8::1"},
+			{Owner: "e", Address: "2001:db8::2"},
+			{Owner: "f", Address: "[2001:db8::3]:5"},
 		}, []string{"ready", "ready", "limited", "ready", "ready", "ready", "limited"}},
 	}
 	for name, tt := range tests {
@@ -138,7 +144,7 @@ func TestBuildsQueue(t *testing.T) {
 		defer stop()
 		var ids []string
 		for i := range 6 {
-			ids = append(ids, begin(t, svc, launch.Caller{Owner: fmt.Sprint(i)}, ask(fmt.Sprint("r", i))))
+			ids = append(ids, begin(t, svc, launch.Caller{Owner: strconv.Itoa(i)}, ask(fmt.Sprint("r", i))))
 		}
 		for _, id := range ids {
 			if e := end(t, svc, id); e.Phase != binnacle.PhaseReady {

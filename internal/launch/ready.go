@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -90,9 +91,7 @@ func (s *Service) sessionSpec(rec store.Launch) session.Spec {
 		"BINDER_REPO_URL":           rec.Revision.URL,
 		"BINDER_REF_URL":            rec.Revision.WebURL,
 	}
-	for k, v := range rec.Request.Env {
-		env[k] = v
-	}
+	maps.Copy(env, rec.Request.Env)
 	limits := rec.Request.Limits
 	if rec.Trusted {
 		limits = within(limits, s.cfg.Limits, limits)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/binnacle-hub/binnacle"
@@ -23,8 +24,8 @@ func (s *Service) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for i := len(ended) - 1; i >= 0; i-- {
-		s.gone.add(ended[i].ID, ended[i].Reason)
+	for _, e := range slices.Backward(ended) {
+		s.gone.add(e.ID, e.Reason)
 	}
 	all, err := s.deps.Spawner.List(ctx)
 	if err != nil {

@@ -104,7 +104,7 @@ func TestGivenUpAfterTooManyRestarts(t *testing.T) {
 		for range b.cfg.MaxRestarts {
 			<-time.After(time.Second)
 			stop()
-			svc, stop = b.serve()
+			_, stop = b.serve()
 		}
 		<-time.After(time.Second)
 		stop()

@@ -165,12 +165,23 @@ func New(cfg Config, deps Deps) (*Service, error) {
 // quiet is an Activity nobody causes and an Observer that does not look.
 type quiet struct{}
 
-func (quiet) LastActivity(string) time.Time                                      { return time.Time{} }
-func (quiet) Forget(string)                                                      {}
+// LastActivity is never.
+func (quiet) LastActivity(string) time.Time { return time.Time{} }
+
+// Forget has nothing to forget.
+func (quiet) Forget(string) {}
+
+// PhaseDone does not look.
 func (quiet) PhaseDone(binnacle.Phase, string, time.Duration, binnacle.Provider) {}
-func (quiet) LaunchDone(string, time.Duration, binnacle.Provider)                {}
-func (quiet) BuildDone(string, time.Duration, binnacle.Provider)                 {}
-func (quiet) SessionDone(string, time.Duration)                                  {}
+
+// LaunchDone does not look.
+func (quiet) LaunchDone(string, time.Duration, binnacle.Provider) {}
+
+// BuildDone does not look.
+func (quiet) BuildDone(string, time.Duration, binnacle.Provider) {}
+
+// SessionDone does not look.
+func (quiet) SessionDone(string, time.Duration) {}
 
 // Run finds again what an earlier hub left, then works until ctx ends and all
 // it started has stopped. Builds are cancelled then and continued by the next
@@ -182,7 +193,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer cancel(errStopping)
 	if err := s.recover(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // Told to stop before it began.
+			return nil
 		}
 		return err
 	}

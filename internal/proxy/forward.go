@@ -93,7 +93,7 @@ func (p *Proxy) appendBody(head *[]byte, r *http.Request) (bool, error) {
 		if n == 0 && (r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch) {
 			b = append(b, "Content-Length: 0\r\n"...)
 		}
-		*head = append(b, "\r\n"...)
+		*head = append(b, "\r\n"...) //nolint:gocritic // b grew from *head
 		return true, nil
 	case n < 0:
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
@@ -140,7 +140,7 @@ func (x *exchange) run(head []byte, whole bool) error {
 		x.up = x.startUpload()
 	}
 	x.br = x.p.takeReader(x.c)
-	res, err := x.answer()
+	res, err := x.answer() //nolint:bodyclose // the body is spliced, then its connection kept or closed
 	if err != nil {
 		stop()
 		x.t.discard(x.c)

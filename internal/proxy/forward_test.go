@@ -30,7 +30,7 @@ func mirror(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("X-Asked", r.Method+" "+r.RequestURI+" "+r.Host)
 	w.Header().Set("X-Framing", fmt.Sprint(r.ContentLength, r.TransferEncoding))
-	w.Header().Set("X-Trailer", fmt.Sprint(r.Trailer.Get("Sum")))
+	w.Header().Set("X-Trailer", r.Trailer.Get("Sum"))
 	for _, name := range []string{"Connection", "Cookie", "Te", "Upgrade", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Real-Ip", "Forwarded", "X-Hop", "User-Agent", "Accept-Encoding"} {
 		for _, v := range r.Header[name] {
 			w.Header().Add("Got-"+name, v)
@@ -232,10 +232,10 @@ func TestFraming(t *testing.T) {
 	at := func(p string) string { return s.front.URL + "/user/a/" + p }
 	c := s.client()
 
-	if res, body := do(t, c, "GET", at("none"), nil); res.StatusCode != 204 || body != "" {
+	if res, body := do(t, c, "GET", at("none"), nil); res.StatusCode != http.StatusNoContent || body != "" {
 		t.Errorf("204: %v", res)
 	}
-	if res, _ := do(t, c, "GET", at("same"), nil); res.StatusCode != 304 || res.Header.Get("Etag") != `"x"` {
+	if res, _ := do(t, c, "GET", at("same"), nil); res.StatusCode != http.StatusNotModified || res.Header.Get("Etag") != `"x"` {
 		t.Errorf("304: %v", res)
 	}
 	if res, body := do(t, c, "HEAD", at("sized"), nil); res.ContentLength != 12345 || body != "" {
@@ -250,7 +250,7 @@ func TestFraming(t *testing.T) {
 	if res, body := do(t, c, "GET", at("trailer"), nil); body != "body" || res.Trailer.Get("Sum") != "42" {
 		t.Errorf("trailer: %v %q", res.Trailer, body)
 	}
-	req, _ := http.NewRequestWithContext(t.Context(), "POST", at("x"), io.MultiReader(strings.NewReader("chunked")))
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, at("x"), io.MultiReader(strings.NewReader("chunked")))
 	req.Trailer = http.Header{"Sum": {"7"}}
 	res, err := c.Do(req)
 	if err != nil {
@@ -265,7 +265,7 @@ func TestFraming(t *testing.T) {
 		hint = fmt.Sprint(code, h.Get("Link"))
 		return nil
 	}})
-	req, _ = http.NewRequestWithContext(ctx, "GET", at("hints"), nil)
+	req, _ = http.NewRequestWithContext(ctx, http.MethodGet, at("hints"), nil)
 	if res, err = c.Do(req); err != nil {
 		t.Fatal(err)
 	}
@@ -323,8 +323,8 @@ func TestBigUpload(t *testing.T) {
 				fmt.Fprintf(w, "%d %v %s", n, err, hex.EncodeToString(sum.Sum(nil)))
 			}))
 			sum := sha256.New()
-			var body io.Reader = io.TeeReader(io.LimitReader(&pattern{}, size), sum)
-			req, _ := http.NewRequestWithContext(t.Context(), "PUT", s.front.URL+"/user/a/big", body)
+			body := io.TeeReader(io.LimitReader(&pattern{}, size), sum)
+			req, _ := http.NewRequestWithContext(t.Context(), http.MethodPut, s.front.URL+"/user/a/big", body)
 			if mode == "sized" {
 				req.ContentLength = size
 			}
@@ -436,12 +436,12 @@ func TestClientCancels(t *testing.T) {
 		ended <- struct{}{}
 	}))
 	ctx, cancel := context.WithCancel(t.Context())
-	req, _ := http.NewRequestWithContext(ctx, "GET", s.front.URL+"/user/a/slow", nil)
+	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, s.front.URL+"/user/a/slow", nil)
 	go func() {
 		<-begun
 		cancel()
 	}()
-	if _, err := s.client().Do(req); !errors.Is(err, context.Canceled) { //nolint:bodyclose // an error
+	if _, err := s.client().Do(req); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	select {
@@ -492,7 +492,7 @@ func TestStaleConnection(t *testing.T) {
 	})
 	for _, method := range []string{"GET", "GET", "POST", "POST", "PUT", "DELETE", "GET"} {
 		res, body := do(t, s.client(), method, s.front.URL+"/user/a/x", strings.NewReader(""))
-		if res.StatusCode != 200 || body != "ok" {
+		if res.StatusCode != http.StatusOK || body != "ok" {
 			t.Errorf("%s: %d %s", method, res.StatusCode, body)
 		}
 	}

@@ -95,7 +95,7 @@ func newStage(t *testing.T, cfg proxy.Config) *stage {
 	s.proxy = proxy.New(cfg, s.fleet, slog.New(slog.NewTextHandler(s.log, nil)))
 	s.front = httptest.NewUnstartedServer(s.proxy)
 	s.front.EnableHTTP2 = true
-	s.front.Config.ErrorLog = slog.NewLogLogger(slog.NewTextHandler(io.Discard, nil), slog.LevelError)
+	s.front.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	t.Cleanup(func() {
 		s.front.CloseClientConnections()
 		s.front.Close()
@@ -125,7 +125,7 @@ func (s *stage) serve(t *testing.T, id string, h http.Handler) *httptest.Server 
 	srv := httptest.NewUnstartedServer(h)
 	_ = srv.Listener.Close()
 	srv.Listener = l
-	srv.Config.ErrorLog = slog.NewLogLogger(slog.NewTextHandler(io.Discard, nil), slog.LevelError)
+	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	srv.Start()
 	t.Cleanup(func() {
 		srv.CloseClientConnections()

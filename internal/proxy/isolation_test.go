@@ -10,9 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/proxy"
-	"github.com/google/go-cmp/cmp"
 )
 
 func TestForwarded(t *testing.T) {
@@ -66,9 +67,10 @@ func TestAnswerHeaders(t *testing.T) {
 		}
 	})
 	get := func(t *testing.T, cfg proxy.Config, host, target string) http.Header {
+		t.Helper()
 		s := newStage(t, cfg).start()
 		s.serve(t, "a", evil)
-		req, _ := http.NewRequestWithContext(t.Context(), "GET", s.front.URL+target, nil)
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, s.front.URL+target, nil)
 		req.Host = host
 		res, err := s.client().Do(req)
 		if err != nil {
@@ -164,7 +166,7 @@ func TestSessionHosts(t *testing.T) {
 			t.Errorf("%s %s %s: %d %q", tt.method, tt.host, tt.target, res.StatusCode, res.Header.Get("Location"))
 		}
 	}
-	req, _ := http.NewRequestWithContext(t.Context(), "GET", s.front.URL+"/launch", nil)
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, s.front.URL+"/launch", nil)
 	req.Host = "hub.example"
 	if s.proxy.Handles(req) {
 		t.Error("the hub's own page is handled")
@@ -257,7 +259,7 @@ func TestParking(t *testing.T) {
 		}()
 	}
 	eventually(t, "three wait", func() bool { return p.Stats().Parked == 3 })
-	if res, _ := do(t, s.client(), "GET", s.front.URL+"/user/a/", nil); res.StatusCode != 503 {
+	if res, _ := do(t, s.client(), "GET", s.front.URL+"/user/a/", nil); res.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("one too many: %d", res.StatusCode)
 	}
 	close(b.let)

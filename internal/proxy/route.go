@@ -137,8 +137,8 @@ func rawTarget(r *http.Request) string {
 }
 
 func pathOf(target string) string {
-	if i := strings.IndexByte(target, '?'); i >= 0 {
-		return target[:i]
+	if before, _, ok := strings.Cut(target, "?"); ok {
+		return before
 	}
 	return target
 }

@@ -27,7 +27,7 @@ func (p *Proxy) upgrade(w http.ResponseWriter, r *http.Request, rt route) {
 	stop := context.AfterFunc(r.Context(), func() { _ = c.Close() })
 	br := p.takeReader(c)
 	defer p.putReader(br)
-	res, err := p.handshake(c, br, r, rt)
+	res, err := p.handshake(c, br, r, rt) //nolint:bodyclose // an upgrade has none, a refusal is copied
 	switch {
 	case err != nil:
 		stop()
@@ -110,7 +110,7 @@ func (p *Proxy) join(w http.ResponseWriter, r *http.Request, rt route, t *target
 	}
 	_ = client.SetWriteDeadline(time.Time{})
 	if n := rw.Reader.Buffered(); n > 0 {
-		sent, _ := rw.Reader.Peek(n)
+		sent, _ := rw.Peek(n)
 		if err := s.toServer.deliver(sent); err != nil {
 			_ = s.Close()
 			return

@@ -85,7 +85,7 @@ func (u *upload) send() error {
 			tail = appendHeader(tail, key, v)
 		}
 	}
-	_, err = x.c.Conn.Write(append(tail, "\r\n"...))
+	_, err = x.c.Write(append(tail, "\r\n"...))
 	return err
 }
 

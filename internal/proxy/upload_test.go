@@ -36,7 +36,7 @@ func TestBothWays(t *testing.T) {
 				}
 			}))
 			pr, pw := io.Pipe()
-			req, _ := http.NewRequestWithContext(t.Context(), "POST", s.front.URL+"/user/a/x", pr)
+			req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, s.front.URL+"/user/a/x", pr)
 			res, err := s.client().Do(req)
 			if err != nil {
 				t.Fatal(err)
@@ -73,7 +73,7 @@ func TestEarlyAnswer(t *testing.T) {
 		fmt.Fprintf(c, "PUT /user/a/x HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", 1<<30, strings.Repeat("x", 100000))
 		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
 		res, err := http.ReadResponse(bufio.NewReader(c), nil)
-		if err != nil || res.StatusCode != 413 {
+		if err != nil || res.StatusCode != http.StatusRequestEntityTooLarge {
 			t.Errorf("got %v %v", res, err)
 		} else if body, err := io.ReadAll(res.Body); err != nil || string(body) != "no\n" {
 			t.Errorf("got %q %v", body, err)
@@ -135,7 +135,7 @@ func TestIdleConnections(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("an unused connection is kept for ever")
 	}
-	if res, _ := do(t, s.client(), "POST", s.front.URL+"/user/a/", nil); res.StatusCode != 200 {
+	if res, _ := do(t, s.client(), "POST", s.front.URL+"/user/a/", nil); res.StatusCode != http.StatusOK {
 		t.Errorf("after: %d", res.StatusCode)
 	}
 }

@@ -218,7 +218,7 @@ func TestForget(t *testing.T) {
 	if took := time.Since(start); took > time.Second {
 		t.Errorf("took %v", took)
 	}
-	if res, body := do(t, s.client(), "GET", s.front.URL+"/user/a/", nil); res.StatusCode != 410 || !strings.Contains(body, "You stopped it.") {
+	if res, body := do(t, s.client(), "GET", s.front.URL+"/user/a/", nil); res.StatusCode != http.StatusGone || !strings.Contains(body, "You stopped it.") {
 		t.Errorf("after: %d %s", res.StatusCode, body)
 	}
 	_ = other.Write(t.Context(), websocket.MessageText, []byte("x"))
@@ -253,7 +253,7 @@ func TestHalfClose(t *testing.T) {
 	_, _ = io.WriteString(c, "GET /user/a/ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"+strings.Repeat("\x82\x80\x00\x00\x00\x00", 10))
 	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
 	br := bufio.NewReader(c)
-	if _, err := http.ReadResponse(br, nil); err != nil { //nolint:bodyclose // it has none
+	if _, err := http.ReadResponse(br, nil); err != nil {
 		t.Fatal(err)
 	}
 	_ = c.(*net.TCPConn).CloseWrite()

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -188,7 +189,7 @@ func TestManyFiles(t *testing.T) {
 	srv := serve(t, nil)
 	r := srv.repo(t, "repo")
 	for i := range 2000 {
-		r.write(fmt.Sprintf("d%d/f%d", i%50, i), fmt.Sprint(i))
+		r.write(fmt.Sprintf("d%d/f%d", i%50, i), strconv.Itoa(i))
 	}
 	r.commit("many")
 	got, _, err := fetch(t, newSource(t, nil), srv.spec("repo", "main"), source.Policy{})
@@ -375,7 +376,7 @@ func TestAtOnce(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range 8 {
 		group.Go(func() {
-			dir := filepath.Join(base, fmt.Sprint(i))
+			dir := filepath.Join(base, strconv.Itoa(i))
 			if err := s.Fetch(t.Context(), rev, source.Policy{}, dir, nil); err != nil {
 				t.Error(err)
 			}

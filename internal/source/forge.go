@@ -137,7 +137,7 @@ func page(p binnacle.Provider, repo string, rest []string) Target {
 // checkRepo refuses what cannot be the name of a repository of its provider.
 func checkRepo(spec binnacle.Spec) error {
 	parts := strings.Split(spec.Repo, "/")
-	ok := true
+	var ok bool
 	switch spec.Provider {
 	case binnacle.GitHub:
 		ok = len(parts) == 2 && accountName(parts[0]) && repoName(parts[1])

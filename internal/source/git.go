@@ -269,7 +269,7 @@ func (n *network) close() {
 // explain turns the failure of a command that reached out into what a person
 // is told. ctx is the caller's, whose end is not the repository's fault.
 func (n *network) explain(ctx context.Context, err error) error {
-	if err == nil || ctx.Err() != nil && context.Cause(ctx) != errSlow {
+	if err == nil || ctx.Err() != nil && !errors.Is(context.Cause(ctx), errSlow) {
 		return err
 	}
 	if _, ok := errors.AsType[*binnacle.Error](err); ok {

@@ -100,7 +100,7 @@ func (r *repo) gitIn(stdin string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// write puts files there: path, content, path, content …
+// write puts files there: path, content, path, content ….
 func (r *repo) write(files ...string) *repo {
 	r.t.Helper()
 	for i := 0; i < len(files); i += 2 {
@@ -177,12 +177,6 @@ func (s *server) repo(t *testing.T, name string, initArgs ...string) *repo {
 }
 
 func (s *server) spec(name, ref string) binnacle.Spec { return gitSpec(s.URL+"/"+name, ref) }
-
-func (s *server) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.requests)
-}
 
 func gitSpec(url, ref string) binnacle.Spec {
 	return binnacle.Spec{Provider: binnacle.Git, Repo: url, Ref: ref}

@@ -276,7 +276,7 @@ func (p *forwardProxy) connectUpstream(ctx context.Context, target string) (net.
 		return nil, fmt.Errorf("the proxy of this site: %w", err)
 	}
 	br := bufio.NewReader(conn)
-	resp, err := http.ReadResponse(br, req)
+	resp, err := http.ReadResponse(br, req) //nolint:bodyclose // the answer to CONNECT has none
 	if err != nil || resp.StatusCode != http.StatusOK || br.Buffered() > 0 {
 		_ = conn.Close()
 		return nil, errors.New("the proxy of this site refused the connection")

@@ -148,11 +148,12 @@ func (f *fetching) submodules(ctx context.Context, parent remote, list []entry, 
 func moduleRemote(parent remote, address string) (remote, error) {
 	var r remote
 	var err error
-	if strings.HasPrefix(address, "./") || strings.HasPrefix(address, "../") || address == "." || address == ".." {
+	switch {
+	case strings.HasPrefix(address, "./"), strings.HasPrefix(address, "../"), address == ".", address == "..":
 		r, err = parent.join(address)
-	} else if parent.scheme == "file" && filepath.IsAbs(address) {
+	case parent.scheme == "file" && filepath.IsAbs(address):
 		r, err = parseRemote((remote{scheme: "file", path: address}).String())
-	} else {
+	default:
 		r, err = parseRemote(address)
 	}
 	if err == nil && r.scheme == "file" && parent.scheme != "file" {

@@ -48,9 +48,9 @@ func FuzzLeaves(f *testing.F) {
 			}
 		}
 		for p := range links {
-			real, err := filepath.EvalSymlinks(filepath.Join(root, p))
-			if err == nil && real != root && !strings.HasPrefix(real, root+"/") && !slices.Contains(out, p) {
-				t.Errorf("%v: %s leads to %s", links, p, real)
+			where, err := filepath.EvalSymlinks(filepath.Join(root, p))
+			if err == nil && where != root && !strings.HasPrefix(where, root+"/") && !slices.Contains(out, p) {
+				t.Errorf("%v: %s leads to %s", links, p, where)
 			}
 		}
 	})

@@ -339,15 +339,19 @@ func TestOpenRefuses(t *testing.T) {
 		want    string
 	}{
 		"garbage": {func(t *testing.T, path string) {
+			t.Helper()
 			write(t, path, []byte(strings.Repeat("this is no database. ", 500)))
 		}, binnacle.CodeInternal, "damaged"},
 		"newer": {func(t *testing.T, path string) {
+			t.Helper()
 			execute(t, path, "PRAGMA user_version = 99")
 		}, binnacle.CodeConflict, "newer version"},
 		"foreign": {func(t *testing.T, path string) {
+			t.Helper()
 			execute(t, path, "PRAGMA application_id = 7")
 		}, binnacle.CodeConflict, "not written by Binnacle"},
 		"torn after a crash": {func(t *testing.T, path string) {
+			t.Helper()
 			data, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)

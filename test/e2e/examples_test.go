@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -60,7 +61,7 @@ func TestLargeRepositories(t *testing.T) {
 			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(path, []byte(fmt.Sprint(i)), 0o644); err != nil {
+			if err := os.WriteFile(path, []byte(strconv.Itoa(i)), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -83,6 +84,6 @@ func TestLargeRepositories(t *testing.T) {
 		}
 		l, server := ready(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
 		stopAfter(t, l)
-		cell(t, server, `import os; print(os.path.getsize('data.bin'))`, fmt.Sprint(200<<20))
+		cell(t, server, `import os; print(os.path.getsize('data.bin'))`, strconv.Itoa(200<<20))
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -45,11 +46,9 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	for _, arg := range os.Args {
-		if arg == "-test.short=true" {
-			fmt.Println("the end-to-end tests do not run with -short")
-			return 0
-		}
+	if slices.Contains(os.Args, "-test.short=true") {
+		fmt.Println("the end-to-end tests do not run with -short")
+		return 0
 	}
 	w, err := newWorld()
 	if err != nil {
@@ -146,7 +145,9 @@ func (w *world) kill() error {
 	if err := w.proc.cmd.Process.Signal(syscall.SIGKILL); err != nil {
 		return err
 	}
-	<-w.proc.done
+	if err := <-w.proc.done; err == nil {
+		return errors.New("the hub ended by itself before it was killed")
+	}
 	return nil
 }
 

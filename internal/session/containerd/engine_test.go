@@ -69,7 +69,7 @@ func theMachine(t testing.TB) *machine {
 		t.Skip("needs root")
 	}
 	once.Do(func() {
-		dir, err := os.MkdirTemp("", "bn") //nolint:usetesting // unix sockets need a short path
+		dir, err := os.MkdirTemp("", "bn")
 		must(t, err)
 		must(t, os.Chmod(dir, 0o711))
 		programs := filepath.Join(dir, "bin")

@@ -31,8 +31,8 @@ func TestKilledHub(t *testing.T) {
 		child(t, dir)
 		return
 	}
-	m := theMachine(t)                 // for its programs
-	dir, err := os.MkdirTemp("", "bk") //nolint:usetesting // unix sockets need a short path
+	m := theMachine(t) // for its programs
+	dir, err := os.MkdirTemp("", "bk")
 	must(t, err)
 	must(t, os.Chmod(dir, 0o711))
 	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
@@ -222,7 +222,7 @@ func TestKilledStarts(t *testing.T) {
 		return
 	}
 	m := theMachine(t)
-	dir, err := os.MkdirTemp("", "bk") //nolint:usetesting // unix sockets need a short path
+	dir, err := os.MkdirTemp("", "bk")
 	must(t, err)
 	must(t, os.Chmod(dir, 0o711))
 	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
