@@ -76,7 +76,7 @@ func TestAPI(t *testing.T) {
 	router := description(t)
 	resp, body := ask(t, "POST", public.URL+"/api/launches", `{"repo":"gh/o/r/HEAD","path":"lab"}`)
 	token := "Authorization: Bearer " + resp.Header.Get(hub.TokenHeader)
-	if resp.StatusCode != 202 || resp.Header.Get("Location") != "/api/launches/launch1" {
+	if resp.StatusCode != http.StatusAccepted || resp.Header.Get("Location") != "/api/launches/launch1" {
 		t.Fatalf("%d %v %s", resp.StatusCode, resp.Header, body)
 	}
 	asked := map[string]bool{checkAnswer(t, router, "POST", "/api/launches", resp, body): true}
@@ -128,11 +128,11 @@ func TestAPI(t *testing.T) {
 		{"GET", "/api/usage", "", `"total":12`}, {"POST", "/api/clean", `{"budget":7}`, `"freed":7`},
 	} {
 		resp, body := ask(t, tc.method, trusted.URL+tc.path, tc.body)
-		if resp.StatusCode != 200 || !strings.Contains(body, tc.want) {
+		if resp.StatusCode != http.StatusOK || !strings.Contains(body, tc.want) {
 			t.Errorf("%s: %d %s", tc.path, resp.StatusCode, body)
 		}
 		asked[checkAnswer(t, router, tc.method, tc.path, resp, body)] = true
-		if resp, _ := ask(t, tc.method, public.URL+tc.path, tc.body, token); resp.StatusCode != 404 {
+		if resp, _ := ask(t, tc.method, public.URL+tc.path, tc.body, token); resp.StatusCode != http.StatusNotFound {
 			t.Errorf("%s on the network: %d", tc.path, resp.StatusCode)
 		}
 	}
@@ -151,11 +151,11 @@ func TestMethodNotAllowed(t *testing.T) {
 	public, _ := start(t, newFake())
 	for path, allow := range map[string]string{"/api/launches": "GET, POST", "/api/launches/x": "DELETE, GET", "/build/gh/o/r/x": "GET, HEAD, OPTIONS", "/v2/gh/o/r/x": "GET, HEAD, OPTIONS"} {
 		resp, body := ask(t, "PUT", public.URL+path, "{}")
-		if resp.StatusCode != 405 || resp.Header.Get("Allow") != allow || !strings.Contains(body, `"code":"invalid"`) {
+		if resp.StatusCode != http.StatusMethodNotAllowed || resp.Header.Get("Allow") != allow || !strings.Contains(body, `"code":"invalid"`) {
 			t.Errorf("%s: %d %q %s", path, resp.StatusCode, resp.Header.Get("Allow"), body)
 		}
 	}
-	if resp, body := ask(t, "GET", public.URL+"/api/nothing", ""); resp.StatusCode != 404 || !strings.Contains(body, "not_found") {
+	if resp, body := ask(t, "GET", public.URL+"/api/nothing", ""); resp.StatusCode != http.StatusNotFound || !strings.Contains(body, "not_found") {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
 }
@@ -168,7 +168,7 @@ func TestErrorsKeepSecrets(t *testing.T) {
 	public, _ := start(t, f, func(o *options) { o.deps.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	resp, body := ask(t, "GET", public.URL+"/api/sessions?token=topsecret", "")
 	var e binnacle.Error
-	if err := json.Unmarshal([]byte(body), &e); err != nil || resp.StatusCode != 500 || e.Code != binnacle.CodeInternal || e.ID == "" || strings.Contains(body, "Read") {
+	if err := json.Unmarshal([]byte(body), &e); err != nil || resp.StatusCode != http.StatusInternalServerError || e.Code != binnacle.CodeInternal || e.ID == "" || strings.Contains(body, "Read") {
 		t.Errorf("%d %s (%v)", resp.StatusCode, body, err)
 	}
 	if !strings.Contains(log.String(), "err_id="+e.ID) || !strings.Contains(log.String(), "no data or error") || strings.Contains(log.String(), "topsecret") {

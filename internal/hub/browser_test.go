@@ -45,20 +45,20 @@ func tab(t *testing.T) context.Context {
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	do(t, ctx, "start", chromedp.Navigate("about:blank"))
+	do(ctx, t, "start", chromedp.Navigate("about:blank"))
 	ctx, cancel = context.WithTimeout(ctx, 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-func do(t *testing.T, ctx context.Context, what string, steps ...chromedp.Action[chromedp.Void]) {
+func do(ctx context.Context, t *testing.T, what string, steps ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
 	if err := chromedp.Do(ctx, steps...); err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
 }
 
-func get[T any](t *testing.T, ctx context.Context, what string, a chromedp.Action[T]) T {
+func get[T any](ctx context.Context, t *testing.T, what string, a chromedp.Action[T]) T {
 	t.Helper()
 	v, err := chromedp.Run(ctx, a)
 	if err != nil {
@@ -68,13 +68,13 @@ func get[T any](t *testing.T, ctx context.Context, what string, a chromedp.Actio
 }
 
 // look sets the window and whether it is dark.
-func look(t *testing.T, ctx context.Context, width, height int64, dark bool) {
+func look(ctx context.Context, t *testing.T, width, height int64, dark bool) {
 	t.Helper()
 	scheme := "light"
 	if dark {
 		scheme = "dark"
 	}
-	do(t, ctx, "window", chromedp.EmulateViewport(width, height))
+	do(ctx, t, "window", chromedp.EmulateViewport(width, height))
 	_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}},
 	})
@@ -84,13 +84,13 @@ func look(t *testing.T, ctx context.Context, width, height int64, dark bool) {
 }
 
 // shoot keeps a picture in the directory BINNACLE_TEST_SHOTS, for people.
-func shoot(t *testing.T, ctx context.Context, name string) {
+func shoot(ctx context.Context, t *testing.T, name string) {
 	t.Helper()
 	dir := os.Getenv("BINNACLE_TEST_SHOTS")
 	if dir == "" {
 		return
 	}
-	if err := os.WriteFile(filepath.Join(dir, name+".png"), get(t, ctx, name, chromedp.FullScreenshot(100)), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), get(ctx, t, name, chromedp.FullScreenshot(100)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -152,20 +152,20 @@ func TestPages(t *testing.T) {
 		w, h int64
 		dark bool
 	}{{"light", 1200, 800, false}, {"dark", 1200, 800, true}, {"phone", 390, 800, false}, {"narrow", 320, 600, true}} {
-		look(t, ctx, size.w, size.h, size.dark)
+		look(ctx, t, size.w, size.h, size.dark)
 		for _, page := range pages {
 			name := page.name + "_" + size.name
-			do(t, ctx, name, chromedp.Navigate(page.url), chromedp.WaitVisible(page.ready))
+			do(ctx, t, name, chromedp.Navigate(page.url), chromedp.WaitVisible(page.ready))
 			if page.name == "home" {
-				do(t, ctx, name, chromedp.SendKeys("#repo", "https://github.com/ocean/waves/tree/main/notebooks/index.ipynb"), chromedp.WaitVisible("#share"))
+				do(ctx, t, name, chromedp.SendKeys("#repo", "https://github.com/ocean/waves/tree/main/notebooks/index.ipynb"), chromedp.WaitVisible("#share"))
 			}
-			if get(t, ctx, name, chromedp.Evaluate[bool](`document.documentElement.scrollWidth > innerWidth`)) {
+			if get(ctx, t, name, chromedp.Evaluate[bool](`document.documentElement.scrollWidth > innerWidth`)) {
 				t.Errorf("%s: the page is wider than the window", name)
 			}
-			if get(t, ctx, name, chromedp.Title()) == "broken" {
+			if get(ctx, t, name, chromedp.Title()) == "broken" {
 				t.Errorf("%s: text ran as a script", name)
 			}
-			shoot(t, ctx, name)
+			shoot(ctx, t, name)
 		}
 	}
 }
@@ -182,14 +182,14 @@ func TestPageLaunch(t *testing.T) {
 			_, _ = io.WriteString(w, "<title>session</title><p id=inside>inside")
 		})
 	})
-	do(t, ctx, "form", chromedp.Navigate(public.URL+"/"), chromedp.WaitVisible("#repo"),
+	do(ctx, t, "form", chromedp.Navigate(public.URL+"/"), chromedp.WaitVisible("#repo"),
 		chromedp.SendKeys("#repo", "https://github.com/ocean/waves/tree/main/a.ipynb\r"), chromedp.WaitVisible(".line"))
-	where, status := get(t, ctx, "location", chromedp.Location()), get(t, ctx, "status", chromedp.Text("#status"))
+	where, status := get(ctx, t, "location", chromedp.Location()), get(ctx, t, "status", chromedp.Text("#status"))
 	if !strings.Contains(where, "/v2/gh/ocean/waves/main?urlpath=lab%2Ftree%2Fa.ipynb#launch=launch1") || !strings.Contains(status, "Building") {
 		t.Errorf("at %s with status %q", where, status)
 	}
 	// Reloading joins, and the event that ends it leads to the session.
-	do(t, ctx, "reload", chromedp.Reload(), chromedp.WaitVisible(".line"))
+	do(ctx, t, "reload", chromedp.Reload(), chromedp.WaitVisible(".line"))
 	f.mu.Lock()
 	if len(f.launches) != 1 {
 		t.Errorf("%d launches after a reload", len(f.launches))
@@ -207,9 +207,9 @@ func TestPageLaunch(t *testing.T) {
 	case <-ctx.Done():
 		t.Fatal("the page does not go to the session")
 	}
-	do(t, ctx, "session", chromedp.WaitReady("#inside"))
-	do(t, ctx, "back", chromedp.NavigateBack(), chromedp.WaitVisible(".outcome.ready"))
-	if text := get(t, ctx, "back", chromedp.Text(".outcome h2")); text != "Your session is running" {
+	do(ctx, t, "session", chromedp.WaitReady("#inside"))
+	do(ctx, t, "back", chromedp.NavigateBack(), chromedp.WaitVisible(".outcome.ready"))
+	if text := get(ctx, t, "back", chromedp.Text(".outcome h2")); text != "Your session is running" {
 		t.Errorf("back shows %q", text)
 	}
 }
@@ -221,16 +221,16 @@ func TestPageBigLog(t *testing.T) {
 	f.script = pagesScript
 	public, _ := start(t, f)
 	began := time.Now()
-	do(t, ctx, "open", chromedp.Navigate(public.URL+"/v2/gh/ocean/waves/big"))
-	get(t, ctx, "all lines", chromedp.Poll[bool](`document.getElementById("count").textContent === "50002 lines"`))
+	do(ctx, t, "open", chromedp.Navigate(public.URL+"/v2/gh/ocean/waves/big"))
+	get(ctx, t, "all lines", chromedp.Poll[bool](`document.getElementById("count").textContent === "50002 lines"`))
 	t.Logf("50,002 lines shown after %s", time.Since(began).Round(time.Millisecond))
-	if rows := get(t, ctx, "rows", chromedp.Evaluate[int](`document.querySelectorAll(".line").length`)); rows == 0 || rows > 200 {
+	if rows := get(ctx, t, "rows", chromedp.Evaluate[int](`document.querySelectorAll(".line").length`)); rows == 0 || rows > 200 {
 		t.Errorf("%d elements in the document", rows)
 	}
-	shoot(t, ctx, "big")
-	do(t, ctx, "filter", chromedp.SendKeys("#filter", "uv pip"))
-	get(t, ctx, "filtered", chromedp.Poll[bool](`document.getElementById("count").textContent.startsWith("1 of") && document.querySelectorAll(".line").length === 1`))
-	if got := get(t, ctx, "line", chromedp.TextContent("#lines")); !strings.Contains(got, "requirements.txt") {
+	shoot(ctx, t, "big")
+	do(ctx, t, "filter", chromedp.SendKeys("#filter", "uv pip"))
+	get(ctx, t, "filtered", chromedp.Poll[bool](`document.getElementById("count").textContent.startsWith("1 of") && document.querySelectorAll(".line").length === 1`))
+	if got := get(ctx, t, "line", chromedp.TextContent("#lines")); !strings.Contains(got, "requirements.txt") {
 		t.Errorf("filtered: %q", got)
 	}
 }

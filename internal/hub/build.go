@@ -23,7 +23,7 @@ func (h *Hub) build(w http.ResponseWriter, r *http.Request) error {
 	b.provider, b.spec = splitSpec(strings.TrimPrefix(r.URL.EscapedPath(), "/build/"))
 	b.buildOnly = strings.EqualFold(r.URL.Query().Get("build_only"), "true")
 	if err := b.run(w); err != nil && r.Context().Err() == nil {
-		b.fail(h.public1(r, "/build", err))
+		b.fail(h.report(r, "/build", err))
 	}
 	if r.Context().Err() != nil {
 		return nil

@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"flag"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -97,7 +98,7 @@ func TestBuildGolden(t *testing.T) {
 			}
 			public, _ := start(t, f, func(o *options) { o.cfg.URL = "https://hub.example.org" })
 			resp, body := ask(t, "GET", public.URL+tc.path, "", tc.header...)
-			if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" || resp.Header.Get("Cache-Control") != "no-cache" || resp.Header.Get("Access-Control-Allow-Headers") != "cache-control" {
+			if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" || resp.Header.Get("Cache-Control") != "no-cache" || resp.Header.Get("Access-Control-Allow-Headers") != "cache-control" {
 				t.Errorf("status %d, header %v", resp.StatusCode, resp.Header)
 			}
 			checkGolden(t, "build_"+tc.name+".eventsource", body)

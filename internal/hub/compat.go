@@ -70,8 +70,10 @@ func getConfig(w http.ResponseWriter, _ *http.Request) error {
 	var o object
 	for _, id := range providerIDs() {
 		o = append(o, pair{string(id), object{
-			{"text", providers[id].oldText}, {"tag_text", "Git ref (branch, tag, or commit)"},
-			{"ref_prop_disabled", false}, {"label_prop_disabled", false},
+			{"text", providers[id].oldText},
+			{"tag_text", "Git ref (branch, tag, or commit)"},
+			{"ref_prop_disabled", false},
+			{"label_prop_disabled", false},
 		}})
 	}
 	return writePython(w, http.StatusOK, o)
@@ -157,8 +159,13 @@ func (h *Hub) askHealth(ctx context.Context) (bool, object) {
 		if q, err := h.deps.Quota(ctx); err == nil {
 			total := q.Builds + q.Sessions
 			checks = append(checks, object{
-				{"service", "Pod quota"}, {"total_pods", total}, {"build_pods", q.Builds}, {"user_pods", q.Sessions},
-				{"quota", q.Limit}, {"ok", total <= q.Limit}, {"_ignore_failure", true},
+				{"service", "Pod quota"},
+				{"total_pods", total},
+				{"build_pods", q.Builds},
+				{"user_pods", q.Sessions},
+				{"quota", q.Limit},
+				{"ok", total <= q.Limit},
+				{"_ignore_failure", true},
 			})
 		}
 	}

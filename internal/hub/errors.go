@@ -42,7 +42,7 @@ func Status(code binnacle.Code) int {
 	}
 }
 
-// errMethod is an invalid request whose status says more: 405.
+// methodError is an invalid request whose status says more: 405.
 type methodError struct{ allow string }
 
 func (e *methodError) Error() string { return "method not allowed; allowed: " + e.allow }
@@ -59,15 +59,15 @@ func (h *Hub) handle(pattern string, f handlerFunc, render renderError) http.Han
 		rec := &recorder{ResponseWriter: w}
 		err := f(rec, r)
 		h.metrics.request(pattern, r.Method, rec.status, err)
-		if err == nil || (errors.Is(err, r.Context().Err()) && r.Context().Err() != nil) {
-			return
+		if err == nil || r.Context().Err() != nil {
+			return // done, or nobody is left to be told
 		}
 		if m, ok := errors.AsType[*methodError](err); ok {
 			rec.Header().Set("Allow", m.allow)
 			render(rec, r, http.StatusMethodNotAllowed, &binnacle.Error{Code: binnacle.CodeInvalid, Message: "This address does not take " + r.Method + ".", Hint: "It takes " + m.allow + "."})
 			return
 		}
-		e := h.public1(r, pattern, err)
+		e := h.report(r, pattern, err)
 		if rec.status != 0 {
 			return // the answer has begun: it can only be cut
 		}
@@ -78,8 +78,8 @@ func (h *Hub) handle(pattern string, f handlerFunc, render renderError) http.Han
 	})
 }
 
-// public1 makes err fit to be shown and logs the whole of it under its id.
-func (h *Hub) public1(r *http.Request, pattern string, err error) *binnacle.Error {
+// report makes err fit to be shown and logs the whole of it under its id.
+func (h *Hub) report(r *http.Request, pattern string, err error) *binnacle.Error {
 	e := binnacle.Public(err)
 	if e.ID == "" {
 		e.ID = strings.ToLower(rand.Text()[:10])
@@ -118,6 +118,7 @@ type recorder struct {
 	status int
 }
 
+// WriteHeader remembers the status.
 func (w *recorder) WriteHeader(status int) {
 	if w.status == 0 {
 		w.status = status
@@ -125,6 +126,7 @@ func (w *recorder) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
+// Write remembers that the answer began.
 func (w *recorder) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK

@@ -65,7 +65,7 @@ func (h *Hub) launchEvents(w http.ResponseWriter, r *http.Request) error {
 // tell writes why a stream ends early, as an event without a number: the
 // reader's place in the log stays where it is and it may come back.
 func (h *Hub) tell(s *stream, r *http.Request, encode func(binnacle.Event) ([]byte, error), l binnacle.Launch, cause error) {
-	e := h.public1(r, "/api/launches/{id}/events", cause)
+	e := h.report(r, "/api/launches/{id}/events", cause)
 	b, err := encode(binnacle.Event{Time: time.Now(), Kind: KindProblem, Phase: l.Phase, Error: e})
 	if err == nil {
 		_ = s.write(b) // the reader may have been the problem
@@ -165,7 +165,7 @@ func (h *Hub) plain(w http.ResponseWriter, r *http.Request, copyTo func(ctx cont
 		out.s = out.open()
 	}
 	if err != nil && r.Context().Err() == nil {
-		_, _ = io.WriteString(out, "\n[the log breaks off here: "+h.public1(r, "log", err).Message+"]\n")
+		_, _ = io.WriteString(out, "\n[the log breaks off here: "+h.report(r, "log", err).Message+"]\n")
 	}
 	out.s.close()
 	return nil

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,7 +26,7 @@ const (
 	cookiePlain  = "binnacle"
 	cookieAge    = 90 * 24 * time.Hour
 	// TokenHeader tells a program without cookies who it is from now on.
-	TokenHeader = "Binnacle-Token"
+	TokenHeader = "Binnacle-Token" //nolint:gosec // G101: the name of a header, no secret
 )
 
 type trustedKey struct{}
@@ -102,6 +103,7 @@ func (h *Hub) introduce(w http.ResponseWriter, r *http.Request, name string) {
 		w.Header().Set(TokenHeader, name)
 		return
 	}
+	//nolint:gosec // G124: Secure is set wherever the person's browser speaks HTTPS; on plain http it would be lost
 	http.SetCookie(w, &http.Cookie{
 		Name: h.cookieName(r), Value: name, Path: "/", MaxAge: int(cookieAge.Seconds()),
 		HttpOnly: true, Secure: h.secure(r), SameSite: http.SameSiteLaxMode,
@@ -142,8 +144,8 @@ func (h *Hub) address(r *http.Request) string {
 		return host
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+	for _, text := range slices.Backward(hops) {
+		hop, err := netip.ParseAddr(strings.TrimSpace(text))
 		if err != nil {
 			break
 		}

@@ -152,8 +152,10 @@ func (g sessionGauge) desc() *prometheus.Desc {
 	return prometheus.NewDesc("binnacle_sessions", "Sessions that run.", nil, nil)
 }
 
+// Describe is Prometheus's.
 func (g sessionGauge) Describe(ch chan<- *prometheus.Desc) { ch <- g.desc() }
 
+// Collect counts the sessions.
 func (g sessionGauge) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second) //nolint:forbidigo // Collect has no context
 	defer cancel()

@@ -3,6 +3,7 @@ package hub_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -71,11 +72,11 @@ func TestIdentity(t *testing.T) {
 			t.Errorf("%s sees %s", name, body)
 		}
 		resp, _ := ask(t, "DELETE", public.URL+"/api/sessions/o-r-launch1", "", header, "Sec-Fetch-Site: same-site")
-		if resp.StatusCode != 403 {
+		if resp.StatusCode != http.StatusForbidden {
 			t.Errorf("%s stops a session from a sibling: %d", name, resp.StatusCode)
 		}
 	}
-	if resp, _ := ask(t, "GET", public.URL+"/api/launches", "", "Authorization: Bearer x.y"); resp.StatusCode != 401 {
+	if resp, _ := ask(t, "GET", public.URL+"/api/launches", "", "Authorization: Bearer x.y"); resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a bad token: %d", resp.StatusCode)
 	}
 	if _, body := ask(t, "GET", trusted.URL+"/api/launches", ""); !strings.Contains(body, "launch1") {
@@ -178,10 +179,15 @@ func TestHealthAndCompat(t *testing.T) {
 		{ill.URL, "/health", 503, `{"ok": false, "checks": [{"service": "containerd", "ok": true}, {"service": "disk", "ok": false}, {"service": "Pod quota", "total_pods": 12, "build_pods": 2, "user_pods": 10, "quota": 300, "ok": true, "_ignore_failure": true}]}`},
 		{ok.URL, "/versions", 200, `{"builder_info": {"binnacle-version": "1.2.3"}, "binderhub": "1.2.3"}`},
 		{ok.URL, "/robots.txt", 200, "Disallow: /\n"},
-		{ok.URL, "/badge_logo.svg", 200, "<svg"}, {ok.URL, "/badge.svg", 200, "<svg"}, {ok.URL, "/assets/images/badge.svg", 200, "<svg"},
-		{ok.URL, "/favicon_fail.ico", 200, "<svg"}, {ok.URL, "/logo_social.png", 200, "PNG"},
+		{ok.URL, "/badge_logo.svg", 200, "<svg"},
+		{ok.URL, "/badge.svg", 200, "<svg"},
+		{ok.URL, "/assets/images/badge.svg", 200, "<svg"},
+		{ok.URL, "/favicon_fail.ico", 200, "<svg"},
+		{ok.URL, "/logo_social.png", 200, "PNG"},
 		{ok.URL, "/metrics", 200, "binderhub_inprogress_builds 0"},
-		{ok.URL, "/v2/xx/o/r", 400, "No provider is called"}, {ok.URL, "/v2/dir/%2Fetc", 403, "command line"}, {ok.URL, "/nothing", 404, "Off the chart"},
+		{ok.URL, "/v2/xx/o/r", 400, "No provider is called"},
+		{ok.URL, "/v2/dir/%2Fetc", 403, "command line"},
+		{ok.URL, "/nothing", 404, "Off the chart"},
 		{ok.URL, "/static/0123/style.css", 404, "Off the chart"},
 	} {
 		resp, body := ask(t, "GET", tc.base+tc.path, "")
@@ -198,7 +204,7 @@ func TestHealthAndCompat(t *testing.T) {
 	}
 	for _, method := range []string{"HEAD", "OPTIONS"} {
 		resp, body := ask(t, method, ok.URL+"/health", "")
-		if resp.StatusCode != 200 || body != "" || resp.Header.Get("Access-Control-Allow-Origin") != "*" || resp.Header.Get("Access-Control-Allow-Headers") != "cache-control" {
+		if resp.StatusCode != http.StatusOK || body != "" || resp.Header.Get("Access-Control-Allow-Origin") != "*" || resp.Header.Get("Access-Control-Allow-Headers") != "cache-control" {
 			t.Errorf("%s: %d %q %v", method, resp.StatusCode, body, resp.Header)
 		}
 	}

@@ -50,7 +50,9 @@ func TestEventsResume(t *testing.T) {
 	calls := 0
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		calls++
-		event := func(id int, kind, more string) { fmt.Fprintf(w, `{"id":%d,"time":"2026-11-23T04:00:00Z","kind":%q,"phase":"building"%s}`+"\n", id, kind, more) }
+		event := func(id int, kind, more string) {
+			fmt.Fprintf(w, `{"id":%d,"time":"2026-11-23T04:00:00Z","kind":%q,"phase":"building"%s}`+"\n", id, kind, more)
+		}
 		switch calls {
 		case 1:
 			event(1, "phase", "")
