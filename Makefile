@@ -53,7 +53,7 @@ check: lint ## Vet, lint and the unit tests: under a minute when warm
 
 .PHONY: lint
 lint: $(LINT) ## Run golangci-lint
-	$(LINT) run $(PKG)
+	$(LINT) run --allow-parallel-runners $(PKG)
 
 .PHONY: fmt
 fmt: $(LINT) ## Format all Go files
