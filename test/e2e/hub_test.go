@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -79,7 +80,11 @@ func newWorld() (*world, error) {
 	if err := os.Chmod(data, 0o711); err != nil {
 		return nil, err
 	}
-	w := &world{bin: bin, data: data, addr: "127.0.0.1:18585"}
+	addr, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	w := &world{bin: bin, data: data, addr: addr}
 	if w.git, err = githost.New(); err != nil {
 		return nil, err
 	}
@@ -93,6 +98,15 @@ func newWorld() (*world, error) {
 		return nil, err
 	}
 	return w, w.start()
+}
+
+// freeAddress is one nobody listens on; the hub keeps it over restarts.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
 }
 
 // artefacts is where screenshots and logs go, for people to look at.
