@@ -160,7 +160,7 @@ func (n *Network) setUp(ctx context.Context) error {
 
 // bridge makes the interface that holds the gateway address, or takes the
 // subnet from the one that is there.
-func (n *Network) bridge() error {
+func (n *Network) bridge() (err error) {
 	link, err := netlink.LinkByName(n.name)
 	if err != nil && !errors.As(err, new(netlink.LinkNotFoundError)) {
 		return fmt.Errorf("look for %s: %w", n.name, err)
@@ -172,6 +172,11 @@ func (n *Network) bridge() error {
 		if err := netlink.LinkAdd(link); err != nil {
 			return fmt.Errorf("make %s: %w", n.name, err)
 		}
+		defer func() {
+			if err != nil { // such as a subnet that is in use
+				err = errors.Join(err, netlink.LinkDel(link))
+			}
+		}()
 	}
 	addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
 	if err != nil {

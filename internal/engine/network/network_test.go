@@ -288,9 +288,13 @@ func TestRemoveLeavesNothing(t *testing.T) {
 
 func TestSubnetInUse(t *testing.T) {
 	newWorld(t)
-	_, err := network.New(t.Context(), network.Config{Dir: t.TempDir(), Subnet: netip.MustParsePrefix("203.0.113.0/24")}, slog.New(slog.DiscardHandler))
+	dir := t.TempDir()
+	_, err := network.New(t.Context(), network.Config{Dir: dir, Subnet: netip.MustParsePrefix("203.0.113.0/24")}, slog.New(slog.DiscardHandler))
 	if binnacle.CodeOf(err) != binnacle.CodeConflict {
 		t.Errorf("got %v, want conflict", err)
+	}
+	if left := leftovers(t, dir); len(left) != 0 {
+		t.Errorf("left over by a network that was refused: %v", left)
 	}
 	one, two := newNetwork(t, network.DefaultConfig()), newNetwork(t, network.DefaultConfig())
 	if one.Subnet().Overlaps(two.Subnet()) {
