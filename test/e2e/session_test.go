@@ -1,11 +1,13 @@
 package e2e_test
 
 import (
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 
+	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/test/jupyter"
 )
 
@@ -51,4 +53,11 @@ func processes(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return string(out)
+}
+
+func launchOf(address string) binnacle.LaunchRequest { return binnacle.LaunchRequest{Repo: address} }
+
+// noRedirects is a client that takes a redirect to a login page for what it is.
+func noRedirects() *http.Client {
+	return &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
