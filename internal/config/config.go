@@ -181,7 +181,7 @@ func Default() Config {
 		Data: DefaultData, Listen: DefaultListen,
 		Log:     Log{Format: "auto", Level: "info"},
 		Base:    Base{Suite: engine.DefaultSuite},
-		Build:   Build{Limits: binnacle.Limits{Memory: 4 << 30, PIDs: 4096}},
+		Build:   Build{Limits: binnacle.Limits{Memory: 4 << 30, PIDs: 4096, Disk: 20 << 30}},
 		Source:  source.DefaultConfig(),
 		Network: network.DefaultConfig(),
 		Session: Session{Grace: containerd.DefaultGrace, LogSize: containerd.DefaultLogSize},

@@ -78,7 +78,7 @@ func TestBaseAndSteps(t *testing.T) {
 	}
 	e := start(t, engine.Config{
 		Dir: dir(t), Base: engine.Base{Packages: []string{"ca-certificates"}}, CABundle: bundle,
-		Env: map[string]string{"PIP_INDEX_URL": "http://index.example.org"}, BuildLimits: binnacle.Limits{Memory: 64 << 20, PIDs: 32},
+		Env: map[string]string{"PIP_INDEX_URL": "http://index.example.org"}, BuildLimits: binnacle.Limits{Memory: 64 << 20, PIDs: 32, Disk: 512 << 20},
 	})
 	name, err := e.EnsureBase(t.Context(), func(string) {})
 	if err != nil {
@@ -120,6 +120,10 @@ func TestBaseAndSteps(t *testing.T) {
 		out, err := solve(t, e, base.Run(llb.Args([]string{"sh", "-c", `for i in $(seq 100); do sleep 60 & done; wait`}), llb.IgnoreCache).Root())
 		if err == nil {
 			t.Errorf("a step started more processes than it may: %s", out)
+		}
+		out, err = solve(t, e, base.Run(llb.Args([]string{"sh", "-c", `for i in $(seq 30); do head -c 200000000 /dev/zero > /f$i; sleep 0.2; done`}), llb.IgnoreCache).Root())
+		if err == nil || !strings.Contains(out, "No space left on device") {
+			t.Errorf("a step wrote more than it may: %v %s", err, out)
 		}
 	})
 }
