@@ -100,6 +100,9 @@ func (e *Engine) start(ctx context.Context) error {
 	if err := e.sweep(ctx); err != nil {
 		return err
 	}
+	if err := e.sweepSnapshots(ctx); err != nil {
+		return err
+	}
 	if e.ctd, err = startContainerd(ctx, e.cfg.Dir); err != nil {
 		return err
 	}

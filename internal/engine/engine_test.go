@@ -164,3 +164,21 @@ func TestBadDirectory(t *testing.T) {
 		}
 	}
 }
+
+// TestCutOffLayer has what a kill between making a layer's directory and writing
+// it down leaves.
+func TestCutOffLayer(t *testing.T) {
+	d := dir(t)
+	e := start(t, engine.Config{Dir: d})
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	left := filepath.Join(d, "containerd/root/io.containerd.snapshotter.v1.overlayfs/snapshots/1")
+	if err := os.MkdirAll(filepath.Join(left, "fs"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	start(t, engine.Config{Dir: d})
+	if _, err := os.Stat(left); !os.IsNotExist(err) {
+		t.Errorf("the directory that no layer has is still there: %v", err)
+	}
+}

@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
+	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,6 +40,33 @@ func (e *Engine) sweep(ctx context.Context) error {
 		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("remove what a build step left: %w", err)
 		}
+	}
+	return nil
+}
+
+// sweepSnapshots removes the directories of layers that containerd's database
+// does not know: a process that was killed between making one and writing it
+// down leaves it, and the next layer of that number could not be made.
+func (e *Engine) sweepSnapshots(ctx context.Context) error {
+	root := filepath.Join(e.cfg.Dir, "containerd", "root", "io.containerd.snapshotter.v1.overlayfs")
+	if _, err := os.Stat(root); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	// Opened for a moment, before containerd does: its own service has no way to ask for this.
+	s, err := overlay.NewSnapshotter(root)
+	if err != nil {
+		return fmt.Errorf("open the layers: %w", err)
+	}
+	cleaner, ok := s.(snapshots.Cleaner)
+	if !ok {
+		return errors.Join(errors.New("containerd's snapshotter can't be cleaned"), s.Close())
+	}
+	err = cleaner.Cleanup(ctx)
+	if errdefs.IsNotFound(err) { // the database has no layer at all, so every directory is left over
+		err = os.RemoveAll(filepath.Join(root, "snapshots"))
+	}
+	if err := errors.Join(err, s.Close()); err != nil {
+		return fmt.Errorf("remove layers that were cut off: %w", err)
 	}
 	return nil
 }

@@ -111,16 +111,17 @@ type Service struct {
 	starts   chan struct{} // full: as many sessions are starting as may
 	resolved refs
 
-	mu       sync.Mutex
-	stopping bool
-	started  bool                    // recovery is done, inbox is served
-	inbox    []func(context.Context) // work for Run to own
-	wake     chan struct{}
-	runs     map[string]*run   // launches that are not final
-	byKey    map[string]*build // running builds, by what they build
-	byName   map[string]*build // the same, by image, once that is known
-	live     map[string]*live  // sessions
-	gone     goneList
+	mu        sync.Mutex
+	stopping  bool
+	started   bool                    // recovery is done, inbox is served
+	recovered chan struct{}           // closed with started
+	inbox     []func(context.Context) // work for Run to own
+	wake      chan struct{}
+	runs      map[string]*run   // launches that are not final
+	byKey     map[string]*build // running builds, by what they build
+	byName    map[string]*build // the same, by image, once that is known
+	live      map[string]*live  // sessions
+	gone      goneList
 }
 
 // errStopping is why everything ends when the hub does: nothing failed.
@@ -158,7 +159,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		resolved: refs{keep: cfg.ResolveCache, calls: map[refKey]*refCall{}, busy: make(chan struct{}, resolves)},
 		wake:     make(chan struct{}, 1),
 		runs:     map[string]*run{}, byKey: map[string]*build{}, byName: map[string]*build{}, live: map[string]*live{},
-		gone: goneList{reasons: map[string]string{}},
+		recovered: make(chan struct{}), gone: goneList{reasons: map[string]string{}},
 	}, nil
 }
 
@@ -201,6 +202,7 @@ func (s *Service) Run(ctx context.Context) error {
 	wg.Go(func() { s.reclaim(work) })
 	s.mu.Lock()
 	s.started = true
+	close(s.recovered)
 	s.mu.Unlock()
 	for {
 		s.mu.Lock()

@@ -64,6 +64,11 @@ func (s *Service) List(ctx context.Context, caller Caller) ([]binnacle.Launch, e
 // share its build go on. A launch that has ended is left as it is, its session
 // too. Returns not_found for what is not the caller's.
 func (s *Service) Cancel(ctx context.Context, caller Caller, id string) error {
+	select {
+	case <-s.recovered: // before, a launch of an earlier hub is not there to be canceled
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	s.mu.Lock()
 	r := s.runs[id]
 	s.mu.Unlock()
