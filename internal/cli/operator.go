@@ -113,17 +113,17 @@ func (s *server) buildPhases(ctx context.Context, req buildRequest, begin func(b
 	if err := s.source.Fetch(ctx, rev, trusted, dir, line); err != nil {
 		return image.Image{}, err
 	}
-	r, err := readTree(dir, recipeOptions(s.cfg))
+	when, err := s.source.CommitTime(ctx, rev)
+	if err != nil {
+		return image.Image{}, err
+	}
+	r, err := readTree(dir, recipeOptions(s.cfg, when))
 	if err != nil {
 		return image.Image{}, err
 	}
 	for _, n := range r.Notes {
 		note := &binnacle.Error{Message: n.Message, Hint: n.Hint, File: n.File, Line: n.Line}
 		tell(binnacle.Event{Kind: binnacle.EventNote, Phase: binnacle.PhaseFetching, Error: note})
-	}
-	when, err := s.source.CommitTime(ctx, rev)
-	if err != nil {
-		return image.Image{}, err
 	}
 	begin(binnacle.PhaseBuilding)
 	return s.builder.Build(ctx, image.Request{

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -76,7 +77,11 @@ func (a *app) readRecipe(ctx context.Context, c config.Config, repo, ref string)
 	if err := src.Fetch(ctx, rev, source.Policy{Local: true}, tree, func(string) {}); err != nil {
 		return recipe.Recipe{}, rev, err
 	}
-	r, err := readTree(tree, recipeOptions(c))
+	date, err := src.CommitTime(ctx, rev)
+	if err != nil {
+		return recipe.Recipe{}, rev, err
+	}
+	r, err := readTree(tree, recipeOptions(c, date))
 	return r, rev, err
 }
 
@@ -89,9 +94,9 @@ func readTree(dir string, opt recipe.Options) (_ recipe.Recipe, err error) {
 	return recipe.Read(root.FS(), opt)
 }
 
-// recipeOptions are the hub's choices for every recipe.
-func recipeOptions(c config.Config) recipe.Options {
-	return recipe.Options{DefaultPython: c.Build.Python, BasePython: c.Base.Python}
+// recipeOptions are the hub's choices for the recipe of a commit of that date.
+func recipeOptions(c config.Config, date time.Time) recipe.Options {
+	return recipe.Options{DefaultPython: c.Build.Python, BasePython: c.Base.Python, Date: date}
 }
 
 // resolve reads what a person typed: a directory of this machine when there is

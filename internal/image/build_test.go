@@ -105,6 +105,16 @@ func look(t *testing.T, e *engine.Engine, name string, f func(root string) error
 		t.Fatal(err)
 	}
 	snapshots := e.Containerd().SnapshotService(engine.Snapshotter)
+	// Without a lease the view is garbage to a collection that runs meanwhile.
+	ctx, done, err := e.Containerd().WithLease(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := done(context.WithoutCancel(ctx)); err != nil {
+			t.Error(err)
+		}
+	}()
 	mounts, err := snapshots.View(ctx, t.Name(), identity.ChainID(diffs).String())
 	if err != nil {
 		t.Fatal(err)

@@ -28,29 +28,24 @@ const (
 	otherFiles = "content"
 )
 
-// stages that know nothing of the repository's tree, in the order of their
-// layers: the server first, because every image has the same.
-var environmentStages = []recipe.Stage{recipe.StageServer, recipe.StageSystem, recipe.StageEnvironment}
+// environmentLayers are stages that know nothing of the repository's tree, in
+// the order of their layers: the server first, because every image has the
+// same; those in one row stand beside each other.
+var environmentLayers = [][]recipe.Stage{{recipe.StageServer}, {recipe.StageSystem, recipe.StageBinary}, {recipe.StageEnvironment}}
 
 // treeStages run on the tree.
 var treeStages = []recipe.Stage{recipe.StageContent, recipe.StagePostBuild}
 
 // graph is the image as a BuildKit graph.
 func graph(base string, r recipe.Recipe, mtime time.Time) (llb.State, error) {
-	prepared := prepare(base)
-	env := environment(r)
-	state := prepared
-	for _, stage := range environmentStages {
-		for _, s := range r.Steps {
-			if s.Stage != stage {
-				continue
-			}
-			next, err := run(state, prepared, s, env, "/")
-			if err != nil {
-				return llb.State{}, err
-			}
-			state = next
+	g := grapher{prepared: prepare(base), env: environment(r)}
+	state := g.prepared
+	for _, stages := range environmentLayers {
+		next, err := g.layer(state, branches(r.Steps, stages))
+		if err != nil {
+			return llb.State{}, err
 		}
+		state = next
 	}
 	state = llb.Merge([]llb.State{state, tree(largeFiles, mtime), tree(otherFiles, mtime)}, llb.WithCustomName("Files of the repository"))
 	for _, stage := range treeStages {
@@ -58,7 +53,7 @@ func graph(base string, r recipe.Recipe, mtime time.Time) (llb.State, error) {
 			if s.Stage != stage {
 				continue
 			}
-			next, err := run(state, prepared, s, env, recipe.RepoDir)
+			next, err := g.run(state, s, recipe.RepoDir)
 			if err != nil {
 				return llb.State{}, err
 			}
@@ -66,6 +61,65 @@ func graph(base string, r recipe.Recipe, mtime time.Time) (llb.State, error) {
 		}
 	}
 	return state, nil
+}
+
+// branches are the steps of some stages as chains that may run beside each
+// other, in the order in which they begin. Steps without a branch are the
+// first chain of their stage.
+func branches(steps []recipe.Step, stages []recipe.Stage) [][]recipe.Step {
+	var names []string
+	chains := map[string][]recipe.Step{}
+	for _, stage := range stages {
+		for _, s := range steps {
+			if s.Stage != stage {
+				continue
+			}
+			name := string(s.Stage) + "/" + s.Branch
+			if chains[name] == nil {
+				names = append(names, name)
+			}
+			chains[name] = append(chains[name], s)
+		}
+	}
+	out := make([][]recipe.Step, 0, len(names))
+	for _, name := range names {
+		out = append(out, chains[name])
+	}
+	return out
+}
+
+// grapher is what all steps of an image share.
+type grapher struct {
+	prepared llb.State // where tools and locks are made
+	env      map[string]string
+}
+
+// layer puts chains of steps on state. Several run beside each other, and what
+// each of them changed is merged.
+func (g grapher) layer(state llb.State, chains [][]recipe.Step) (llb.State, error) {
+	ends := make([]llb.State, 0, len(chains))
+	for _, chain := range chains {
+		end := state
+		for _, s := range chain {
+			next, err := g.run(end, s, "/")
+			if err != nil {
+				return llb.State{}, err
+			}
+			end = next
+		}
+		ends = append(ends, end)
+	}
+	switch len(ends) {
+	case 0:
+		return state, nil
+	case 1:
+		return ends[0], nil
+	}
+	parts := []llb.State{ends[0]}
+	for _, end := range ends[1:] {
+		parts = append(parts, llb.Diff(state, end, hidden("what a branch changed")))
+	}
+	return llb.Merge(parts, hidden("branches")), nil
 }
 
 // preparation makes any Debian or Ubuntu image a base for us: the packages a
@@ -92,8 +146,8 @@ elif [ "$old" != jovyan ]; then
   usermod --login jovyan --home /home/jovyan --move-home --shell /bin/bash "$old"
   groupmod --new-name jovyan "$(getent group 1000 | cut -d: -f1)"
 fi
-mkdir -p /srv/conda/envs /srv/npm /run/binnacle/in /run/binnacle/tools /run/binnacle/cache
-chown 1000:1000 /srv/conda /srv/conda/envs /srv/npm /run/binnacle/cache
+mkdir -p /srv/conda/envs /srv/npm /srv/rlibs /srv/julia /run/binnacle/in /run/binnacle/tools /run/binnacle/cache /run/binnacle/lock /run/binnacle/out /usr/local/share/binnacle/lock
+chown 1000:1000 /srv/conda /srv/conda/envs /srv/npm /srv/rlibs /srv/julia /run/binnacle/cache /run/binnacle/out /usr/local/share/binnacle /usr/local/share/binnacle/lock
 cat > /usr/local/bin/repo2docker-entrypoint <<'ENTRYPOINT'
 #!/bin/bash
 # Activates what conda packages want activated, then runs the command through
@@ -129,35 +183,65 @@ func environment(r recipe.Recipe) map[string]string {
 	return env
 }
 
-// run puts one step on state; prepared is where its tools are made.
-func run(state, prepared llb.State, s recipe.Step, env map[string]string, dir string) (llb.State, error) {
-	opts := []llb.RunOption{bash(s.Script), llb.WithCustomName(s.Name), llb.Dir(dir)}
-	if !s.Root {
-		opts = append(opts, llb.User(recipe.User))
+// run puts one step on state.
+func (g grapher) run(state llb.State, s recipe.Step, dir string) (llb.State, error) {
+	opts, err := g.command(s.Script, s.Inputs, s.Tools, s.Caches, s.Root)
+	if err != nil {
+		return llb.State{}, err
 	}
-	for _, name := range slices.Sorted(maps.Keys(env)) {
-		if s.Root && name == "HOME" {
-			continue
-		}
-		opts = append(opts, llb.AddEnv(name, env[name]))
-	}
-	if s.Root {
-		opts = append(opts, llb.AddEnv("HOME", "/root"))
-	}
-	if len(s.Inputs) > 0 {
-		opts = append(opts, llb.AddMount(recipe.InputDir, inputs(s.Inputs), llb.Readonly))
-	}
-	for _, name := range s.Tools {
-		t, err := tool(prepared, name)
+	opts = append(opts, llb.WithCustomName(s.Name), llb.Dir(dir))
+	if s.Lock != nil {
+		lock, err := g.lock(*s.Lock)
 		if err != nil {
 			return llb.State{}, err
 		}
-		opts = append(opts, llb.AddMount(path.Join(recipe.ToolDir, name), t, llb.Readonly))
-	}
-	for _, c := range s.Caches {
-		opts = append(opts, cache(c, s.Root))
+		opts = append(opts, llb.AddMount(recipe.LockDir, lock, llb.Readonly))
 	}
 	return state.Run(opts...).Root(), nil
+}
+
+// lock is the directory with what a lock wrote. Mounted read-only, it counts by
+// its content.
+func (g grapher) lock(l recipe.Lock) (llb.State, error) {
+	opts, err := g.command(l.Script, l.Inputs, l.Tools, l.Caches, false)
+	if err != nil {
+		return llb.State{}, err
+	}
+	out := llb.Scratch().File(llb.Mkdir("/out", 0o755, llb.WithUIDGID(recipe.UID, recipe.GID), fixedTime), hidden("directory of a lock"))
+	run := g.prepared.Run(append(opts, llb.WithCustomName(l.Name), llb.Dir("/"))...)
+	return llb.Scratch().File(llb.Copy(run.AddMount(recipe.OutDir, out, llb.SourcePath("/out")), "/", "/",
+		&llb.CopyInfo{CopyDirContentsOnly: true, CreatedTime: &fixed}), hidden("lock")), nil
+}
+
+// command is what steps and locks have in common.
+func (g grapher) command(script string, in []recipe.Input, toolNames []string, caches []recipe.Cache, root bool) ([]llb.RunOption, error) {
+	opts := []llb.RunOption{bash(script)}
+	if !root {
+		opts = append(opts, llb.User(recipe.User))
+	}
+	for _, name := range slices.Sorted(maps.Keys(g.env)) {
+		if root && name == "HOME" {
+			continue
+		}
+		opts = append(opts, llb.AddEnv(name, g.env[name]))
+	}
+	if root {
+		opts = append(opts, llb.AddEnv("HOME", "/root"))
+	}
+	if len(in) > 0 {
+		opts = append(opts, llb.AddMount(recipe.InputDir, inputs(in), llb.Readonly))
+	}
+	for _, name := range toolNames {
+		t, err := tool(g.prepared, name)
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, llb.AddMount(path.Join(recipe.ToolDir, name), t, llb.Readonly))
+	}
+	for _, c := range caches {
+		opts = append(opts, cache(c, root))
+	}
+	return opts, nil
 }
 
 // inputs is a directory with just these files: the step is keyed by their
@@ -177,7 +261,11 @@ func inputs(files []recipe.Input) llb.State {
 	return s
 }
 
-var fixedTime = llb.WithCreatedTime(time.Unix(0, 0).UTC())
+// fixed is the time of what no commit made.
+var (
+	fixed     = time.Unix(0, 0).UTC()
+	fixedTime = llb.WithCreatedTime(fixed)
+)
 
 func parents(name string) []string {
 	var dirs []string

@@ -270,7 +270,11 @@ func (b *build) fetchAndBuild(ctx context.Context, said func()) (image.Image, er
 	if err != nil {
 		return image.Image{}, err
 	}
-	rec, err := b.read(ctx, dir)
+	made, err := s.commitTime(ctx, b.rev)
+	if err != nil {
+		return image.Image{}, err
+	}
+	rec, err := b.read(ctx, dir, made)
 	if err != nil {
 		return image.Image{}, err
 	}
@@ -282,11 +286,10 @@ func (b *build) fetchAndBuild(ctx context.Context, said func()) (image.Image, er
 		return image.Image{}, err
 	}
 	begin := time.Now()
-	made, err := s.commitTime(ctx, b.rev)
-	if err != nil {
-		return image.Image{}, err
+	req := image.Request{Revision: b.rev, Recipe: rec, Dir: dir, Name: name}
+	if !made.IsZero() {
+		req.Time = made.Unix()
 	}
-	req := image.Request{Revision: b.rev, Recipe: rec, Dir: dir, Name: name, Time: made}
 	img, err := b.solve(ctx, req, said)
 	if err == nil && img.Environment != "" {
 		err = s.deps.Store.BuiltEnvironment(ctx, img.Environment, time.Since(begin), time.Now())
@@ -294,30 +297,26 @@ func (b *build) fetchAndBuild(ctx context.Context, said func()) (image.Image, er
 	return img, err
 }
 
-// commitTime is when the commit was made, in seconds since 1970; 0 when the
-// source does not know. It makes two machines build the same layers.
-func (s *Service) commitTime(ctx context.Context, rev binnacle.Revision) (int64, error) {
+// commitTime is when the commit was made; zero when the source does not know. It
+// makes two machines build the same layers.
+func (s *Service) commitTime(ctx context.Context, rev binnacle.Revision) (time.Time, error) {
 	known, ok := s.deps.Source.(interface {
 		CommitTime(ctx context.Context, rev binnacle.Revision) (time.Time, error)
 	})
 	if !ok {
-		return 0, nil
+		return time.Time{}, nil
 	}
-	at, err := known.CommitTime(ctx, rev)
-	if err != nil || at.IsZero() {
-		return 0, err
-	}
-	return at.Unix(), nil
+	return known.CommitTime(ctx, rev)
 }
 
-// read reads the recipe and tells its warnings.
-func (b *build) read(ctx context.Context, dir string) (recipe.Recipe, error) {
+// read reads the recipe of a commit of that time and tells its warnings.
+func (b *build) read(ctx context.Context, dir string, made time.Time) (recipe.Recipe, error) {
 	// A Root does not follow the repository's links out of its tree.
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return recipe.Recipe{}, err
 	}
-	rec, err := b.svc.deps.Recipe(root.FS())
+	rec, err := b.svc.deps.Recipe(root.FS(), made)
 	if err = errors.Join(err, root.Close()); err != nil {
 		return recipe.Recipe{}, err
 	}

@@ -369,7 +369,7 @@ func (b *bench) serve() (svc *launch.Service, stop func()) {
 	}
 	svc, err := launch.New(b.cfg, launch.Deps{
 		Source: b.src, Builder: b.bld, Spawner: spw, Activity: b.clk, Store: b.st, ImageName: name,
-		Recipe:     func(fs.FS) (recipe.Recipe, error) { return recipe.Recipe{Notes: b.notes}, nil },
+		Recipe:     func(fs.FS, time.Time) (recipe.Recipe, error) { return recipe.Recipe{Notes: b.notes}, nil },
 		SessionURL: func(id string) string { return "https://hub.example.org/user/" + id + "/" },
 		Log:        slog.New(slog.NewTextHandler(b.t.Output(), &slog.HandlerOptions{Level: level})),
 	})

@@ -84,7 +84,7 @@ type Observer interface {
 // Deps are the parts a Service works with. Activity, Disk and Observer may be nil.
 type Deps struct {
 	Source  Source
-	Recipe  func(fsys fs.FS) (recipe.Recipe, error)
+	Recipe  func(fsys fs.FS, date time.Time) (recipe.Recipe, error)
 	Builder Builder
 	// ImageName names the image of a revision; launches that need the same name
 	// share one build.

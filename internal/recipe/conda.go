@@ -49,19 +49,6 @@ type condaChannel struct {
 
 func readConda(r *reader) error {
 	name := r.condaFile()
-	file := r.path(name)
-	text, _, err := r.file(name)
-	if err != nil {
-		return err
-	}
-	env, err := parseConda(file, text)
-	if err != nil {
-		return err
-	}
-	r.use(file, "conda packages")
-	if err := r.condaPython(file, env.conda); err != nil {
-		return err
-	}
 	for _, other := range []string{"requirements.txt", "runtime.txt", "environment.yaml", "Pipfile", "Pipfile.lock", "setup.py", "pyproject.toml"} {
 		if other == name || !r.has(other) || (r.Dir != "" && (other == "setup.py" || other == "pyproject.toml")) {
 			continue
@@ -75,6 +62,24 @@ func readConda(r *reader) error {
 			hint = "Write `- -e .` below `pip:` in " + name + " if the package is to be installed."
 		}
 		r.note(r.path(other), 0, other+" is passed over, because there is an "+name+".", hint)
+	}
+	return r.conda(name)
+}
+
+// conda adds what the file of that name declares.
+func (r *reader) conda(name string) error {
+	file := r.path(name)
+	text, _, err := r.file(name)
+	if err != nil {
+		return err
+	}
+	env, err := parseConda(file, text)
+	if err != nil {
+		return err
+	}
+	r.use(file, "conda packages")
+	if err := r.condaPython(file, env.conda); err != nil {
+		return err
 	}
 	wanted, err := r.condaWanted(file, env)
 	if err != nil {
@@ -104,7 +109,7 @@ func (r *reader) condaSteps(file string, wanted []byte, env condaEnv) {
 			{Name: "condaenv.py", Content: condaProgram},
 			compileInput(),
 		},
-		Script: uvAlone + `export UV_NO_CONFIG=1 UV_BREAK_SYSTEM_PACKAGES=1
+		Script: uvAlone + `export UV_NO_CONFIG=1
 ` + program + `constraints --lock ` + InputDir + `/server.txt --prefix ` + Prefix + ` --all /tmp/all.txt --installed /tmp/installed.txt
 jupyter="jupyterlab notebook ipykernel ipywidgets jupyterhub pip"
 if ! uv pip install --quiet --python ` + Prefix + ` --only-binary :all:` + withoutSlow + `--constraint /tmp/all.txt $jupyter; then
@@ -222,7 +227,7 @@ func (r *reader) condaPip(file string, pip []Package) error {
 		stage, dir = StageContent, r.Dir
 		r.note(file, 0, "`pip:` names files of the repository, so it is installed anew for every commit.", "")
 	}
-	r.add(q.step("pip: "+file, stage, dir, uvAlone+"export UV_BREAK_SYSTEM_PACKAGES=1\n"))
+	r.add(q.step("pip: "+file, stage, dir, uvAlone))
 	return nil
 }
 

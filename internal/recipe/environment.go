@@ -18,6 +18,7 @@ func (r Recipe) Environment() string {
 		Root   bool
 		Inputs []Input
 		Tools  []string
+		Lock   *Lock
 	}
 	type key struct {
 		Kind, Dockerfile, Python string
@@ -27,7 +28,7 @@ func (r Recipe) Environment() string {
 	k := key{Kind: r.Kind, Dockerfile: r.Dockerfile, Python: r.Python.Value, Env: r.Env}
 	for _, s := range r.Steps {
 		if s.Stage != StageContent && s.Stage != StagePostBuild {
-			k.Steps = append(k.Steps, step{s.Stage, s.Script, s.Root, s.Inputs, s.Tools})
+			k.Steps = append(k.Steps, step{s.Stage, s.Script, s.Root, s.Inputs, s.Tools, s.Lock})
 		}
 	}
 	b, err := json.Marshal(k)

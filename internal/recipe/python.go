@@ -49,10 +49,28 @@ func readPython(r *reader) error {
 	return r.projectStep()
 }
 
+// pythonSide is the Python that Julia and R stand on: conda's when there is an
+// environment.yml, and what the Python files beside it declare, as in
+// repo2docker. With those languages environment.yml does not pass over
+// requirements.txt.
+func (r *reader) pythonSide() error {
+	name := r.condaFile()
+	if name == "" {
+		return readPython(r)
+	}
+	if err := r.conda(name); err != nil {
+		return err
+	}
+	if err := r.pipFile(); err != nil {
+		return err
+	}
+	return r.projectStep()
+}
+
 // How uv behaves in steps: it copies because the cache is another file system,
 // and takes the hub's configuration from variables only. .pyc files must not
 // depend on the time of the file beside them, because layers may change it.
-const uvSetup = `export UV_LINK_MODE=copy UV_PYTHON_PREFERENCE=managed UV_PYTHON_INSTALL_DIR=/srv/conda/python UV_NO_PROGRESS=1
+const uvSetup = `export UV_LINK_MODE=copy UV_BREAK_SYSTEM_PACKAGES=1 UV_PYTHON_PREFERENCE=managed UV_PYTHON_INSTALL_DIR=/srv/conda/python UV_NO_PROGRESS=1
 export PYC_INVALIDATION_MODE=UNCHECKED_HASH PYTHONDONTWRITEBYTECODE=1
 uv() { ` + ToolDir + `/uv/uv "$@"; }
 `

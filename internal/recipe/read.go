@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"time"
 
 	"github.com/binnacle-hub/binnacle"
 )
@@ -31,6 +32,11 @@ type Options struct {
 	// Pythons are the versions a repository may ask for, oldest first; empty is
 	// [Pythons].
 	Pythons []string
+	// Date is the commit's: what is not pinned is resolved as of its day, so that
+	// a link opens the same environment in five years. Zero takes the newest.
+	Date time.Time
+	// Interface is what the link asks for, from its urlpath: "vscode"; else empty.
+	Interface string
 }
 
 // Pythons are the minor versions that our Jupyter runs on, oldest first.
@@ -112,7 +118,7 @@ func (r *reader) read() error {
 // stages in the order of their layers: the server first, because every image
 // has the same.
 func stages() []Stage {
-	return []Stage{StageServer, StageSystem, StageEnvironment, StageContent, StagePostBuild}
+	return []Stage{StageServer, StageSystem, StageBinary, StageEnvironment, StageContent, StagePostBuild}
 }
 
 // findDir is repo2docker's rule: when there is binder/ or .binder/, only files

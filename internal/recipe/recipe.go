@@ -11,6 +11,11 @@ const (
 	Prefix   = "/srv/conda/envs/notebook" // the environment with Jupyter and the kernel
 	InputDir = "/run/binnacle/in"         // where a step finds its Inputs
 	ToolDir  = "/run/binnacle/tools"      // where a step finds its Tools
+	OutDir   = "/run/binnacle/out"        // where a Lock writes what it worked out
+	LockDir  = "/run/binnacle/lock"       // where a step finds that
+	// LockStore is where an image keeps what was resolved for it, a file for
+	// each ecosystem, for people to download. Steps write there as User or root.
+	LockStore = "/usr/local/share/binnacle/lock"
 )
 
 // Recipe is what a repository needs, and why. It is a value: two equal recipes
@@ -25,6 +30,11 @@ type Recipe struct {
 	// Python is the version the environment has, "X.Y" (or "X.Y.Z" when the
 	// repository insists); empty takes the base's own.
 	Python Choice `json:"python,omitzero"`
+	// Versions are the other languages that were chosen, by name: "r", "julia",
+	// "node", "go", "rust".
+	Versions map[string]Choice `json:"versions,omitempty"`
+	// Interfaces are what a session offers beside JupyterLab and Notebook.
+	Interfaces []Interface `json:"interfaces,omitempty"`
 	// Steps are executed in order; see Stage for how they are layered.
 	Steps []Step `json:"steps,omitempty"`
 	// Env goes into the image's configuration.
@@ -39,6 +49,13 @@ type Recipe struct {
 	Ignore []string `json:"ignore,omitempty"`
 }
 
+// Interface is a program with a web page of its own in a session.
+type Interface struct {
+	Name string `json:"name"` // "rstudio", "streamlit"
+	Path string `json:"path"` // the urlpath that opens it: "rstudio/"
+	Why  string `json:"why"`
+}
+
 // Choice is a decision and its reason.
 type Choice struct {
 	Value string `json:"value"`
@@ -46,15 +63,16 @@ type Choice struct {
 }
 
 // Stage says on what a step stands. Stages follow each other; steps of a
-// stage run in the order given.
+// stage run in the order given, those of different branches beside each other.
 type Stage string
 
-// The stages. System and Environment know nothing of the repository but their
+// The stages. All before Content know nothing of the repository but their
 // Inputs and are shared between repositories; Content and PostBuild see its
 // tree in RepoDir and run anew whenever it changes.
 const (
-	StageSystem      Stage = "system"      // apt; as root
 	StageServer      Stage = "server"      // makes Prefix with Python and Jupyter
+	StageSystem      Stage = "system"      // apt; as root
+	StageBinary      Stage = "binary"      // installs what needs no Debian package, beside System
 	StageEnvironment Stage = "environment" // what the repository's files declare
 	StageContent     Stage = "content"     // needs the tree: pip install -e .
 	StagePostBuild   Stage = "postbuild"
@@ -69,6 +87,15 @@ type Step struct {
 	// stages that see the tree, / before.
 	Script string `json:"script"`
 	Root   bool   `json:"root,omitempty"` // else User
+	// Branch names a chain of steps of Binary or Environment that runs beside the
+	// stage's others, because it writes only below a directory of its own (and
+	// LockStore): "python" in Prefix, "r" in /srv/rlibs. Two branches that write
+	// the same file would lose one of them.
+	Branch string `json:"branch,omitempty"`
+	// Lock is worked out before the step, apart from it; the step finds in LockDir
+	// what it wrote. The step is keyed by these files and not by how and when they
+	// were worked out: the same versions on another day are the same layer.
+	Lock *Lock `json:"lock,omitempty"`
 	// Inputs are put read-only into InputDir; their content is part of the
 	// step's cache key, nothing else of the repository is.
 	Inputs []Input `json:"inputs,omitempty"`
@@ -81,6 +108,16 @@ type Step struct {
 	From []Location `json:"from,omitempty"`
 	// Packages is what it installs, for people.
 	Packages []Package `json:"packages,omitempty"`
+}
+
+// Lock turns loose requirements into exact versions. It runs as User where there
+// is the base and nothing else.
+type Lock struct {
+	Name   string   `json:"name"`   // shown to people
+	Script string   `json:"script"` // writes files into OutDir
+	Inputs []Input  `json:"inputs,omitempty"`
+	Tools  []string `json:"tools,omitempty"`
+	Caches []Cache  `json:"caches,omitempty"`
 }
 
 // Input is a file of a step.
