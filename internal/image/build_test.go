@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,11 +42,30 @@ func startBuilder(t *testing.T) (*image.Builder, *engine.Engine) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(e.Close(), os.RemoveAll(dir)); err != nil {
+		if err := errors.Join(e.Close(), removeAll(dir)); err != nil {
 			t.Error(err)
 		}
 	})
 	return image.NewBuilder(e.BuildKit(), e.Containerd().ImageService(), e, "test", log), e
+}
+
+// removeAll removes a directory of an engine that was just closed. BuildKit
+// writes the record of a build a moment after the build, and does not wait for
+// that when it is closed.
+func removeAll(dir string) error {
+	const patience = 10 * time.Second
+	deadline := time.After(patience)
+	for {
+		err := os.RemoveAll(dir)
+		if err == nil || !errors.Is(err, syscall.ENOTEMPTY) {
+			return err
+		}
+		select {
+		case <-deadline:
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // events collects what a build tells.
@@ -126,6 +146,49 @@ func look(t *testing.T, e *engine.Engine, name string, f func(root string) error
 	}()
 	if err := mount.WithTempMount(ctx, mounts, f); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestLock: a step is keyed by what its lock wrote, not by how; branches meet
+// in the image.
+func TestLock(t *testing.T) {
+	b, e := startBuilder(t)
+	build := func(commit, lock string) (*events, image.Image) {
+		r := recipe.Recipe{Kind: "python", Steps: []recipe.Step{
+			{Name: "apt", Stage: recipe.StageSystem, Root: true, Script: "echo apt > /usr/local/share/apt"},
+			{
+				Name: "wheels", Stage: recipe.StageBinary, Branch: "python", Script: "mkdir /srv/conda/envs/a; cp /run/binnacle/lock/versions /srv/conda/envs/a/; echo w > " + recipe.LockStore + "/w",
+				Lock: &recipe.Lock{Name: "versions", Script: lock},
+			},
+			{Name: "pip", Stage: recipe.StageEnvironment, Branch: "python", Script: "echo pip >> /srv/conda/envs/a/versions"},
+			{Name: "r", Stage: recipe.StageEnvironment, Branch: "r", Script: "cp /usr/local/share/apt /srv/rlibs/; echo r > " + recipe.LockStore + "/r"},
+		}}
+		ev := &events{}
+		img, err := b.Build(t.Context(), image.Request{Revision: revision(commit), Recipe: r, Dir: tree(t, map[string]string{"a.ipynb": commit})}, ev.add)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ev, img
+	}
+	_, img := build("10c1", "date +%s.%N > /tmp/now; echo one > /run/binnacle/out/versions")
+	look(t, e, img.Name, func(root string) error {
+		for name, want := range map[string]string{
+			"srv/conda/envs/a/versions": "one\npip\n", "srv/rlibs/apt": "apt\n", "usr/local/share/apt": "apt\n",
+			recipe.LockStore + "/w": "w\n", recipe.LockStore + "/r": "r\n", "home/jovyan/a.ipynb": "10c1",
+		} {
+			if got, err := os.ReadFile(filepath.Join(root, name)); err != nil || string(got) != want {
+				t.Errorf("%s: %q, %v", name, got, err)
+			}
+		}
+		return nil
+	})
+	ev, _ := build("10c2", "echo another way; echo one > /run/binnacle/out/versions")
+	if ran := ev.steps(false); slices.Contains(ran, "wheels") || slices.Contains(ran, "pip") || !slices.Contains(ran, "versions") {
+		t.Errorf("the same versions, worked out in another way, ran %q", ran)
+	}
+	ev, _ = build("10c3", "echo two > /run/binnacle/out/versions")
+	if ran := ev.steps(false); !slices.Contains(ran, "wheels") || !slices.Contains(ran, "pip") || slices.Contains(ran, "apt") {
+		t.Errorf("other versions ran %q", ran)
 	}
 }
 

@@ -195,13 +195,13 @@ func (g grapher) run(state llb.State, s recipe.Step, dir string) (llb.State, err
 		if err != nil {
 			return llb.State{}, err
 		}
-		opts = append(opts, llb.AddMount(recipe.LockDir, lock, llb.Readonly))
+		opts = append(opts, llb.AddMount(recipe.LockDir, lock, llb.SourcePath("/out"), llb.Readonly))
 	}
 	return state.Run(opts...).Root(), nil
 }
 
-// lock is the directory with what a lock wrote. Mounted read-only, it counts by
-// its content.
+// lock is a directory in which /out is what a lock wrote. Mounted read-only, it
+// counts by its content.
 func (g grapher) lock(l recipe.Lock) (llb.State, error) {
 	opts, err := g.command(l.Script, l.Inputs, l.Tools, l.Caches, false)
 	if err != nil {
@@ -209,8 +209,7 @@ func (g grapher) lock(l recipe.Lock) (llb.State, error) {
 	}
 	out := llb.Scratch().File(llb.Mkdir("/out", 0o755, llb.WithUIDGID(recipe.UID, recipe.GID), fixedTime), hidden("directory of a lock"))
 	run := g.prepared.Run(append(opts, llb.WithCustomName(l.Name), llb.Dir("/"))...)
-	return llb.Scratch().File(llb.Copy(run.AddMount(recipe.OutDir, out, llb.SourcePath("/out")), "/", "/",
-		&llb.CopyInfo{CopyDirContentsOnly: true, CreatedTime: &fixed}), hidden("lock")), nil
+	return run.AddMount(recipe.OutDir, out, llb.SourcePath("/out")), nil
 }
 
 // command is what steps and locks have in common.
@@ -261,11 +260,7 @@ func inputs(files []recipe.Input) llb.State {
 	return s
 }
 
-// fixed is the time of what no commit made.
-var (
-	fixed     = time.Unix(0, 0).UTC()
-	fixedTime = llb.WithCreatedTime(fixed)
-)
+var fixedTime = llb.WithCreatedTime(time.Unix(0, 0).UTC())
 
 func parents(name string) []string {
 	var dirs []string

@@ -89,6 +89,47 @@ func TestContentStandsApart(t *testing.T) {
 	}
 }
 
+// TestBranches: what needs nothing of each other stands beside each other.
+func TestBranches(t *testing.T) {
+	r := sample()
+	r.Steps = append(r.Steps,
+		recipe.Step{Name: "wheels", Stage: recipe.StageBinary, Branch: "python", Script: "wheels", Lock: &recipe.Lock{Name: "versions", Script: "versions"}},
+		recipe.Step{Name: "r", Stage: recipe.StageEnvironment, Branch: "r", Script: "r"},
+		recipe.Step{Name: "r2", Stage: recipe.StageEnvironment, Branch: "r", Script: "r2"},
+	)
+	g := load(t, r, 1)
+	standsOn := func(script, other string) bool {
+		set := map[string]bool{}
+		g.below(g.exec(t, script), set)
+		return set[g.exec(t, other)]
+	}
+	for _, pair := range [][2]string{{"wheels", "apt"}, {"apt", "wheels"}, {"r", "pip"}, {"pip", "r"}, {"versions", "server"}} {
+		if standsOn(pair[0], pair[1]) {
+			t.Errorf("%s waits for %s", pair[0], pair[1])
+		}
+	}
+	for _, pair := range [][2]string{{"apt", "server"}, {"wheels", "server"}, {"wheels", "versions"}, {"pip", "apt"}, {"pip", "wheels"}, {"r", "apt"}, {"r2", "r"}} {
+		if !standsOn(pair[0], pair[1]) {
+			t.Errorf("%s does not stand on %s", pair[0], pair[1])
+		}
+	}
+	if withTree, _ := g.execs(); len(withTree) > 0 {
+		t.Errorf("%d commands stand on the tree", len(withTree))
+	}
+}
+
+// exec is the command with that script.
+func (g ops) exec(t *testing.T, script string) string {
+	t.Helper()
+	for d, op := range g.all {
+		if e := op.GetExec(); e != nil && e.Meta.Args[len(e.Meta.Args)-1] == script {
+			return d
+		}
+	}
+	t.Fatalf("no command runs %q", script)
+	return ""
+}
+
 func TestStepsOnTheTree(t *testing.T) {
 	r := sample()
 	r.Steps = append(r.Steps, recipe.Step{Name: "post", Stage: recipe.StagePostBuild, Script: "post"})

@@ -1,5 +1,7 @@
-"""Compiles what a step installed, so that no session has to: compile.py ROOT.
+"""Compiles what a step installed, so that no session has to:
+compile.py ROOT [DIRECTORY ...]
 
+DIRECTORY is where packages are; without any, those of the Python that runs this.
 The standard library counts when it is below ROOT, where ours are; the base has
 compiled its own.
 
@@ -49,7 +51,7 @@ def compile_one(path):
 
 def main():
     todo = []
-    for name in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+    for name in sys.argv[2:] or {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
         todo.extend(sources(name, SKIPPED))
     stdlib = os.path.realpath(sysconfig.get_path("stdlib"))
     if stdlib.startswith(os.path.realpath(sys.argv[1]) + os.sep):

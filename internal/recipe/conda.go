@@ -35,6 +35,9 @@ func (r *reader) condaFile() string {
 	return ""
 }
 
+// isConda says that conda makes the environment.
+func (r *reader) isConda() bool { return r.Env["CONDA_PREFIX"] != "" }
+
 // condaEnv is what of an environment.yml counts.
 type condaEnv struct {
 	channels []condaChannel

@@ -18,7 +18,7 @@ func (r Recipe) Environment() string {
 		Root   bool
 		Inputs []Input
 		Tools  []string
-		Lock   *Lock
+		Lock   Lock
 	}
 	type key struct {
 		Kind, Dockerfile, Python string
@@ -28,7 +28,12 @@ func (r Recipe) Environment() string {
 	k := key{Kind: r.Kind, Dockerfile: r.Dockerfile, Python: r.Python.Value, Env: r.Env}
 	for _, s := range r.Steps {
 		if s.Stage != StageContent && s.Stage != StagePostBuild {
-			k.Steps = append(k.Steps, step{s.Stage, s.Script, s.Root, s.Inputs, s.Tools, s.Lock})
+			var lock Lock
+			if s.Lock != nil {
+				lock = *s.Lock
+				lock.Name = "" // it names the file
+			}
+			k.Steps = append(k.Steps, step{s.Stage, s.Script, s.Root, s.Inputs, s.Tools, lock})
 		}
 	}
 	b, err := json.Marshal(k)

@@ -82,8 +82,6 @@ const (
 	uvCachePath = "/run/binnacle/cache/uv"
 	uvShared    = uvSetup + "export UV_NO_CONFIG=1 UV_CACHE_DIR=" + uvCachePath + "\n"
 	uvAlone     = uvSetup + "export UV_NO_CACHE=1\n"
-	// needsSource says that the step of the wheels could not install everything.
-	needsSource = Prefix + "/.needs-source"
 	// quietLab keeps JupyterLab from asking everybody, in every session, whether
 	// it may fetch news from another host.
 	quietLab = "mkdir -p " + Prefix + "/etc/jupyter/labconfig\n" +
@@ -156,35 +154,8 @@ func (r *reader) pipFile() error {
 		r.add(q.step("pip: "+file, StageContent, "", uvAlone))
 		return nil
 	}
-	r.add(q.steps(file)...)
+	r.add(r.pipSteps(file, q)...)
 	return nil
-}
-
-// steps installs remote requirements in two steps. The first has the shared
-// cache and takes only wheels, which run nothing when they are installed; the
-// second has no cache, builds what has no wheel, and tells what is wrong.
-func (q *requirements) steps(file string) []Step {
-	second := q.step("pip: "+file, StageEnvironment, "", uvAlone)
-	wheels := q.wheels()
-	if wheels == nil {
-		return []Step{second}
-	}
-	first := Step{
-		Name: "wheels: " + file, Stage: StageEnvironment, Tools: []string{"uv"}, Caches: uvCache(), From: second.From,
-		Inputs: q.inputs("wheels.txt", wheels),
-		Script: uvShared + `if ! uv ` + q.install("wheels.txt", "--only-binary :all: --no-compile-bytecode") + `; then
-  echo "Not everything has a wheel that fits: the next step installs the rest from source."
-  touch ` + needsSource + "\nfi\n",
-	}
-	if len(wheels) < len(q.lines) {
-		first.Script += "touch " + needsSource + "\n"
-	}
-	second.Script = uvAlone + `if [ -e ` + needsSource + ` ]; then
-  uv ` + q.install("requirements.txt", "") + `
-  rm ` + needsSource + `
-fi
-` + finish
-	return []Step{first, second}
 }
 
 // step installs everything at once, without the shared cache.
@@ -283,7 +254,7 @@ func (r *reader) projectDependencies(p pyproject) {
 			return // `pip install .` says what is wrong with it
 		}
 	}
-	r.add(q.steps("pyproject.toml")...)
+	r.add(r.pipSteps("pyproject.toml", q)...)
 }
 
 type pyproject struct {

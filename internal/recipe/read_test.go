@@ -120,24 +120,38 @@ func TestExamples(t *testing.T) {
 
 // readable shows scripts as lines and inputs as text.
 func readable(r recipe.Recipe) any {
+	type lock struct {
+		*recipe.Lock
+		Script []string          `json:"script"`
+		Inputs map[string]string `json:"inputs,omitempty"`
+	}
 	type step struct {
 		recipe.Step
 		Script []string          `json:"script"`
 		Inputs map[string]string `json:"inputs,omitempty"`
+		Lock   *lock             `json:"lock,omitempty"`
+	}
+	lines := func(script string) []string { return strings.Split(strings.TrimSuffix(script, "\n"), "\n") }
+	texts := func(inputs []recipe.Input) map[string]string {
+		out := map[string]string{}
+		for _, in := range inputs {
+			out[in.Name] = string(in.Content)
+			for _, ours := range [][]byte{recipe.ServerLock, recipe.CompileProgram, recipe.CondaProgram} {
+				if bytes.Equal(in.Content, ours) {
+					out[in.Name] = "(embedded)"
+				}
+			}
+		}
+		return out
 	}
 	out := struct {
 		recipe.Recipe
 		Steps []step `json:"steps,omitempty"`
 	}{Recipe: r}
 	for _, s := range r.Steps {
-		v := step{Step: s, Script: strings.Split(strings.TrimSuffix(s.Script, "\n"), "\n"), Inputs: map[string]string{}}
-		for _, in := range s.Inputs {
-			v.Inputs[in.Name] = string(in.Content)
-			for _, ours := range [][]byte{recipe.ServerLock, recipe.CompileProgram, recipe.CondaProgram} {
-				if bytes.Equal(in.Content, ours) {
-					v.Inputs[in.Name] = "(embedded)"
-				}
-			}
+		v := step{Step: s, Script: lines(s.Script), Inputs: texts(s.Inputs)}
+		if s.Lock != nil {
+			v.Lock = &lock{s.Lock, lines(s.Lock.Script), texts(s.Lock.Inputs)}
 		}
 		out.Steps = append(out.Steps, v)
 	}
@@ -341,10 +355,16 @@ func TestNoSharedCacheWithCode(t *testing.T) {
 			if tainted || (slices.Contains(s.Tools, "uv") && !strings.Contains(s.Script, "--only-binary :all:")) || strings.Contains(s.Script, "UV_NO_CACHE") {
 				t.Errorf("%q has a shared cache", s.Name)
 			}
-			for _, in := range s.Inputs {
-				if in.Name == "wheels.txt" && strings.Contains(string(in.Content), "example.org") {
-					t.Errorf("%q fetches what must be built: %s", s.Name, in.Content)
+			if s.Lock == nil {
+				continue
+			}
+			for _, in := range s.Lock.Inputs {
+				if in.Name == "requirements.in" && strings.Contains(string(in.Content), "example.org") {
+					t.Errorf("%q fetches what must be built: %s", s.Lock.Name, in.Content)
 				}
+			}
+			if !strings.Contains(s.Lock.Script, "--only-binary :all:") {
+				t.Errorf("%q may build what it resolves", s.Lock.Name)
 			}
 		}
 	}

@@ -3,12 +3,14 @@ package recipe_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/binnacle-hub/binnacle/internal/recipe"
@@ -39,7 +41,7 @@ func newMachine(t *testing.T, tools ...string) *machine {
 		t.Fatal(err)
 	}
 	m := &machine{dir: t.TempDir(), python: strings.TrimSpace(string(out))}
-	for _, d := range []string{"srv/envs", "run/in", "run/cache", "run/tools", "home", "tmp"} {
+	for _, d := range []string{"srv/envs", "run/in", "run/cache", "run/tools", "home", "tmp", "store"} {
 		if err := os.MkdirAll(filepath.Join(m.dir, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -86,15 +88,30 @@ func (m *machine) must(t *testing.T, dir, name string, args ...string) string {
 // step runs one, with the repository in the home directory.
 func (m *machine) step(t *testing.T, s recipe.Step) (string, error) {
 	t.Helper()
+	if s.Lock != nil {
+		out := filepath.Join(m.dir, "run/lock")
+		if err := errors.Join(os.RemoveAll(out), os.Mkdir(out, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		if text, err := m.script(t, s.Lock.Name, s.Lock.Script, s.Lock.Inputs); err != nil {
+			return text, err
+		}
+	}
+	return m.script(t, s.Name, s.Script, s.Inputs)
+}
+
+func (m *machine) script(t *testing.T, name, script string, inputs []recipe.Input) (string, error) {
+	t.Helper()
 	in := filepath.Join(m.dir, "run/in")
 	if err := os.RemoveAll(in); err != nil {
 		t.Fatal(err)
 	}
 	here := strings.NewReplacer(
-		recipe.InputDir, in, recipe.ToolDir, m.dir+"/run/tools", "/run/binnacle/cache", m.dir+"/run/cache", "/srv/conda", m.dir+"/srv",
+		recipe.InputDir, in, recipe.ToolDir, m.dir+"/run/tools", recipe.OutDir, m.dir+"/run/lock", recipe.LockDir, m.dir+"/run/lock", recipe.LockStore, m.dir+"/store",
+		"/run/binnacle/cache", m.dir+"/run/cache", "/srv/conda", m.dir+"/srv",
 		recipe.Home, m.dir+"/home", "/tmp", m.dir+"/tmp", "/usr/bin/python3", m.python,
 		`jupyter="jupyterlab notebook ipykernel ipywidgets jupyterhub pip"`, `jupyter="ipykernel jupyter-server"`)
-	for _, input := range s.Inputs {
+	for _, input := range inputs {
 		if err := os.MkdirAll(in, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -102,13 +119,13 @@ func (m *machine) step(t *testing.T, s recipe.Step) (string, error) {
 			t.Fatal(err)
 		}
 	}
-	script := here.Replace(s.Script)
+	script = here.Replace(script)
 	if strings.Contains(script, "find /tmp ") {
 		t.Fatalf("would work in the real /tmp: %s", script)
 	}
 	begin := time.Now()
 	out, err := m.command(t, m.dir+"/home", "bash", "-euo", "pipefail", "-c", script)
-	t.Logf("%s: %v, %v\n%s", s.Name, time.Since(begin).Round(time.Millisecond), err, out)
+	t.Logf("%s: %v, %v\n%s", name, time.Since(begin).Round(time.Millisecond), err, out)
 	return out, err
 }
 
@@ -158,11 +175,44 @@ print(dict(collections.Counter(int.from_bytes(open(p, "rb").read(8)[4:], "little
 	if flags != "dict_keys([1])" {
 		t.Errorf(".pyc files of the kinds %s; want only unchecked-hash", flags)
 	}
-	for _, litter := range []string{"tmp/*", "home/.cache", "srv/envs/notebook/.needs-source"} {
+	for _, litter := range []string{"tmp/*", "home/.cache"} {
 		if found, err := filepath.Glob(filepath.Join(m.dir, litter)); err != nil || len(found) > 0 {
 			t.Errorf("left behind: %v, %v", found, err)
 		}
 	}
+
+	t.Run("as of the commit's day", func(t *testing.T) {
+		for name, c := range map[string]struct {
+			date, text string
+			want       string // the version; empty is one of today
+		}{
+			"loose":          {"2025-06-15", "humanize\n", "4.12.3"},
+			"before Python":  {"2019-01-01", "humanize\n", "4.12.2"}, // nothing of that day runs on it
+			"newer is asked": {"2025-06-15", "humanize>=4.13\n", ""},
+		} {
+			date, err := time.Parse(time.DateOnly, c.date)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := recipe.Read(fstest.MapFS{"requirements.txt": {Data: []byte(c.text)}}, recipe.Options{Date: date, BasePython: "3.13"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out, err := m.step(t, r.Steps[1]); err != nil {
+				t.Fatalf("%s: %v\n%s", name, err, out)
+			}
+			lock, err := os.ReadFile(filepath.Join(m.dir, "run/lock/requirements.txt"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if has := strings.HasPrefix(string(lock), "humanize=="+c.want+" \\\n    --hash=sha256:"); has != (c.want != "") {
+				t.Errorf("%s: %s", name, lock)
+			}
+			if _, err := os.Stat(filepath.Join(m.dir, "run/lock/dated.txt")); err == nil {
+				t.Errorf("%s: what is locked depends on the date", name)
+			}
+		}
+	})
 
 	t.Run("failing", func(t *testing.T) {
 		r := read(t, map[string]string{"requirements.txt": "humanize==4.12.3\nthis-package-does-not-exist-anywhere\n"})
