@@ -54,6 +54,11 @@ func buildEnv(cfg config.Config) map[string]string {
 	put(strings.Join(extra, " "), "PIP_EXTRA_INDEX_URL", "UV_INDEX")
 	put(string(cfg.Mirrors.Conda), "CONDA_CHANNEL_ALIAS", "MAMBA_CHANNEL_ALIAS")
 	put(string(cfg.Mirrors.NPM), "NPM_CONFIG_REGISTRY", "npm_config_registry")
+	put(string(cfg.Mirrors.CRAN), "BINNACLE_CRAN")
+	put(string(cfg.Mirrors.R), "BINNACLE_R")
+	put(string(cfg.Mirrors.Bioconductor), "BINNACLE_BIOCONDUCTOR")
+	put(string(cfg.Mirrors.RStudio), "BINNACLE_RSTUDIO")
+	put(cfg.Mirrors.RStudioSHA256, "BINNACLE_RSTUDIO_SHA256")
 	for name, value := range cfg.Build.Env {
 		env[name] = string(value)
 	}

@@ -138,6 +138,23 @@ type Mirrors struct {
 	Conda Secret `yaml:"conda"`
 	// NPM is the registry of JavaScript packages.
 	NPM Secret `yaml:"npm"`
+	// CRAN is a mirror of R packages. {date} in it becomes the day whose packages
+	// are wanted, as 2024-06-01 or latest, and {codename} the Debian or Ubuntu
+	// release; empty is Posit's public package manager, which has both, and
+	// packages that are compiled.
+	CRAN Secret `yaml:"cran"`
+	// R is where builds of other versions of R than Debian's are; empty is
+	// https://cdn.posit.co/r.
+	R Secret `yaml:"r"`
+	// Bioconductor is where R packages of Bioconductor are; empty is
+	// https://bioconductor.org/packages.
+	Bioconductor Secret `yaml:"bioconductor"`
+	// RStudio is where packages of RStudio Server are; empty is
+	// https://download2.rstudio.org.
+	RStudio Secret `yaml:"rstudio"`
+	// RStudioSHA256 is the hash of the mirror's package of RStudio Server when it
+	// has another version than ours.
+	RStudioSHA256 string `yaml:"rstudio_sha256"`
 	// Registries lists mirrors of image registries by the registry's host,
 	// tried in order.
 	Registries map[string][]string `yaml:"registries"`

@@ -150,6 +150,7 @@ func (b *Builder) solveRecipe(ctx context.Context, req Request, base string, tre
 // config is how a container of the image starts.
 func (b *Builder) config(req Request) ocispec.Image {
 	env := environment(req.Recipe)
+	maps.Copy(env, req.Recipe.LateEnv)
 	if req.Recipe.Start != "" {
 		env["R2D_ENTRYPOINT"] = recipe.RepoDir + "/" + req.Recipe.Start
 	}

@@ -39,6 +39,7 @@ var treeStages = []recipe.Stage{recipe.StageContent, recipe.StagePostBuild}
 // graph is the image as a BuildKit graph.
 func graph(base string, r recipe.Recipe, mtime time.Time) (llb.State, error) {
 	g := grapher{prepared: prepare(base), env: environment(r)}
+	g.late = r.LateEnv
 	state := g.prepared
 	for _, stages := range environmentLayers {
 		next, err := g.layer(state, branches(r.Steps, stages))
@@ -92,6 +93,7 @@ func branches(steps []recipe.Step, stages []recipe.Stage) [][]recipe.Step {
 type grapher struct {
 	prepared llb.State // where tools and locks are made
 	env      map[string]string
+	late     map[string]string
 }
 
 // layer puts chains of steps on state. Several run beside each other, and what
@@ -190,6 +192,11 @@ func (g grapher) run(state llb.State, s recipe.Step, dir string) (llb.State, err
 		return llb.State{}, err
 	}
 	opts = append(opts, llb.WithCustomName(s.Name), llb.Dir(dir))
+	if slices.Contains([]recipe.Stage{recipe.StageEnvironment, recipe.StageContent, recipe.StagePostBuild}, s.Stage) {
+		for _, name := range slices.Sorted(maps.Keys(g.late)) {
+			opts = append(opts, llb.AddEnv(name, g.late[name]))
+		}
+	}
 	if s.Lock != nil {
 		lock, err := g.lock(*s.Lock)
 		if err != nil {

@@ -24,8 +24,9 @@ func (r Recipe) Environment() string {
 		Kind, Dockerfile, Python string
 		Steps                    []step
 		Env                      map[string]string
+		LateEnv                  map[string]string
 	}
-	k := key{Kind: r.Kind, Dockerfile: r.Dockerfile, Python: r.Python.Value, Env: r.Env}
+	k := key{Kind: r.Kind, Dockerfile: r.Dockerfile, Python: r.Python.Value, Env: r.Env, LateEnv: r.LateEnv}
 	for _, s := range r.Steps {
 		if s.Stage != StageContent && s.Stage != StagePostBuild {
 			var lock Lock

@@ -92,7 +92,8 @@ func Explain(r Recipe, step string, log []string) *binnacle.Error {
 			}
 		}
 	}
-	for _, c := range causes() {
+	rLine(e, flat)
+	for _, c := range slices.Concat(rCauses(), causes()) {
 		m := regexp.MustCompile(c.pattern).FindStringSubmatch(flat)
 		if m == nil || (script && c.tools) {
 			continue
@@ -127,7 +128,7 @@ func Explain(r Recipe, step string, log []string) *binnacle.Error {
 
 func (r Recipe) step(name string) Step {
 	for _, s := range r.Steps {
-		if s.Name == name {
+		if s.Name == name || (s.Lock != nil && s.Lock.Name == name) {
 			return s
 		}
 	}
@@ -167,7 +168,7 @@ func decisive(lines []string) string {
 	marks := []*regexp.Regexp{
 		regexp.MustCompile(`^(?:cause:|╰─▶|├─▶|And)?\s*([Bb]ecause .*)`), // uv's resolver
 		regexp.MustCompile(`^E: (.*)`), // apt
-		regexp.MustCompile(`^conda: (.*)`),
+		regexp.MustCompile(`^(?:conda|cran|R): (.*)`),
 		regexp.MustCompile(`(.*fatal error: .*)`),
 		regexp.MustCompile(`^((?:[A-Za-z_]+\.)*[A-Z][A-Za-z]*(?:Error|Exception): .*)`), // Python
 		regexp.MustCompile(`^(?i:error|cause): (.*)`),

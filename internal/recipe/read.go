@@ -35,6 +35,9 @@ type Options struct {
 	// Date is the commit's: what is not pinned is resolved as of its day, so that
 	// a link opens the same environment in five years. Zero takes the newest.
 	Date time.Time
+	// BaseR is the R that the base image's distribution has, "X.Y.Z"; empty is 4.5.0,
+	// which the base we bootstrap has.
+	BaseR string
 	// Interface is what the link asks for, from its urlpath: "vscode"; else empty.
 	Interface string
 }
@@ -57,7 +60,7 @@ type kind struct {
 // kinds in the order of precedence: the first that has its file wins. The
 // order is repo2docker's (its documentation, "Configuration files").
 func kinds() []kind {
-	return []kind{dockerfileKind(), unsupportedKind(), condaKind(), pipenvKind(), pythonKind()}
+	return []kind{dockerfileKind(), unsupportedKind(), rKind(), condaKind(), pipenvKind(), pythonKind()}
 }
 
 // Read says what the repository needs. Returns build_failed with file and line
@@ -68,6 +71,9 @@ func Read(fsys fs.FS, opt Options) (Recipe, error) {
 	}
 	if opt.BasePython == "" {
 		opt.BasePython = baseMinor
+	}
+	if opt.BaseR == "" {
+		opt.BaseR = baseR
 	}
 	r := &reader{fs: fsys, opt: opt}
 	if err := r.read(); err != nil {

@@ -136,7 +136,7 @@ func readable(r recipe.Recipe) any {
 		out := map[string]string{}
 		for _, in := range inputs {
 			out[in.Name] = string(in.Content)
-			for _, ours := range [][]byte{recipe.ServerLock, recipe.CompileProgram, recipe.CondaProgram} {
+			for _, ours := range [][]byte{recipe.ServerLock, recipe.CompileProgram, recipe.CondaProgram, recipe.CranProgram, recipe.RProgram, recipe.RProfile} {
 				if bytes.Equal(in.Content, ours) {
 					out[in.Name] = "(embedded)"
 				}
@@ -178,7 +178,7 @@ func TestPrecedence(t *testing.T) {
 		"setup.py with binder":  {map[string]string{"setup.py": "", "binder/runtime.txt": "python-3.12"}, "python", []string{"Python and Jupyter"}, []string{"setup.py"}},
 		"no build-system":       {map[string]string{"pyproject.toml": "[project]\nname = \"a\"\n"}, "python", []string{"Python and Jupyter"}, []string{"not installed"}},
 		"pyproject of tools":    {map[string]string{"pyproject.toml": "[tool.ruff]\n"}, "python", []string{"Python and Jupyter"}, []string{"no [project]"}},
-		"hints":                 {map[string]string{"uv.lock": "", "install.R": "", "postbuild": ""}, "python", []string{"Python and Jupyter"}, []string{"uv.lock", "install.R", "postBuild"}},
+		"hints":                 {map[string]string{"uv.lock": "", "postbuild": ""}, "python", []string{"Python and Jupyter"}, []string{"uv.lock", "postBuild"}},
 		"requirements3.txt":     {map[string]string{"requirements.txt": "a", "requirements3.txt": "b"}, "python", []string{"Python and Jupyter", "wheels: requirements.txt", "pip: requirements.txt"}, []string{"requirements3.txt"}},
 		"directories":           {map[string]string{"requirements.txt/a": "", "start/b": "", "environment.yml/c": ""}, "python", []string{"Python and Jupyter"}, nil},
 		"empty files":           {map[string]string{"requirements.txt": "# none\n", "apt.txt": "\n", "environment.txt": ""}, "python", []string{"Python and Jupyter"}, []string{"names no package"}},
@@ -214,9 +214,6 @@ func TestRefused(t *testing.T) {
 		"Project.toml":            {map[string]string{"Project.toml": "", "requirements.txt": "a"}, "Project.toml", 0, "Julia"},
 		"REQUIRE":                 {map[string]string{"REQUIRE": ""}, "REQUIRE", 0, "Julia"},
 		"default.nix":             {map[string]string{"binder/default.nix": ""}, "binder/default.nix", 0, "Nix"},
-		"DESCRIPTION":             {map[string]string{"DESCRIPTION": ""}, "DESCRIPTION", 0, "R ("},
-		"R by runtime.txt":        {map[string]string{"runtime.txt": "r-4.3-2024-01-01\n", "environment.yml": ""}, "runtime.txt", 0, "R ("},
-		"R without a date":        {map[string]string{"runtime.txt": "r-4.1"}, "runtime.txt", 0, "R ("},
 		"Pipfile":                 {map[string]string{"Pipfile": "", "requirements.txt": "a"}, "Pipfile", 0, "pipenv"},
 		"Pipfile.lock":            {map[string]string{"Pipfile.lock": ""}, "Pipfile.lock", 0, "pipenv"},
 		"old binder":              {map[string]string{"Dockerfile": "# x\n\nFROM andrewosh/binder-base\n"}, "Dockerfile", 3, "2017"},

@@ -39,6 +39,10 @@ type Recipe struct {
 	Steps []Step `json:"steps,omitempty"`
 	// Env goes into the image's configuration.
 	Env map[string]string `json:"env,omitempty"`
+	// LateEnv joins Env from the stage Environment on and in sessions: what a
+	// language beside Python wants, so that what comes before is the same layer in
+	// images without it.
+	LateEnv map[string]string `json:"late_env,omitempty"`
 	// Start is the path of the script the session's command is run through; or empty.
 	Start string `json:"start,omitempty"`
 	// Files lists every file that was recognised: used or passed over, and why.

@@ -29,31 +29,17 @@ func needs(file string) string {
 		return "Julia (" + file + ")"
 	case strings.HasSuffix(file, "default.nix"):
 		return "Nix (" + file + ")"
-	case strings.HasSuffix(file, "runtime.txt"), strings.HasSuffix(file, "DESCRIPTION"):
-		return "R (" + file + ")"
 	default:
 		return "pipenv (" + file + ")"
 	}
 }
 
 // unsupported is the file that would decide the kind; the order is repo2docker's.
-// "r-4.1" without a date makes repo2docker take Python without a word: that is R, too.
 func (r *reader) unsupported() string {
 	for _, name := range []string{"JuliaProject.toml", "Project.toml", "REQUIRE", "default.nix"} {
 		if r.has(name) {
 			return r.path(name)
 		}
-	}
-	text, ok, err := r.file("runtime.txt")
-	if err != nil {
-		r.err = err
-		return ""
-	}
-	if ok && (strings.HasPrefix(strings.TrimSpace(text), "r-") || strings.TrimSpace(text) == "r") {
-		return r.path("runtime.txt")
-	}
-	if r.Dir == "" && r.has("DESCRIPTION") {
-		return "DESCRIPTION"
 	}
 	return ""
 }
@@ -70,11 +56,11 @@ func (r *reader) pipenv() string {
 // hints are files that say something about the environment and decide nothing
 // yet; repo2docker does not read them either.
 func hints() map[string]string {
-	const versions, dev, js, r = "its versions are not used yet", "development containers are not supported yet", "JavaScript is not installed yet", "R is not supported yet"
+	const versions, dev, js, r = "its versions are not used yet", "development containers are not supported yet", "JavaScript is not installed yet", "the R of environment.yml is meant: name its packages there, as r-…"
 	return map[string]string{
 		"uv.lock": versions, "poetry.lock": versions, "pdm.lock": versions, "pylock.toml": versions, "conda-lock.yml": versions,
 		"pixi.toml": "pixi is not supported yet", "pixi.lock": "pixi is not supported yet", "flake.nix": "Nix is not supported yet",
-		"renv.lock": r, "install.R": r, "Manifest.toml": "Julia is not supported yet",
+		"renv.lock": r, "install.R": r, "DESCRIPTION": "it describes no package of R", "Manifest.toml": "Julia is not supported yet",
 		".python-version": "it does not choose the Python; runtime.txt does", ".tool-versions": "it does not choose the Python; runtime.txt does",
 		"mise.toml": "it does not choose the Python; runtime.txt does", "package.json": js, "deno.json": js,
 		".devcontainer/devcontainer.json": dev, ".devcontainer.json": dev,

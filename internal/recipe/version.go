@@ -37,7 +37,7 @@ func (r *reader) choosePython() error {
 // runtimePython reads runtime.txt: "python-3.12", on one line.
 func (r *reader) runtimePython() (fixed bool, err error) {
 	text, ok, err := r.file("runtime.txt")
-	if err != nil || !ok {
+	if err != nil || !ok || (r.Kind == "r" && rRuntime(text)) {
 		return false, err
 	}
 	file := r.path("runtime.txt")
