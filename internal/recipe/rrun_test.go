@@ -29,10 +29,7 @@ func newRMachine(t *testing.T, packages ...cran.Package) (rMachine, *cran.Server
 		}
 		t.Skip("R is not installed")
 	}
-	server, err := cran.Start("", packages...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	server := cran.Start(nil, packages...)
 	t.Cleanup(server.Close)
 	for _, d := range []string{"rlibs", "run/lock", "store"} {
 		if err := os.MkdirAll(filepath.Join(m.dir, d), 0o755); err != nil {

@@ -98,23 +98,17 @@ type Server struct {
 	asked []string
 }
 
-// Start serves at an address of this machine; an empty one is the loopback.
-func Start(address string, packages ...Package) (*Server, error) {
+// Start serves on a listener; nil is a port of the loopback.
+func Start(l net.Listener, packages ...Package) *Server {
 	s := &Server{packages: packages}
 	s.server = httptest.NewUnstartedServer(s)
-	if address != "" {
-		l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
-		if err != nil {
-			return nil, err
-		}
-		if err := s.server.Listener.Close(); err != nil {
-			return nil, err
-		}
+	if l != nil {
+		_ = s.server.Listener.Close() // the one that it comes with
 		s.server.Listener = l
 	}
 	s.server.Start()
 	s.URL = s.server.URL + "/{codename}/{date}"
-	return s, nil
+	return s
 }
 
 // Close ends the server.

@@ -18,6 +18,8 @@ import (
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/hub/client"
+	"github.com/binnacle-hub/binnacle/test/cran"
+	"github.com/binnacle-hub/binnacle/test/farhost"
 	"github.com/binnacle-hub/binnacle/test/githost"
 	"github.com/binnacle-hub/binnacle/test/jupyter"
 )
@@ -30,6 +32,8 @@ type world struct {
 	data string
 	addr string
 	git  *githost.Host
+	far  *farhost.Host // where servers are that builds may reach
+	cran *cran.Server
 	proc *hubProcess
 	out  *os.File // the hub's log
 }
@@ -88,6 +92,14 @@ func newWorld() (*world, error) {
 	if w.git, err = githost.New(); err != nil {
 		return nil, err
 	}
+	if w.far, err = farhost.New(); err != nil {
+		return nil, err
+	}
+	port, err := w.far.Listen()
+	if err != nil {
+		return nil, err
+	}
+	w.cran = cran.Start(port, rPackages()...)
 	if err := os.WriteFile(filepath.Join(data, "binnacle.yaml"), []byte(w.config()), 0o600); err != nil {
 		return nil, err
 	}
@@ -188,6 +200,8 @@ func (w *world) close() error {
 		errs = append(errs, w.operator().Stop(ctx, s.ID))
 	}
 	errs = append(errs, w.stop(), w.git.Close(), w.leftovers())
+	w.cran.Close()
+	errs = append(errs, w.far.Close())
 	errs = append(errs, w.out.Close(), os.RemoveAll(w.data))
 	return errors.Join(errs...)
 }
@@ -231,8 +245,10 @@ listen: %s
 base: {archive: %s}
 source: {allow: [127.0.0.0/8], fetch_timeout: 2m}
 build: {limits: {memory: 4294967296, pids: 1000}}
+network: {allow: [%s]}
+mirrors: {cran: "%s", rstudio: "%s"}
 launch: {per_owner: 0, address_rate: 0, max_sessions: 30, limits: {memory: 1073741824}}
-`, w.data, w.addr, filepath.Join(os.TempDir(), "binnacle-test-base.tar"))
+`, w.data, w.addr, filepath.Join(os.TempDir(), "binnacle-test-base.tar"), farhost.Network, w.cran.URL, "http://"+w.far.Addr().String())
 }
 
 // example makes a repository of the git host from a folder of examples.

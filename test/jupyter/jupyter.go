@@ -193,7 +193,7 @@ func (k *Kernel) collect(ctx context.Context, id string) (Result, error) {
 func (k *Kernel) Close() error { return k.conn.Close(websocket.StatusNormalClosure, "") }
 
 // RunNotebook runs every code cell of a notebook file of the server in a new
-// kernel, and stops at the first that fails.
+// kernel of the kind that it names, and stops at the first that fails.
 func (s Server) RunNotebook(ctx context.Context, path string) error {
 	b, err := s.Get(ctx, "api/contents/"+path+"?content=1&type=notebook")
 	if err != nil {
@@ -205,12 +205,15 @@ func (s Server) RunNotebook(ctx context.Context, path string) error {
 				Type   string `json:"cell_type"`
 				Source any    `json:"source"`
 			} `json:"cells"`
+			Metadata struct {
+				Kernel struct{ Name string } `json:"kernelspec"`
+			} `json:"metadata"`
 		} `json:"content"`
 	}
 	if err := json.Unmarshal(b, &file); err != nil {
 		return err
 	}
-	k, err := s.StartKernel(ctx, "")
+	k, err := s.StartKernel(ctx, file.Content.Metadata.Kernel.Name)
 	if err != nil {
 		return err
 	}

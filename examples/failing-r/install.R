@@ -1,0 +1,4 @@
+install.packages("praise")
+
+# One letter is wrong.
+install.packages("englich")

@@ -1,0 +1,5 @@
+# What the notebook draws on.
+install.packages(c(
+  "praise",
+  "english"
+))

@@ -1,0 +1,2 @@
+install.packages("praise")
+if (!requireNamespace("english")) install.packages("english")

@@ -1,0 +1,121 @@
+// Package farhost is another machine for tests of what reaches the network: a
+// namespace with an address of its own, behind a pair of interfaces. Builds and
+// sessions may not reach the machine they run on, so a server that stands in
+// for one of the internet has to be elsewhere.
+package farhost
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+)
+
+// Addresses of RFC 5737, which are nobody's.
+const (
+	near   = "198.51.100.1"
+	far    = "198.51.100.2"
+	prefix = "/30"
+)
+
+// Network is what a hub must allow for builds to reach the host.
+const Network = "198.51.100.0/30"
+
+// Host is the other machine.
+type Host struct {
+	ns   netns.NsHandle
+	link string
+}
+
+// New makes it; needs root. There can be one at a time.
+func New() (*Host, error) {
+	h := &Host{ns: netns.None(), link: fmt.Sprintf("bnf%d", os.Getpid())}
+	runtime.LockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		return nil, err
+	}
+	defer home.Close()
+	h.ns, err = netns.New()
+	if err == nil {
+		err = netns.Set(home)
+	}
+	if err != nil {
+		return nil, err // the thread stays locked: it is in the wrong namespace
+	}
+	runtime.UnlockOSThread()
+	if err := h.connect(); err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	return h, nil
+}
+
+func (h *Host) connect() error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = h.link
+	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(int(h.ns))}); err != nil {
+		return err
+	}
+	here, err := netlink.NewHandle()
+	if err != nil {
+		return err
+	}
+	defer here.Close()
+	there, err := netlink.NewHandleAt(h.ns)
+	if err != nil {
+		return err
+	}
+	defer there.Close()
+	return errors.Join(up(here, h.link, near), up(there, "eth0", far))
+}
+
+func up(h *netlink.Handle, name, address string) error {
+	link, err := h.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	a, err := netlink.ParseAddr(address + prefix)
+	if err != nil {
+		return err
+	}
+	return errors.Join(h.AddrAdd(link, a), h.LinkSetUp(link))
+}
+
+// Addr is the host's address.
+func (h *Host) Addr() netip.Addr { return netip.MustParseAddr(far) }
+
+// Listen opens a port of the host.
+func (h *Host) Listen() (net.Listener, error) {
+	runtime.LockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		return nil, err
+	}
+	defer home.Close()
+	if err := netns.Set(h.ns); err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp4", net.JoinHostPort(far, "0"))
+	if back := netns.Set(home); back != nil {
+		return nil, errors.Join(err, back)
+	}
+	runtime.UnlockOSThread()
+	return l, err
+}
+
+// Close removes the host; its listeners are the caller's to close.
+func (h *Host) Close() error {
+	var errs []error
+	if link, err := netlink.LinkByName(h.link); err == nil {
+		errs = append(errs, netlink.LinkDel(link))
+	}
+	if h.ns.IsOpen() {
+		errs = append(errs, h.ns.Close())
+	}
+	return errors.Join(errs...)
+}
