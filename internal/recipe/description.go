@@ -142,7 +142,8 @@ func (d *description) remote(file string, it item) error {
 
 // forgeArchive is a package in a repository of a forge.
 func forgeArchive(host, user, repo, ref, subdir string) (cranLocked, bool) {
-	kind, url := "github", ""
+	kind := "github"
+	var url string
 	switch host {
 	case "", "api.github.com", "github.com":
 		host = "api.github.com"

@@ -42,7 +42,7 @@ func (r *reader) readRenv() (*renvLock, error) {
 // renvEntry is a package of the file.
 type renvEntry struct {
 	Package, Version, Source, Repository                                       string
-	RemoteHost, RemoteUsername, RemoteRepo, RemoteSha, RemoteSubdir, RemoteUrl string
+	RemoteHost, RemoteUsername, RemoteRepo, RemoteSha, RemoteSubdir string
 }
 
 // parseRenv reads the JSON that renv::snapshot() writes.

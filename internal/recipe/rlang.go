@@ -227,9 +227,10 @@ func (p rPlan) program(name string) string {
 // step is one that runs our program of R, and writes down what is installed.
 func (p rPlan) step(name string, stage Stage, commands ...string) Step {
 	run := p.program("Rscript") + " --no-save --no-restore " + InputDir + "/steps.R "
-	script := `export R_PROFILE_USER=/dev/null R_ENVIRON_USER=/dev/null BINNACLE_STORE=` + LockStore + ` BINNACLE_LOCK=` + LockDir + "\ncd " + RepoDir + "\n"
+	var script strings.Builder
+	script.WriteString(`export R_PROFILE_USER=/dev/null R_ENVIRON_USER=/dev/null BINNACLE_STORE=` + LockStore + ` BINNACLE_LOCK=` + LockDir + "\ncd " + RepoDir + "\n")
 	for _, c := range commands {
-		script += run + c + "\n"
+		script.WriteString(run + c + "\n")
 	}
 	day := "latest"
 	if !p.date.IsZero() {
@@ -239,7 +240,7 @@ func (p rPlan) step(name string, stage Stage, commands ...string) Step {
 	if stage == StageEnvironment {
 		s.Branch = "r"
 	}
-	s.Script = script + run + `freeze "` + day + "\"\n" + tidy
+	s.Script = script.String() + run + `freeze "` + day + "\"\n" + tidy
 	return s
 }
 

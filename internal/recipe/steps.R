@@ -33,7 +33,10 @@ local({
     }
     bad <- grepl("not available|non-zero exit status|download of package .* failed", said)
     if (any(bad) || length(absent)) {
-      why <- unique(gsub("[[:space:]]+", " ", said[bad | grepl("unable to access index|cannot open|incomplete", said)]))
+      why <- said[bad | grepl("unable to access index|cannot open|incomplete", said)]
+      # What R tries first need not be there, and its advice is for R's developers.
+      why <- sub("A version of this package for your version of R.*", "", why[!grepl("PACKAGES.rds", why, fixed = TRUE)])
+      why <- unique(trimws(gsub("[[:space:]]+", " ", why)))
       stop("install.packages() could not install ", paste(if (length(absent)) absent else pkgs, collapse = ", "),
         if (length(why)) paste0(": ", paste(why, collapse = "; ")), call. = FALSE)
     }

@@ -76,16 +76,16 @@ func (p Package) description() string {
 
 // imports makes what is imported be needed at run time, too.
 func (p Package) imports() string {
-	out := ""
+	var out strings.Builder
 	if p.Files["src/code.c"] != "" {
-		out += "useDynLib(" + p.Name + ", .registration = FALSE)\n"
+		fmt.Fprintf(&out, "useDynLib(%s)\n", p.Name)
 	}
 	for part := range strings.SplitSeq(p.Fields["Imports"], ",") {
 		if name, _, _ := strings.Cut(strings.TrimSpace(part), " "); name != "" {
-			out += "import(" + name + ")\n"
+			fmt.Fprintf(&out, "import(%s)\n", name)
 		}
 	}
-	return out
+	return out.String()
 }
 
 // Server serves packages; Close ends it.
@@ -138,10 +138,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	current := s.on(date)
-	switch {
-	case rest == "PACKAGES":
+	switch rest {
+	case "PACKAGES":
 		_, _ = w.Write([]byte(index(current)))
-	case rest == "PACKAGES.gz":
+	case "PACKAGES.gz":
 		z := gzip.NewWriter(w)
 		_, _ = z.Write([]byte(index(current)))
 		_ = z.Close()
