@@ -64,10 +64,20 @@ func (s *server) serveBuild(w http.ResponseWriter, r *http.Request) {
 	img, err := s.build(r.Context(), req, func(e binnacle.Event) { tell(buildAnswer{Event: &e}) })
 	if err != nil {
 		s.log.WarnContext(r.Context(), "build failed", "repo", req.Repo, "err", err)
-		tell(buildAnswer{Error: binnacle.Public(err)})
+		tell(buildAnswer{Error: operatorError(err)})
 		return
 	}
 	tell(buildAnswer{Image: &img})
+}
+
+// operatorError is what the operator is told: all of it, since nobody else
+// reads this answer.
+func operatorError(err error) *binnacle.Error {
+	e := binnacle.Public(err)
+	if _, ok := errors.AsType[*binnacle.Error](err); !ok && e.Code == binnacle.CodeInternal {
+		e.Message, e.Hint = "Something went wrong: "+err.Error()+".", "This is a fault of Binnacle or of this machine; `binnacle doctor` checks the machine."
+	}
+	return e
 }
 
 // build resolves, fetches, reads and builds, telling phases as a launch does.
@@ -87,7 +97,7 @@ func (s *server) build(ctx context.Context, req buildRequest, emit func(binnacle
 	img, err := s.buildPhases(ctx, req, begin, tell)
 	end := binnacle.Event{Kind: binnacle.EventEnd, Phase: binnacle.PhaseReady, Image: img.Name, Millis: time.Since(last).Milliseconds()}
 	if err != nil {
-		end.Phase, end.Error = binnacle.PhaseFailed, binnacle.Public(err)
+		end.Phase, end.Error = binnacle.PhaseFailed, operatorError(err)
 	}
 	tell(end)
 	return img, err
@@ -101,6 +111,9 @@ func (s *server) buildPhases(ctx context.Context, req buildRequest, begin func(b
 		return image.Image{}, err
 	}
 	begin(binnacle.PhaseFetching)
+	if err := os.MkdirAll(s.cfg.Launch.Checkouts, 0o700); err != nil {
+		return image.Image{}, err
+	}
 	parent, err := os.MkdirTemp(s.cfg.Launch.Checkouts, "build-")
 	if err != nil {
 		return image.Image{}, err

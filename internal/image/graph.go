@@ -38,8 +38,7 @@ var treeStages = []recipe.Stage{recipe.StageContent, recipe.StagePostBuild}
 
 // graph is the image as a BuildKit graph.
 func graph(base string, r recipe.Recipe, mtime time.Time) (llb.State, error) {
-	g := grapher{prepared: prepare(base), env: environment(r)}
-	g.late = r.LateEnv
+	g := grapher{prepared: prepare(base), env: environment(r), late: r.LateEnv, commit: mtime}
 	state := g.prepared
 	for _, stages := range environmentLayers {
 		next, err := g.layer(state, branches(r.Steps, stages))
@@ -94,6 +93,7 @@ type grapher struct {
 	prepared llb.State // where tools and locks are made
 	env      map[string]string
 	late     map[string]string
+	commit   time.Time // of files that are made from the tree
 }
 
 // layer puts chains of steps on state. Several run beside each other, and what
@@ -166,7 +166,7 @@ rm -rf /var/log/apt /var/log/dpkg.log /var/cache/ldconfig/aux-cache
 func prepare(base string) llb.State {
 	return llb.Image(base, llb.ResolveModePreferLocal, llb.WithCustomName("Base image")).
 		AddEnv("PATH", systemPath).
-		Run(bash(preparation), llb.WithCustomName("Base: user, locale, tools")).Root()
+		Run(bash(settled(preparation, true, commitTime(0))), temporary(true), llb.WithCustomName("Base: user, locale, tools")).Root()
 }
 
 const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -187,7 +187,11 @@ func environment(r recipe.Recipe) map[string]string {
 
 // run puts one step on state.
 func (g grapher) run(state llb.State, s recipe.Step, dir string) (llb.State, error) {
-	opts, err := g.command(s.Script, s.Inputs, s.Tools, s.Caches, s.Root)
+	at := commitTime(0)
+	if slices.Contains(treeStages, s.Stage) {
+		at = g.commit
+	}
+	opts, err := g.command(settled(s.Script, s.Root, at), s.Inputs, s.Tools, s.Caches, s.Root)
 	if err != nil {
 		return llb.State{}, err
 	}
@@ -207,6 +211,29 @@ func (g grapher) run(state llb.State, s recipe.Step, dir string) (llb.State, err
 	return state.Run(opts...).Root(), nil
 }
 
+// settled gives what a script writes the time at, so that two machines make the
+// same layer. Only what is newer than the script's beginning is touched: anything
+// else would be copied into the layer. What is mounted is none of its business.
+func settled(script string, root bool, at time.Time) string {
+	where := "/home /srv /usr/local/share/binnacle -xdev -user " + strconv.Itoa(recipe.UID)
+	if root { // others than root write there, too: apt's own user
+		script = "chmod 1777 /tmp\n" + script
+		where = `/ -xdev \( -path /proc -o -path /sys -o -path /dev \) -prune -o`
+	}
+	return "touch -d '2 seconds ago' /tmp/.begin\n" + script + "\nfind " + where + " -newer /tmp/.begin \\( -type l -o -writable \\) -exec touch -h -d @" + strconv.FormatInt(at.Unix(), 10) + " {} +\n"
+}
+
+// temporary is a /tmp of the user that is thrown away after a step. It is no
+// tmpfs: what is compiled there would count as memory.
+func temporary(root bool) llb.RunOption {
+	owner := llb.WithUIDGID(recipe.UID, recipe.GID)
+	if root {
+		owner = llb.WithUIDGID(0, 0)
+	}
+	empty := llb.Scratch().File(llb.Mkdir("/tmp", 0o777, owner, fixedTime), hidden("temporary files"))
+	return llb.AddMount("/tmp", empty, llb.SourcePath("/tmp"), llb.ForceNoOutput)
+}
+
 // lock is a directory in which /out is what a lock wrote. Mounted read-only, it
 // counts by its content.
 func (g grapher) lock(l recipe.Lock) (llb.State, error) {
@@ -221,7 +248,7 @@ func (g grapher) lock(l recipe.Lock) (llb.State, error) {
 
 // command is what steps and locks have in common.
 func (g grapher) command(script string, in []recipe.Input, toolNames []string, caches []recipe.Cache, root bool) ([]llb.RunOption, error) {
-	opts := []llb.RunOption{bash(script)}
+	opts := []llb.RunOption{bash(script), temporary(root)}
 	if !root {
 		opts = append(opts, llb.User(recipe.User))
 	}
@@ -313,14 +340,17 @@ ln -sf bin/%[3]s %[1]s/%[3]s`, at, recipe.InputDir, name)
 	).AddMount(at, llb.Scratch()), nil
 }
 
-// tree is one part of the repository, at its place, owned by its user.
+// tree is one part of the repository, at its place, owned by its user. The home
+// is copied, because a copy keeps the time of the directory it goes into, and
+// the time of making a directory in it would be in the layer.
 func tree(name string, mtime time.Time) llb.State {
 	at := llb.WithCreatedTime(mtime)
 	from := llb.Local(name, llb.SharedKeyHint(name), llb.WithCustomName("[internal] load "+name))
+	home := llb.Scratch().File(llb.Mkdir("/"+path.Base(recipe.RepoDir), 0o755, at, llb.WithUIDGID(recipe.UID, recipe.GID)), hidden("home"))
+	into := &llb.CopyInfo{CopyDirContentsOnly: true, CreatedTime: &mtime}
 	return llb.Scratch().
-		File(llb.Mkdir("/home", 0o755, at).Mkdir(recipe.RepoDir, 0o755, at, llb.WithUIDGID(recipe.UID, recipe.GID)), hidden("home")).
-		File(llb.Copy(from, "/", recipe.RepoDir+"/", &llb.CopyInfo{CopyDirContentsOnly: true, CreatedTime: &mtime},
-			llb.WithUIDGID(recipe.UID, recipe.GID)), hidden("copy "+name))
+		File(llb.Mkdir("/home", 0o755, at).Copy(home, "/", "/home/", into), hidden("place for "+name)).
+		File(llb.Copy(from, "/", recipe.RepoDir+"/", into, llb.WithUIDGID(recipe.UID, recipe.GID)), hidden("copy "+name))
 }
 
 // marshal is the graph as BuildKit takes it.

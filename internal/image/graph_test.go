@@ -1,6 +1,7 @@
 package image_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -122,7 +123,7 @@ func TestBranches(t *testing.T) {
 func (g ops) exec(t *testing.T, script string) string {
 	t.Helper()
 	for d, op := range g.all {
-		if e := op.GetExec(); e != nil && e.Meta.Args[len(e.Meta.Args)-1] == script {
+		if e := op.GetExec(); e != nil && strings.Contains("\n"+e.Meta.Args[len(e.Meta.Args)-1]+"\n", "\n"+script+"\n") {
 			return d
 		}
 	}
@@ -166,12 +167,10 @@ func TestEnvironmentIsSharedBetweenCommits(t *testing.T) {
 func TestOrderOfLayers(t *testing.T) {
 	g := load(t, sample(), 1)
 	depth := map[string]int{}
-	for d, op := range g.all {
-		if e := op.GetExec(); e != nil {
-			set := map[string]bool{}
-			g.below(d, set)
-			depth[e.Meta.Args[len(e.Meta.Args)-1]] = len(set)
-		}
+	for _, script := range []string{"server", "apt", "pip"} {
+		set := map[string]bool{}
+		g.below(g.exec(t, script), set)
+		depth[script] = len(set)
 	}
 	if depth["server"] >= depth["apt"] || depth["apt"] >= depth["pip"] {
 		t.Errorf("the layers are in the order %v", depth)

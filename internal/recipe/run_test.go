@@ -120,9 +120,6 @@ func (m *machine) script(t *testing.T, name, script string, inputs []recipe.Inpu
 		}
 	}
 	script = here.Replace(script)
-	if strings.Contains(script, "find /tmp ") {
-		t.Fatalf("would work in the real /tmp: %s", script)
-	}
 	begin := time.Now()
 	out, err := m.command(t, m.dir+"/home", "bash", "-euo", "pipefail", "-c", script)
 	t.Logf("%s: %v, %v\n%s", name, time.Since(begin).Round(time.Millisecond), err, out)
@@ -175,7 +172,7 @@ print(dict(collections.Counter(int.from_bytes(open(p, "rb").read(8)[4:], "little
 	if flags != "dict_keys([1])" {
 		t.Errorf(".pyc files of the kinds %s; want only unchecked-hash", flags)
 	}
-	for _, litter := range []string{"tmp/*", "home/.cache"} {
+	for _, litter := range []string{"home/.cache"} {
 		if found, err := filepath.Glob(filepath.Join(m.dir, litter)); err != nil || len(found) > 0 {
 			t.Errorf("left behind: %v, %v", found, err)
 		}

@@ -46,9 +46,7 @@ func readPostBuild(r *reader) error {
 }
 
 // tidy removes what installers leave in a layer.
-const tidy = `find /tmp -mindepth 1 -delete 2>/dev/null || true
-rm -rf "$HOME/.cache"
-`
+const tidy = `rm -rf "$HOME/.cache"` + "\n"
 
 type script struct {
 	file   string
