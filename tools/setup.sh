@@ -34,6 +34,7 @@ list() {
 	has git-lfs || want git-lfs "tests of large files"
 	has python3 || want python3 "peers to compare with"
 	installed python3-venv || want python3-venv "peers to compare with"
+	has Rscript || want r-base-core "runs what build steps do in R"
 }
 
 needs=$(mktemp)

@@ -41,7 +41,7 @@ func (r *reader) readRenv() (*renvLock, error) {
 
 // renvEntry is a package of the file.
 type renvEntry struct {
-	Package, Version, Source, Repository                                       string
+	Package, Version, Source, Repository                            string
 	RemoteHost, RemoteUsername, RemoteRepo, RemoteSha, RemoteSubdir string
 }
 

@@ -98,7 +98,7 @@ func noteOthers(r *reader) error {
 		return nil
 	}
 	var passed []string
-	for _, name := range append([]string{"Dockerfile", "Project.toml", "default.nix", "DESCRIPTION", "Pipfile"}, ours()...) {
+	for _, name := range append([]string{"Dockerfile", "Project.toml", "default.nix", "DESCRIPTION", "install.R", "renv.lock", "Pipfile"}, ours()...) {
 		if r.hasPath(name) {
 			r.pass(name, "only files in "+r.Dir+"/ count")
 			passed = append(passed, name)
