@@ -76,10 +76,16 @@ lock: ## Renew the pinned Jupyter that images get, from PyPI
 	python3 -m venv .tools/uv && .tools/uv/bin/pip install -q uv
 	.tools/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.9 --generate-hashes \
 		--no-header --no-annotate --overrides internal/recipe/overrides.txt -o internal/recipe/server.txt internal/recipe/server.in
+	for f in node deno; do .tools/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.13 --generate-hashes \
+		--no-header --no-annotate -o internal/recipe/$$f.txt internal/recipe/$$f.in || exit 1; done
 
 .PHONY: e2e
 e2e: setup-test build ## Run the end-to-end tests only
 	BINNACLE_TEST_REQUIRE=all go test -count=1 -p 1 -timeout 40m -v $(EXEC) ./test/...
+
+.PHONY: e2e-rust
+e2e-rust: setup-test build ## Run the end-to-end test of the Rust kernel, which compiles for minutes
+	BINNACLE_TEST_REQUIRE=all BINNACLE_TEST_RUST=1 go test -count=1 -timeout 40m -v -run TestRust $(EXEC) ./test/e2e
 
 .PHONY: bench
 bench: setup-test build ## Measure, beside CHP and JupyterHub, and write the figures to bench/

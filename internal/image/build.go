@@ -122,22 +122,31 @@ func (b *Builder) label(ctx context.Context, img Image) error {
 
 func (b *Builder) solveRecipe(ctx context.Context, req Request, base string, tree map[string]fsutil.FS, opt bkclient.SolveOpt, status chan *bkclient.SolveStatus) (*bkclient.SolveResponse, error) {
 	opt.LocalMounts = tree
-	state, err := graph(base, req.Recipe, commitTime(req.Time))
-	if err != nil {
+	if err := addContext(opt.LocalMounts, req); err != nil {
 		close(status)
 		return nil, err
 	}
-	def, err := marshal(ctx, state)
-	if err != nil {
-		close(status)
-		return nil, fmt.Errorf("write the build's graph: %w", err)
-	}
-	cfg, err := json.Marshal(b.config(req))
-	if err != nil {
-		close(status)
-		return nil, fmt.Errorf("write the image's configuration: %w", err)
-	}
 	return b.buildkit.Build(ctx, opt, "binnacle", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+		on := ours(base)
+		if req.Recipe.Base != nil {
+			var err error
+			if on, err = theirs(ctx, c, req); err != nil {
+				return nil, err
+			}
+			req.Recipe = onto(req.Recipe, on.env)
+		}
+		state, err := graph(on, req.Recipe, commitTime(req.Time))
+		if err != nil {
+			return nil, err
+		}
+		def, err := marshal(ctx, state)
+		if err != nil {
+			return nil, fmt.Errorf("write the build's graph: %w", err)
+		}
+		cfg, err := json.Marshal(b.config(req, on.env))
+		if err != nil {
+			return nil, fmt.Errorf("write the image's configuration: %w", err)
+		}
 		res, err := c.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true})
 		if err != nil {
 			return nil, err
@@ -148,8 +157,8 @@ func (b *Builder) solveRecipe(ctx context.Context, req Request, base string, tre
 }
 
 // config is how a container of the image starts.
-func (b *Builder) config(req Request) ocispec.Image {
-	env := environment(req.Recipe)
+func (b *Builder) config(req Request, below []string) ocispec.Image {
+	env := environment(req.Recipe, below)
 	maps.Copy(env, req.Recipe.LateEnv)
 	if req.Recipe.Start != "" {
 		env["R2D_ENTRYPOINT"] = recipe.RepoDir + "/" + req.Recipe.Start

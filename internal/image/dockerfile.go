@@ -34,8 +34,16 @@ func (b *Builder) solveDockerfile(ctx context.Context, req Request, _ string, _ 
 	}
 	opt.LocalMounts = map[string]fsutil.FS{"context": files, "dockerfile": files}
 	opt.Frontend = "dockerfile.v0"
-	opt.FrontendAttrs = map[string]string{
-		"filename":           path.Clean(req.Recipe.Dockerfile),
+	opt.FrontendAttrs = dockerfileAttrs(req, req.Recipe.Dockerfile)
+	for name, value := range b.labels(req) {
+		opt.FrontendAttrs["label:"+name] = value
+	}
+	return b.buildkit.Solve(ctx, nil, opt, status)
+}
+
+func dockerfileAttrs(req Request, file string) map[string]string {
+	return map[string]string{
+		"filename":           path.Clean(file),
 		"cmdline":            "dockerfile.v0", // set: the frontend does not look for a syntax line
 		"image-resolve-mode": "local",
 		// repo2docker gives these two, so Dockerfiles in the wild use them.
@@ -44,8 +52,4 @@ func (b *Builder) solveDockerfile(ctx context.Context, req Request, _ string, _ 
 		// One repository's cache mounts are not another's.
 		"build-arg:BUILDKIT_CACHE_MOUNT_NS": slug(string(req.Revision.Spec.Provider)+"/"+req.Revision.Spec.Repo, 100),
 	}
-	for name, value := range b.labels(req) {
-		opt.FrontendAttrs["label:"+name] = value
-	}
-	return b.buildkit.Solve(ctx, nil, opt, status)
 }

@@ -2,8 +2,6 @@ package image
 
 import (
 	"context"
-	"embed"
-	"fmt"
 	"maps"
 	"path"
 	"runtime"
@@ -16,11 +14,6 @@ import (
 
 	"github.com/binnacle-hub/binnacle/internal/recipe"
 )
-
-// tools holds the pinned requirements of what installs, one file a tool.
-//
-//go:embed tools
-var tools embed.FS
 
 // The names under which a build sends the tree.
 const (
@@ -37,8 +30,11 @@ var environmentLayers = [][]recipe.Stage{{recipe.StageServer}, {recipe.StageSyst
 var treeStages = []recipe.Stage{recipe.StageContent, recipe.StagePostBuild}
 
 // graph is the image as a BuildKit graph.
-func graph(base string, r recipe.Recipe, mtime time.Time) (llb.State, error) {
-	g := grapher{prepared: prepare(base), env: environment(r), late: r.LateEnv, commit: mtime}
+func graph(base foundation, r recipe.Recipe, mtime time.Time) (llb.State, error) {
+	g := grapher{prepared: base.prepare(), env: environment(r, base.env), late: r.LateEnv, commit: mtime}
+	if !r.HasNode() {
+		r.Steps = append(slices.Clone(r.Steps), recipe.Node())
+	}
 	state := g.prepared
 	for _, stages := range environmentLayers {
 		next, err := g.layer(state, branches(r.Steps, stages))
@@ -148,8 +144,8 @@ elif [ "$old" != jovyan ]; then
   usermod --login jovyan --home /home/jovyan --move-home --shell /bin/bash "$old"
   groupmod --new-name jovyan "$(getent group 1000 | cut -d: -f1)"
 fi
-mkdir -p /srv/conda/envs /srv/npm /srv/rlibs /srv/julia /run/binnacle/in /run/binnacle/tools /run/binnacle/cache /run/binnacle/lock /run/binnacle/out /usr/local/share/binnacle/lock
-chown 1000:1000 /srv/conda /srv/conda/envs /srv/npm /srv/rlibs /srv/julia /run/binnacle/cache /run/binnacle/out /usr/local/share/binnacle /usr/local/share/binnacle/lock
+mkdir -p /srv/conda/envs /srv/npm /srv/deno /srv/go /srv/cargo /srv/rlibs /srv/julia /run/binnacle/in /run/binnacle/tools /run/binnacle/cache /run/binnacle/lock /run/binnacle/out /usr/local/share/binnacle/lock
+chown 1000:1000 /srv/conda /srv/conda/envs /srv/npm /srv/deno /srv/go /srv/cargo /srv/rlibs /srv/julia /run/binnacle/cache /run/binnacle/out /usr/local/share/binnacle /usr/local/share/binnacle/lock
 cat > /usr/local/bin/repo2docker-entrypoint <<'ENTRYPOINT'
 #!/bin/bash
 # Activates what conda packages want activated, then runs the command through
@@ -160,14 +156,48 @@ if [ -n "${R2D_ENTRYPOINT:-}" ]; then exec bash "$R2D_ENTRYPOINT" "$@"; fi
 exec "$@"
 ENTRYPOINT
 chmod 0755 /usr/local/bin/repo2docker-entrypoint
+# Jupyter would start npm, in every session, to ask where packages are.
+mkdir -p /usr/local/etc/jupyter
+echo '{"LanguageServerManager": {"node_roots": ["/home/jovyan", "/srv/npm/lib", "/srv/npm"]}}' > /usr/local/etc/jupyter/jupyter_server_config.json
 rm -rf /var/log/apt /var/log/dpkg.log /var/cache/ldconfig/aux-cache
 `
 
-func prepare(base string) llb.State {
-	return llb.Image(base, llb.ResolveModePreferLocal, llb.WithCustomName("Base image")).
-		AddEnv("PATH", systemPath).
-		Run(bash(settled(preparation, true, commitTime(0))), temporary(true), llb.WithCustomName("Base: user, locale, tools")).Root()
+// foundation is the image that everything stands on.
+type foundation struct {
+	state llb.State
+	env   []string // of its configuration, as NAME=value
+	// foreign says that it is the repository's, of which nothing is known.
+	foreign bool
 }
+
+// ours is the hub's base.
+func ours(base string) foundation {
+	return foundation{state: llb.Image(base, llb.ResolveModePreferLocal, llb.WithCustomName("Base image"))}
+}
+
+func (f foundation) prepare() llb.State {
+	s := f.state.AddEnv("PATH", systemPath)
+	if f.foreign {
+		s = s.Run(llb.Args([]string{"/bin/sh", "-c", check}), llb.WithCustomName("Check of the image")).Root()
+		return s.Run(bash(settled(preparation+sudoers, true, commitTime(0))), temporary(true), llb.WithCustomName("Base: user, locale, tools")).Root()
+	}
+	return s.Run(bash(settled(preparation, true, commitTime(0))), temporary(true), llb.WithCustomName("Base: user, locale, tools")).Root()
+}
+
+// check says what an image lacks that the rest would stumble over.
+const check = `
+if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+  echo "binnacle: the image has no apt" >&2; exit 1
+fi
+case "$(ldd --version 2>&1)" in *[Mm]usl*) echo "binnacle: the image has no glibc" >&2; exit 1;; esac
+command -v bash >/dev/null || { apt-get update && apt-get install -y --no-install-recommends bash; }
+`
+
+// sudoers lets the user do as root what it could before it was renamed: while
+// the image is built, because sessions can gain no privileges.
+const sudoers = `
+if [ -d /etc/sudoers.d ]; then echo 'jovyan ALL=(root) NOPASSWD:ALL' > /etc/sudoers.d/jovyan; chmod 0440 /etc/sudoers.d/jovyan; fi
+`
 
 const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -175,12 +205,19 @@ func bash(script string) llb.RunOption {
 	return llb.Args([]string{"/bin/bash", "-euo", "pipefail", "-c", script})
 }
 
-// environment is what steps and sessions see; the recipe's own comes on top.
-func environment(r recipe.Recipe) map[string]string {
-	env := map[string]string{
-		"PATH": systemPath, "HOME": recipe.Home, "USER": recipe.User, "NB_USER": recipe.User, "NB_UID": strconv.Itoa(recipe.UID),
-		"REPO_DIR": recipe.RepoDir, "SHELL": "/bin/bash", "LANG": "en_US.UTF-8", "LC_ALL": "en_US.UTF-8", "LANGUAGE": "en_US.UTF-8",
+// environment is what steps and sessions see: what the image under it has,
+// ours, and the recipe's own on top.
+func environment(r recipe.Recipe, below []string) map[string]string {
+	env := map[string]string{}
+	for _, s := range below {
+		name, value, _ := strings.Cut(s, "=")
+		env[name] = value
 	}
+	maps.Copy(env, map[string]string{
+		"PATH": systemPath, "HOME": recipe.Home, "USER": recipe.User, "NB_USER": recipe.User, "NB_UID": strconv.Itoa(recipe.UID),
+		"npm_package_config_node_gyp_nodedir": "/srv/npm", // the headers of Node.js are there
+		"REPO_DIR":                            recipe.RepoDir, "SHELL": "/bin/bash", "LANG": "en_US.UTF-8", "LC_ALL": "en_US.UTF-8", "LANGUAGE": "en_US.UTF-8",
+	})
 	maps.Copy(env, r.Env)
 	return env
 }
@@ -320,24 +357,6 @@ func cache(c recipe.Cache, root bool) llb.RunOption {
 	empty := llb.Scratch().File(llb.Mkdir("/cache", 0o755, owner, fixedTime), hidden("cache "+c.ID))
 	id := strings.Join([]string{"binnacle", runtime.GOARCH, c.ID}, "-")
 	return llb.AddMount(c.Path, empty, llb.SourcePath("/cache"), llb.AsPersistentCacheDir(id, sharing))
-}
-
-// tool is a directory with a program that installs things, from PyPI, with
-// pinned versions and hashes. Its Python environment works only where it is
-// mounted: below recipe.ToolDir.
-func tool(prepared llb.State, name string) (llb.State, error) {
-	lock, err := tools.ReadFile("tools/" + name + ".txt")
-	if err != nil {
-		return llb.State{}, fmt.Errorf("the recipe asks for the tool %q, which is not known: %w", name, err)
-	}
-	at := path.Join(recipe.ToolDir, name)
-	script := fmt.Sprintf(`python3 -m venv %[1]s
-%[1]s/bin/pip install --no-cache-dir --disable-pip-version-check --no-compile --only-binary :all: --require-hashes -r %[2]s/%[3]s.txt
-%[1]s/bin/pip uninstall -y -q pip
-ln -sf bin/%[3]s %[1]s/%[3]s`, at, recipe.InputDir, name)
-	return prepared.Run(bash(script), llb.WithCustomName("Tool: "+name),
-		llb.AddMount(recipe.InputDir, inputs([]recipe.Input{{Name: name + ".txt", Content: lock}}), llb.Readonly),
-	).AddMount(at, llb.Scratch()), nil
 }
 
 // tree is one part of the repository, at its place, owned by its user. The home

@@ -85,8 +85,8 @@ func TestContentStandsApart(t *testing.T) {
 	if merge := g.all[g.last].GetMerge(); merge == nil || len(merge.Inputs) != 3 {
 		t.Fatalf("the image ends with %v; want a merge of the environment, the large files and the others", g.all[g.last])
 	}
-	if withTree, without := g.execs(); len(withTree) != 0 || len(without) != 5 { // prepare, the tool, three steps
-		t.Errorf("%d commands stand on the tree and %d do not; want 0 and 5", len(withTree), len(without))
+	if withTree, without := g.execs(); len(withTree) != 0 || len(without) != 6 { // prepare, the tool, Node, three steps
+		t.Errorf("%d commands stand on the tree and %d do not; want 0 and 6", len(withTree), len(without))
 	}
 }
 
@@ -135,8 +135,8 @@ func TestStepsOnTheTree(t *testing.T) {
 	r := sample()
 	r.Steps = append(r.Steps, recipe.Step{Name: "post", Stage: recipe.StagePostBuild, Script: "post"})
 	g := load(t, r, 1)
-	if withTree, without := g.execs(); len(withTree) != 1 || len(without) != 5 {
-		t.Errorf("%d commands stand on the tree and %d do not; want 1 and 5", len(withTree), len(without))
+	if withTree, without := g.execs(); len(withTree) != 1 || len(without) != 6 {
+		t.Errorf("%d commands stand on the tree and %d do not; want 1 and 6", len(withTree), len(without))
 	}
 }
 
@@ -157,8 +157,8 @@ func TestEnvironmentIsSharedBetweenCommits(t *testing.T) {
 			same++
 		}
 	}
-	if same != 2 { // prepare and the tool
-		t.Errorf("%d commands are the same after the lock changed; want 2", same)
+	if same != 3 { // prepare, the tool and Node
+		t.Errorf("%d commands are the same after the lock changed; want 3", same)
 	}
 }
 

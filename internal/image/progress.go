@@ -146,7 +146,7 @@ func (p *progress) explain(ctx context.Context, req Request, err error) error {
 	if p.failed != nil {
 		name, tail = p.failed.name, p.failed.tail
 	}
-	if r.Dockerfile != "" {
+	if r.Dockerfile != "" || (dockerfilePath(r) != "" && strings.HasPrefix(name, "[")) {
 		return dockerfileStep(r, name, tail, err)
 	}
 	if exit, ok := errors.AsType[*gatewaypb.ExitError](err); ok && exit.ExitCode == outOfMemory || strings.Contains(err.Error(), "cannot allocate memory") {
@@ -167,11 +167,21 @@ func isStepError(err error) bool {
 
 // dockerfileError is a Dockerfile that can't be read or followed.
 func dockerfileError(req Request, err error) error {
-	if req.Recipe.Dockerfile == "" {
+	if base := req.Recipe.Base; base != nil && base.Image != "" {
+		e := &binnacle.Error{
+			Code: binnacle.CodeBuildFailed, Op: "build.base", Err: err,
+			Message: "The image " + base.Image + " can't be fetched: " + lastCause(err) + ".",
+			Hint:    "Check its name; it must be public, and its registry within reach of this hub.",
+		}
+		e.File = base.From.File
+		e.Line = base.From.Line
+		return e
+	}
+	if dockerfilePath(req.Recipe) == "" {
 		return nil
 	}
 	e := &binnacle.Error{
-		Code: binnacle.CodeBuildFailed, Op: "build.dockerfile", File: req.Recipe.Dockerfile, Line: dockerfileLine(err), Err: err,
+		Code: binnacle.CodeBuildFailed, Op: "build.dockerfile", File: dockerfilePath(req.Recipe), Line: dockerfileLine(err), Err: err,
 		Message: "The Dockerfile can't be built: " + lastCause(err) + ".",
 		Hint:    "Correct the line that is named, or remove the Dockerfile to let Binnacle install what the other files declare.",
 	}
@@ -184,9 +194,17 @@ func dockerfileError(req Request, err error) error {
 	return e
 }
 
+// dockerfilePath is the Dockerfile of the build; empty when there is none.
+func dockerfilePath(r recipe.Recipe) string {
+	if r.Base != nil {
+		return r.Base.Dockerfile
+	}
+	return r.Dockerfile
+}
+
 // lineWith finds text in the Dockerfile; 0 when it is not there.
 func lineWith(req Request, text string) int {
-	b, err := os.ReadFile(filepath.Join(req.Dir, filepath.FromSlash(req.Recipe.Dockerfile)))
+	b, err := os.ReadFile(filepath.Join(req.Dir, filepath.FromSlash(dockerfilePath(req.Recipe))))
 	if err != nil {
 		return 0
 	}
@@ -204,7 +222,7 @@ func dockerfileStep(r recipe.Recipe, name string, tail []string, err error) erro
 		last = " Its last words were: " + tail[len(tail)-1]
 	}
 	return &binnacle.Error{
-		Code: binnacle.CodeBuildFailed, Op: "build.dockerfile", File: r.Dockerfile, Line: dockerfileLine(err), Err: err,
+		Code: binnacle.CodeBuildFailed, Op: "build.dockerfile", File: dockerfilePath(r), Line: dockerfileLine(err), Err: err,
 		Message: "A step of the Dockerfile failed: " + name + "." + last,
 		Hint:    "The log above has its whole output.",
 	}

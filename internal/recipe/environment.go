@@ -25,8 +25,15 @@ func (r Recipe) Environment() string {
 		Steps                    []step
 		Env                      map[string]string
 		LateEnv                  map[string]string
+		Node                     []byte
+		Base                     *Base
 	}
-	k := key{Kind: r.Kind, Dockerfile: r.Dockerfile, Python: r.Python.Value, Env: r.Env, LateEnv: r.LateEnv}
+	k := key{Kind: r.Kind, Dockerfile: r.Dockerfile, Python: r.Python.Value, Env: r.Env, LateEnv: r.LateEnv, Node: nodeLock}
+	if r.Base != nil {
+		base := *r.Base
+		base.From = Location{}
+		k.Base = &base
+	}
 	for _, s := range r.Steps {
 		if s.Stage != StageContent && s.Stage != StagePostBuild {
 			var lock Lock

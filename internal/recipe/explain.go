@@ -71,6 +71,13 @@ func causes() []cause {
 	}
 }
 
+// allCauses has what is nobody's package's fault first.
+func allCauses() []cause {
+	const general = 6
+	all := causes()
+	return slices.Concat(all[:general], rCauses(), languageCauses(), all[general:])
+}
+
 // Explain says what the failure of a step means to the author: which file and
 // line, what the tool said, what to change. log is the end of the step's output.
 func Explain(r Recipe, step string, log []string) *binnacle.Error {
@@ -79,6 +86,8 @@ func Explain(r Recipe, step string, log []string) *binnacle.Error {
 	e := &binnacle.Error{Code: binnacle.CodeBuildFailed, Op: "build", Message: "The step “" + step + "” failed.", Hint: "The log has its whole output."}
 	if len(s.From) > 0 {
 		e.File, e.Line = s.From[0].File, s.From[0].Line
+	} else if s.Name == "" && r.Base != nil {
+		e.File, e.Line = r.Base.From.File, r.Base.From.Line // a step of the image's own
 	}
 	lines := plain(log)
 	flat := strings.Join(strings.Fields(strings.Join(lines, "\n")), " ") // tools break their sentences over lines
@@ -93,7 +102,7 @@ func Explain(r Recipe, step string, log []string) *binnacle.Error {
 		}
 	}
 	rLine(e, flat)
-	for _, c := range slices.Concat(rCauses(), causes()) {
+	for _, c := range allCauses() {
 		m := regexp.MustCompile(c.pattern).FindStringSubmatch(flat)
 		if m == nil || (script && c.tools) {
 			continue
@@ -173,7 +182,7 @@ func decisive(lines []string) string {
 		regexp.MustCompile(`^((?:[A-Za-z_]+\.)*[A-Z][A-Za-z]*(?:Error|Exception): .*)`), // Python
 		regexp.MustCompile(`^(?i:error|cause): (.*)`),
 	}
-	for i, mark := range marks {
+	for i, mark := range append(marks, languageMarks()...) {
 		for n, line := range lines {
 			m := mark.FindStringSubmatch(line)
 			if m == nil {

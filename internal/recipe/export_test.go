@@ -1,5 +1,7 @@
 package recipe
 
+import "encoding/json"
+
 // What the tests look at from outside.
 var (
 	ParseRuntime   = parseRuntime
@@ -16,6 +18,11 @@ var (
 	// ParseRenv and the others say only whether they take a text.
 	ParseRenv        = func(text string) error { _, err := parseRenv("renv.lock", text); return err }
 	ParseDescription = func(text string) error { _, err := parseDescription("DESCRIPTION", text); return err }
+	DenoLock         = denoLock
+	NodeVersions     = nodeVersions
+	PickNode         = pickNode
+	StripJSONC       = stripJSONC
+	ValidJSON        = func(text string) bool { return json.Valid([]byte(text)) }
 )
 
 // SplitRuntime gives name, version and date.

@@ -60,7 +60,7 @@ type kind struct {
 // kinds in the order of precedence: the first that has its file wins. The
 // order is repo2docker's (its documentation, "Configuration files").
 func kinds() []kind {
-	return []kind{dockerfileKind(), unsupportedKind(), rKind(), condaKind(), pipenvKind(), pythonKind()}
+	return append([]kind{dockerfileKind(), unsupportedKind(), rKind(), condaKind(), pipenvKind(), pythonKind(), devcontainerKind()}, languageKinds()...)
 }
 
 // Read says what the repository needs. Returns build_failed with file and line
@@ -108,7 +108,7 @@ func (r *reader) read() error {
 		}
 	}
 	r.Kind = chosen.name
-	parts := []func(*reader) error{chosen.read, readApt, readScripts, readIgnore, noteOthers}
+	parts := []func(*reader) error{chosen.read, readLanguages, readNode, readApt, readScripts, readIgnore, noteOthers}
 	if chosen.name == dockerfile {
 		parts = []func(*reader) error{chosen.read, readIgnore, noteOthers}
 	}

@@ -136,7 +136,7 @@ func readable(r recipe.Recipe) any {
 		out := map[string]string{}
 		for _, in := range inputs {
 			out[in.Name] = string(in.Content)
-			for _, ours := range [][]byte{recipe.ServerLock, recipe.CompileProgram, recipe.CondaProgram, recipe.CranProgram, recipe.RProgram, recipe.RProfile} {
+			for _, ours := range [][]byte{recipe.ServerLock, recipe.CompileProgram, recipe.CondaProgram, recipe.CranProgram, recipe.RProgram, recipe.RProfile, recipe.DenoLock} {
 				if bytes.Equal(in.Content, ours) {
 					out[in.Name] = "(embedded)"
 				}

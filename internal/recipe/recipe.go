@@ -27,6 +27,8 @@ type Recipe struct {
 	Dir string `json:"dir,omitempty"`
 	// Dockerfile is the path of the file to build instead of Steps; else empty.
 	Dockerfile string `json:"dockerfile,omitempty"`
+	// Base is the image to stand on instead of the hub's; or nil.
+	Base *Base `json:"base,omitempty"`
 	// Python is the version the environment has, "X.Y" (or "X.Y.Z" when the
 	// repository insists); empty takes the base's own.
 	Python Choice `json:"python,omitzero"`

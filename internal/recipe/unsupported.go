@@ -56,13 +56,13 @@ func (r *reader) pipenv() string {
 // hints are files that say something about the environment and decide nothing
 // yet; repo2docker does not read them either.
 func hints() map[string]string {
-	const versions, dev, js, r = "its versions are not used yet", "development containers are not supported yet", "JavaScript is not installed yet", "the R of environment.yml is meant: name its packages there, as r-…"
+	const versions, dev, r = "its versions are not used yet", "other files describe the environment", "the R of environment.yml is meant: name its packages there, as r-…"
 	return map[string]string{
 		"uv.lock": versions, "poetry.lock": versions, "pdm.lock": versions, "pylock.toml": versions, "conda-lock.yml": versions,
 		"pixi.toml": "pixi is not supported yet", "pixi.lock": "pixi is not supported yet", "flake.nix": "Nix is not supported yet",
 		"renv.lock": r, "install.R": r, "DESCRIPTION": "it describes no package of R", "Manifest.toml": "Julia is not supported yet",
 		".python-version": "it does not choose the Python; runtime.txt does", ".tool-versions": "it does not choose the Python; runtime.txt does",
-		"mise.toml": "it does not choose the Python; runtime.txt does", "package.json": js, "deno.json": js,
+		"mise.toml": "it does not choose the Python; runtime.txt does", "package.json": "it has no lock, so nothing is installed for it",
 		".devcontainer/devcontainer.json": dev, ".devcontainer.json": dev,
 		"docker-compose.yml": "only a Dockerfile is built", "Containerfile": "only a file called Dockerfile is built",
 		"setup.cfg": "a package needs setup.py or pyproject.toml", "requirements3.txt": "only requirements.txt is read",
