@@ -59,6 +59,12 @@ func buildEnv(cfg config.Config) map[string]string {
 	put(string(cfg.Mirrors.Bioconductor), "BINNACLE_BIOCONDUCTOR")
 	put(string(cfg.Mirrors.RStudio), "BINNACLE_RSTUDIO")
 	put(cfg.Mirrors.RStudioSHA256, "BINNACLE_RSTUDIO_SHA256")
+	put(string(cfg.Mirrors.Julia), "JULIA_PKG_SERVER")
+	put(string(cfg.Mirrors.JuliaReleases), "BINNACLE_JULIA_RELEASES")
+	put(string(cfg.Mirrors.Nixpkgs), "BINNACLE_NIXPKGS")
+	if cache := string(cfg.Mirrors.NixCache); cache != "" {
+		put("substituters = "+cache, "NIX_CONFIG")
+	}
 	for name, value := range cfg.Build.Env {
 		env[name] = string(value)
 	}

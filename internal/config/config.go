@@ -155,6 +155,17 @@ type Mirrors struct {
 	// RStudioSHA256 is the hash of the mirror's package of RStudio Server when it
 	// has another version than ours.
 	RStudioSHA256 string `yaml:"rstudio_sha256"`
+	// Julia is a package server; empty is Julia's own.
+	Julia Secret `yaml:"julia"`
+	// JuliaReleases is where Julia's builds and their list versions.json are;
+	// empty is https://julialang-s3.julialang.org/bin.
+	JuliaReleases Secret `yaml:"julia_releases"`
+	// NixCache is where compiled packages of Nix are; empty is Nix's own. They
+	// must be signed with the key of that.
+	NixCache Secret `yaml:"nix_cache"`
+	// Nixpkgs is where the channels of Nix are, a directory for each, or the
+	// tarball of one that all repositories get; empty is https://channels.nixos.org.
+	Nixpkgs Secret `yaml:"nixpkgs"`
 	// Registries lists mirrors of image registries by the registry's host,
 	// tried in order.
 	Registries map[string][]string `yaml:"registries"`

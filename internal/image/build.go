@@ -160,7 +160,7 @@ func (b *Builder) solveRecipe(ctx context.Context, req Request, base string, tre
 func (b *Builder) config(req Request, below []string) ocispec.Image {
 	env := environment(req.Recipe, below)
 	maps.Copy(env, req.Recipe.LateEnv)
-	if req.Recipe.Start != "" {
+	if req.Recipe.Start != "" && env["R2D_ENTRYPOINT"] == "" {
 		env["R2D_ENTRYPOINT"] = recipe.RepoDir + "/" + req.Recipe.Start
 	}
 	created := commitTime(req.Time)

@@ -75,7 +75,7 @@ func causes() []cause {
 func allCauses() []cause {
 	const general = 6
 	all := causes()
-	return slices.Concat(all[:general], rCauses(), languageCauses(), all[general:])
+	return slices.Concat(all[:general], rCauses(), juliaCauses(), nixCauses(), languageCauses(), all[general:])
 }
 
 // Explain says what the failure of a step means to the author: which file and
@@ -102,6 +102,7 @@ func Explain(r Recipe, step string, log []string) *binnacle.Error {
 		}
 	}
 	rLine(e, flat)
+	nixLine(r, e, flat)
 	for _, c := range allCauses() {
 		m := regexp.MustCompile(c.pattern).FindStringSubmatch(flat)
 		if m == nil || (script && c.tools) {
@@ -177,7 +178,7 @@ func decisive(lines []string) string {
 	marks := []*regexp.Regexp{
 		regexp.MustCompile(`^(?:cause:|╰─▶|├─▶|And)?\s*([Bb]ecause .*)`), // uv's resolver
 		regexp.MustCompile(`^E: (.*)`), // apt
-		regexp.MustCompile(`^(?:conda|cran|R): (.*)`),
+		regexp.MustCompile(`^(?:conda|cran|R|julia): (.*)`),
 		regexp.MustCompile(`(.*fatal error: .*)`),
 		regexp.MustCompile(`^((?:[A-Za-z_]+\.)*[A-Z][A-Za-z]*(?:Error|Exception): .*)`), // Python
 		regexp.MustCompile(`^(?i:error|cause): (.*)`),

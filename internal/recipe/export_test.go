@@ -1,9 +1,16 @@
 package recipe
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"strings"
+)
 
 // What the tests look at from outside.
 var (
+	NixNamesFiles = nixNamesFiles
+	NixCode       = nixCode
+	NixChannel    = nixChannel
+
 	ParseRuntime   = parseRuntime
 	ParseIgnore    = parseIgnore
 	ParsePyproject = func(text string) error { _, err := parsePyproject(text); return err }
@@ -32,4 +39,22 @@ func SplitRuntime(text string) (name, version, date string, err error) {
 		date = f.date.Format("2006-01-02")
 	}
 	return f.name, f.version, date, err
+}
+
+// JuliaRange says what an entry of [compat] allows: "[1.6.0, 2.0.0)", parts joined
+// by " or ".
+func JuliaRange(spec string) (string, bool) {
+	ranges, problem := juliaRanges(spec)
+	out := make([]string, 0, len(ranges))
+	for _, r := range ranges {
+		out = append(out, "["+r.From.String()+", "+r.Below.String()+")")
+	}
+	return strings.ReplaceAll(strings.Join(out, " or "), ", 1073741824.0.0)", ", ∞)"), problem == ""
+}
+
+// JuliaMatch says whether an entry of [compat] allows a version.
+func JuliaMatch(spec, version string) bool {
+	ranges, _ := juliaRanges(spec)
+	v, n := juliaParts(strings.Split(version, "."))
+	return n > 0 && within(ranges, v)
 }

@@ -134,3 +134,36 @@ func FuzzLinks(f *testing.F) {
 		}
 	})
 }
+
+func FuzzJulia(f *testing.F) {
+	f.Add("[deps]\nDates = \"ade2ca70-3891-5945-98fb-dc099432e06a\"\n[compat]\njulia = \"1.6 - 1.8, ~1\"\n[sources]\nA = {path = \"injected\"}\n", "julia_version = \"1.10.4\"\nmanifest_format = \"2.0\"\n[[deps.Dates]]\nuuid = \"ade2ca70-3891-5945-98fb-dc099432e06a\"\npath = \"../injected\"\n")
+	f.Add("name = \"injected\"\nuuid = 3\n[compat]\njulia = \"injected\"", "[[A]]\n[[A]]\npath = 3")
+	f.Add("[workspace]", "julia_version = \"1.10.0-injected+injected\"")
+	f.Fuzz(func(t *testing.T, project, manifest string) {
+		check(t, map[string]string{"Project.toml": project, "Manifest.toml": manifest})
+	})
+}
+
+func FuzzJuliaCompat(f *testing.F) {
+	for _, s := range []string{"1.6 - 1.8, ~1", "^0.0.3", "≥ 1, <2", "=v1.2", "1.6.1-rc1", "*", "9999999999999"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, spec string) {
+		if ranges, ok := recipe.JuliaRange(spec); ok && !regexp.MustCompile(`^(\[\d+\.\d+\.\d+, (\d+\.\d+\.\d+|∞)\)( or |$))+$`).MatchString(ranges) {
+			t.Errorf("%q is %q", spec, ranges)
+		}
+	})
+}
+
+func FuzzNix(f *testing.F) {
+	for _, s := range []string{"{ pkgs ? import <nixpkgs> { } }: pkgs.mkShell { }", "\"${./injected}\" + ''''${a} ''\\n ${ \"}\" }''", "/* # */ ./injected", "\"\\", "''", "}}{"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if len(recipe.NixCode(text)) > len(text) {
+			t.Error("there is more code than text")
+		}
+		check(t, map[string]string{"default.nix": text})
+		check(t, map[string]string{"flake.nix": text})
+	})
+}

@@ -60,7 +60,8 @@ type kind struct {
 // kinds in the order of precedence: the first that has its file wins. The
 // order is repo2docker's (its documentation, "Configuration files").
 func kinds() []kind {
-	return append([]kind{dockerfileKind(), unsupportedKind(), rKind(), condaKind(), pipenvKind(), pythonKind(), devcontainerKind()}, languageKinds()...)
+	kinds := append([]kind{dockerfileKind(), juliaKind(), nixKind(), rKind(), condaKind(), pipenvKind(), pythonKind(), devcontainerKind()}, languageKinds()...)
+	return append(kinds, flakeKind())
 }
 
 // Read says what the repository needs. Returns build_failed with file and line

@@ -211,9 +211,7 @@ func TestRefused(t *testing.T) {
 		says  string
 	}{
 		"both binder directories": {map[string]string{"binder/apt.txt": "", ".binder/apt.txt": ""}, "", 0, "both"},
-		"Project.toml":            {map[string]string{"Project.toml": "", "requirements.txt": "a"}, "Project.toml", 0, "Julia"},
-		"REQUIRE":                 {map[string]string{"REQUIRE": ""}, "REQUIRE", 0, "Julia"},
-		"default.nix":             {map[string]string{"binder/default.nix": ""}, "binder/default.nix", 0, "Nix"},
+		"REQUIRE":                 {map[string]string{"REQUIRE": ""}, "REQUIRE", 0, "before Julia 1.0"},
 		"Pipfile":                 {map[string]string{"Pipfile": "", "requirements.txt": "a"}, "Pipfile", 0, "pipenv"},
 		"Pipfile.lock":            {map[string]string{"Pipfile.lock": ""}, "Pipfile.lock", 0, "pipenv"},
 		"old binder":              {map[string]string{"Dockerfile": "# x\n\nFROM andrewosh/binder-base\n"}, "Dockerfile", 3, "2017"},

@@ -2,15 +2,6 @@ package recipe
 
 import "strings"
 
-// unsupportedKind stops at the kinds repo2docker would choose before conda and
-// this release can't follow: a session without the packages its author declared
-// would be worse than none.
-func unsupportedKind() kind {
-	return kind{name: "unsupported", has: func(r *reader) bool { return r.unsupported() != "" }, read: func(r *reader) error {
-		return notYet(r.unsupported())
-	}}
-}
-
 // pipenvKind is repo2docker's between conda and requirements.txt.
 func pipenvKind() kind {
 	return kind{name: "pipenv", has: func(r *reader) bool { return r.pipenv() != "" }, read: func(r *reader) error {
@@ -18,30 +9,11 @@ func pipenvKind() kind {
 	}}
 }
 
+// notYet stops at what this release can't follow: a session without the packages
+// its author declared would be worse than none.
 func notYet(file string) error {
-	return wrong(file, 0, "This repository needs "+needs(file)+", which is not supported yet.",
+	return wrong(file, 0, "This repository needs pipenv ("+file+"), which is not supported yet.",
 		"Describe it with environment.yml or requirements.txt instead, or add a Dockerfile beside this file.")
-}
-
-func needs(file string) string {
-	switch {
-	case strings.HasSuffix(file, "Project.toml"), strings.HasSuffix(file, "REQUIRE"):
-		return "Julia (" + file + ")"
-	case strings.HasSuffix(file, "default.nix"):
-		return "Nix (" + file + ")"
-	default:
-		return "pipenv (" + file + ")"
-	}
-}
-
-// unsupported is the file that would decide the kind; the order is repo2docker's.
-func (r *reader) unsupported() string {
-	for _, name := range []string{"JuliaProject.toml", "Project.toml", "REQUIRE", "default.nix"} {
-		if r.has(name) {
-			return r.path(name)
-		}
-	}
-	return ""
 }
 
 func (r *reader) pipenv() string {
@@ -59,8 +31,9 @@ func hints() map[string]string {
 	const versions, dev, r = "its versions are not used yet", "other files describe the environment", "the R of environment.yml is meant: name its packages there, as r-…"
 	return map[string]string{
 		"uv.lock": versions, "poetry.lock": versions, "pdm.lock": versions, "pylock.toml": versions, "conda-lock.yml": versions,
-		"pixi.toml": "pixi is not supported yet", "pixi.lock": "pixi is not supported yet", "flake.nix": "Nix is not supported yet",
-		"renv.lock": r, "install.R": r, "DESCRIPTION": "it describes no package of R", "Manifest.toml": "Julia is not supported yet",
+		"pixi.toml": "pixi is not supported yet", "pixi.lock": "pixi is not supported yet", "flake.nix": "another file decides",
+		"shell.nix": "only default.nix is read; make default.nix import it", "default.nix": "another file decides",
+		"renv.lock": r, "install.R": r, "DESCRIPTION": "it describes no package of R", "Manifest.toml": "it needs the Project.toml that it belongs to",
 		".python-version": "it does not choose the Python; runtime.txt does", ".tool-versions": "it does not choose the Python; runtime.txt does",
 		"mise.toml": "it does not choose the Python; runtime.txt does", "package.json": "it has no lock, so nothing is installed for it",
 		".devcontainer/devcontainer.json": dev, ".devcontainer.json": dev,
