@@ -228,7 +228,8 @@ steps() { julia --startup-file=no "$@"; }
 
 // juliaSettle gives all sources the time that files of an image have: before
 // 1.11, Julia compiles again what is not as old as it was.
-const juliaSettle = `find ` + juliaDepot + ` -type f -name '*.jl' -exec touch -d @946684800 {} +
+const juliaSettle = `mkdir -p ` + juliaDepot + `
+find ` + juliaDepot + ` -type f -name '*.jl' -exec touch -d @946684800 {} +
 `
 
 const juliaTidy = `rm -rf ` + juliaDepot + `/logs ` + juliaDepot + `/scratchspaces/*/*.log

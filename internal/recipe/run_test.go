@@ -108,11 +108,11 @@ func (m *machine) script(t *testing.T, name, script string, inputs []recipe.Inpu
 	}
 	here := strings.NewReplacer(
 		recipe.InputDir, in, recipe.ToolDir, m.dir+"/run/tools", recipe.OutDir, m.dir+"/run/lock", recipe.LockDir, m.dir+"/run/lock", recipe.LockStore, m.dir+"/store",
-		"/run/binnacle/cache", m.dir+"/run/cache", "/srv/conda", m.dir+"/srv",
+		"/run/binnacle/cache", m.dir+"/run/cache", "/srv/conda", m.dir+"/srv", "/srv/julia", m.dir+"/julia",
 		recipe.Home, m.dir+"/home", "/tmp", m.dir+"/tmp", "/usr/bin/python3", m.python,
 		`jupyter="jupyterlab notebook ipykernel ipywidgets jupyterhub pip"`, `jupyter="ipykernel jupyter-server"`)
 	for _, input := range inputs {
-		if err := os.MkdirAll(in, 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(in, input.Name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(filepath.Join(in, input.Name), input.Content, 0o644); err != nil {
