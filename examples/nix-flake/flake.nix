@@ -9,6 +9,7 @@
           name = "shell";
           builder = "/bin/bash";
           args = [ "-c" "echo > $out" ];
+          outputs = [ "out" ];
           harbour = "Falmouth";
         };
       };

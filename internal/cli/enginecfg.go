@@ -63,7 +63,7 @@ func buildEnv(cfg config.Config) map[string]string {
 	put(string(cfg.Mirrors.JuliaReleases), "BINNACLE_JULIA_RELEASES")
 	put(string(cfg.Mirrors.Nixpkgs), "BINNACLE_NIXPKGS")
 	if cache := string(cfg.Mirrors.NixCache); cache != "" {
-		put("substituters = "+cache, "NIX_CONFIG")
+		put("substituters = "+cache, "NIX_CONFIG") //nolint:misspell // as Nix spells it
 	}
 	for name, value := range cfg.Build.Env {
 		env[name] = string(value)

@@ -86,3 +86,29 @@ func TestExplain(t *testing.T) {
 		})
 	}
 }
+
+// TestExplainNix has Nix's words; it shows where it came from first.
+func TestExplainNix(t *testing.T) {
+	r := read(t, map[string]string{"binder/default.nix": "{ pkgs ? import <nixpkgs> { } }:\npkgs.mkShell {\n  packages = [ pkgs.nosuch ];\n}\n"})
+	late := read(t, map[string]string{"default.nix": "import ./nix/shell.nix\n"})
+	for name, c := range map[string]struct {
+		recipe    recipe.Recipe
+		step, log string
+		file      string
+		line      int
+		says      string
+	}{
+		"attribute": {r, "Nix packages: binder/default.nix", "error:\n       … while calling the 'derivationStrict' builtin\n         at <nix/derivation-internal.nix>:34:12:\n       … while evaluating attribute 'nativeBuildInputs' of derivation 'nix-shell'\n         at /nix/var/nixpkgs/pkgs/stdenv/generic/make-derivation.nix:383:7:\n\n       error: attribute 'nosuch' missing\n       at /run/binnacle/in/nix/default.nix:3:16:\n            2| pkgs.mkShell {\n            3|   packages = [ pkgs.nosuch ];\n", "binder/default.nix", 3, "no attribute nosuch"},
+		"variable":  {late, "Nix packages: default.nix", "error: undefined variable 'stdenv'\n       at /home/jovyan/nix/shell.nix:7:3:\n            6| in\n", "nix/shell.nix", 7, "knows no stdenv"},
+		"syntax":    {r, "Nix packages: binder/default.nix", "error: syntax error, unexpected end of file\n       at /run/binnacle/in/nix/default.nix:4:1:\n", "binder/default.nix", 4, "syntax error"},
+		"build":     {late, "Nix packages: default.nix", "building '/nix/store/4c0rhjkdz1mjdsx4vvgz1vy3bp8c1rxa-knots-1.0.drv'...\nerror: builder for '/nix/store/4c0rhjkdz1mjdsx4vvgz1vy3bp8c1rxa-knots-1.0.drv' failed with exit code 1;\n       last 1 log lines:\n       > no\n", "default.nix", 0, "could not build knots-1.0"},
+		"away":      {r, "Version of nixpkgs", "curl: (6) Could not resolve host: channels.example.org\n", "binder/default.nix", 0, "could not be reached"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := recipe.Explain(c.recipe, c.step, strings.Split(c.log, "\n"))
+			if e.File != c.file || e.Line != c.line || !strings.Contains(e.Message, c.says) || e.Hint == "" {
+				t.Errorf("%s:%d %s %s; want %s:%d …%s…", e.File, e.Line, e.Message, e.Hint, c.file, c.line, c.says)
+			}
+		})
+	}
+}

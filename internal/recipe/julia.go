@@ -260,7 +260,7 @@ func (r *reader) juliaPackages(p juliaProject, m *juliaManifest) error {
 		local = append(local, Location{File: p.file})
 		r.note(p.file, 0, "The project is a package itself, so its packages are installed anew for every commit.", "Keep a Project.toml without name and uuid in binder/ if that takes long.")
 	}
-	place := ""
+	var place strings.Builder
 	if m != nil {
 		s.From = append(s.From, Location{File: m.file})
 		local = append(local, m.paths...)
@@ -268,7 +268,7 @@ func (r *reader) juliaPackages(p juliaProject, m *juliaManifest) error {
 	if len(local) > 0 {
 		s.Stage, s.Branch = StageContent, ""
 	} else {
-		place = "mkdir -p " + quote(dir) + "\n"
+		place.WriteString("mkdir -p " + quote(dir) + "\n")
 		files := map[string]string{path.Base(p.file): p.text}
 		if m != nil {
 			text, _, err := r.julia(path.Base(m.file))
@@ -279,11 +279,11 @@ func (r *reader) juliaPackages(p juliaProject, m *juliaManifest) error {
 		}
 		for _, name := range sortedNames(files) {
 			s.Inputs = append(s.Inputs, Input{Name: "project/" + name, Content: []byte(files[name])})
-			place += "install -m 644 " + InputDir + "/project/" + name + " " + quote(dir) + "/" + name + "\n"
+			place.WriteString("install -m 644 " + InputDir + "/project/" + name + " " + quote(dir) + "/" + name + "\n")
 		}
 	}
 	program := "steps --project=" + quote(dir) + " " + InputDir + "/juliasteps.jl "
-	s.Script = juliaSetup + place + program + "install " + LockStore + "\n" + juliaSettle + program + "precompile\n" + juliaTidy
+	s.Script = juliaSetup + place.String() + program + "install " + LockStore + "\n" + juliaSettle + program + "precompile\n" + juliaTidy
 	r.add(s)
 	return nil
 }

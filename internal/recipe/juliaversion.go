@@ -40,7 +40,7 @@ const (
 // juliaRanges reads an entry of [compat]. A comma means "or". problem says what
 // is wrong with it, with what to write instead.
 func juliaRanges(spec string) (ranges []juliaRange, problem string) {
-	for _, part := range strings.Split(spec, ",") {
+	for part := range strings.SplitSeq(spec, ",") {
 		part = strings.TrimSpace(part)
 		r, ok := juliaOne(part)
 		if !ok {

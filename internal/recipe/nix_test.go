@@ -80,11 +80,11 @@ func TestNixKinds(t *testing.T) {
 			if r.Kind != c.kind || (c.steps != nil && cmp.Diff(c.steps, steps) != "") {
 				t.Errorf("%s with %q; want %s with %q", r.Kind, steps, c.kind, c.steps)
 			}
-			notes := ""
+			var notes []string
 			for _, n := range r.Notes {
-				notes += n.Message
+				notes = append(notes, n.Message)
 			}
-			if !strings.Contains(notes, c.notes) {
+			if !strings.Contains(strings.Join(notes, " "), c.notes) {
 				t.Errorf("notes %q; want %q", notes, c.notes)
 			}
 		})

@@ -3,6 +3,7 @@ package recipe
 import (
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,13 +33,13 @@ func nixLine(r Recipe, e *binnacle.Error, flat string) {
 		return
 	}
 	at := regexp.MustCompile(`\bat (?:«[^»]*»)?(/[^ :]*?)([A-Za-z0-9._/-]+\.nix):(\d+)`).FindAllStringSubmatch(flat, -1)
-	for i := len(at) - 1; i >= 0; i-- {
-		whole, n := at[i][1]+at[i][2], 0
+	for _, m := range slices.Backward(at) {
+		whole := m[1] + m[2]
 		file, ok := strings.CutPrefix(whole, RepoDir+"/")
 		if rest, input := strings.CutPrefix(whole, InputDir+"/nix/"); input {
 			file, ok = path.Join(r.Dir, rest), true
 		}
-		if n, _ = strconv.Atoi(at[i][3]); ok && n > 0 {
+		if n, err := strconv.Atoi(m[3]); ok && err == nil {
 			e.File, e.Line = file, n
 			return
 		}

@@ -34,6 +34,8 @@ type world struct {
 	git  *githost.Host
 	far  *farhost.Host // where servers are that builds may reach
 	cran *cran.Server
+	// julia is a place for what TestJulia makes: releases below /bin, packages at /.
+	julia *lateServer
 	proc *hubProcess
 	out  *os.File // the hub's log
 }
@@ -100,6 +102,10 @@ func newWorld() (*world, error) {
 		return nil, err
 	}
 	w.cran = cran.Start(port, rPackages()...)
+	if port, err = w.far.Listen(); err != nil {
+		return nil, err
+	}
+	w.julia = startLate(port)
 	if err := os.WriteFile(filepath.Join(data, "binnacle.yaml"), []byte(w.config()), 0o600); err != nil {
 		return nil, err
 	}
@@ -201,6 +207,7 @@ func (w *world) close() error {
 	}
 	errs = append(errs, w.stop(), w.git.Close(), w.leftovers())
 	w.cran.Close()
+	w.julia.Close()
 	errs = append(errs, w.far.Close())
 	errs = append(errs, w.out.Close(), os.RemoveAll(w.data))
 	return errors.Join(errs...)
@@ -246,9 +253,9 @@ base: {archive: %s}
 source: {allow: [127.0.0.0/8], fetch_timeout: 2m}
 build: {limits: {memory: 4294967296, pids: 1000}}
 network: {allow: [%s]}
-mirrors: {cran: "%s", rstudio: "%s"}
+mirrors: {cran: "%s", rstudio: "%s", julia: "%[7]s", julia_releases: "%[7]s/bin"}
 launch: {per_owner: 0, address_rate: 0, max_sessions: 30, limits: {memory: 1073741824}}
-`, w.data, w.addr, filepath.Join(os.TempDir(), "binnacle-test-base.tar"), farhost.Network, w.cran.URL, "http://"+w.far.Addr().String())
+`, w.data, w.addr, filepath.Join(os.TempDir(), "binnacle-test-base.tar"), farhost.Network, w.cran.URL, "http://"+w.far.Addr().String(), w.julia.URL)
 }
 
 // example makes a repository of the git host from a folder of examples.

@@ -1,0 +1,116 @@
+package e2e_test
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/test/juliaserver"
+)
+
+// lateServer is a server whose address is known before what it serves is made.
+type lateServer struct {
+	*httptest.Server
+	handler atomic.Pointer[juliaserver.Server]
+}
+
+func startLate(l net.Listener) *lateServer {
+	s := &lateServer{}
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if h := s.handler.Load(); h != nil {
+			h.ServeHTTP(w, req)
+			return
+		}
+		http.NotFound(w, req)
+	}))
+	_ = s.Listener.Close()
+	s.Listener = l
+	s.Start()
+	return s
+}
+
+// serveJulia offers a real Julia, the last that Debian had, with packages of ours.
+func serveJulia(t *testing.T) {
+	t.Helper()
+	file, err := juliaserver.Debian(t.Context())
+	if errors.Is(err, juliaserver.ErrNoDebian) {
+		t.Skip(err) // Debian takes old releases away
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	tarball, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const fathom = "5b7c2f0a-1d2e-4f3a-8b9c-6d7e8f901a2b"
+	s, err := juliaserver.New(
+		[]juliaserver.Release{{Version: juliaserver.DebianVersion, Tarball: tarball}, {Version: "1.99.0", Tarball: []byte("not allowed")}},
+		[]juliaserver.Package{juliaserver.Kernel(), {
+			Name: "Knots", UUID: knotsUUID, Version: "1.1.0", Deps: map[string]string{"Fathom": fathom},
+			Files: map[string]string{"src/Knots.jl": "module Knots\nusing Fathom\nspeed() = 2 * Fathom.depth\nend\n"},
+		}, {Name: "Fathom", UUID: fathom, Version: "6.0.0", Files: map[string]string{"src/Fathom.jl": "module Fathom\nconst depth = 6\nend\n"}}},
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	the.julia.handler.Store(s)
+}
+
+const knotsUUID = "3d0f8c1e-6c3b-4c0a-9a55-0e2f4b1c7d21"
+
+func juliaNotebook(code string) string {
+	return `{"cells": [{"cell_type": "code", "id": "a", "metadata": {}, "outputs": [], "execution_count": null, "source": "` + code + `"}],
+"metadata": {"kernelspec": {"display_name": "Julia 1.5", "language": "julia", "name": "julia-1.5"}}, "nbformat": 4, "nbformat_minor": 5}`
+}
+
+// TestJulia builds with a real Julia from a server of our own and runs a cell in it.
+func TestJulia(t *testing.T) {
+	serveJulia(t)
+	const project = "[deps]\nKnots = \"" + knotsUUID + "\"\n\n[compat]\njulia = \"1.5 - 1.6\"\n"
+	launchFiles := func(t *testing.T, files map[string]string) string {
+		t.Helper()
+		dir := t.TempDir()
+		for name, text := range files {
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		repo, err := the.git.Repo(t.Context(), strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name())), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return repo.URL
+	}
+	t.Run("project", func(t *testing.T) {
+		l, server := ready(t, the.public(), binnacle.LaunchRequest{Repo: launchFiles(t, map[string]string{
+			"binder/Project.toml": project, "binder/postBuild": "#!/bin/bash\nset -e\njulia -e 'using Knots; write(\"speed.txt\", string(Knots.speed()))'\n",
+			"index.ipynb": juliaNotebook(`using Knots; @assert Knots.speed() == 12; @assert VERSION == v\"1.5.3\"; @assert read(\"speed.txt\", String) == \"12\"; @assert dirname(Base.active_project()) == \"/home/jovyan/binder\"`),
+		})})
+		stopAfter(t, l)
+		if err := server.RunNotebook(t.Context(), "index.ipynb"); err != nil {
+			t.Error(err)
+		}
+		cell(t, server, `
+import os, subprocess
+print(os.path.exists("/usr/local/share/binnacle/lock/Manifest.toml"), "Knots" in open("/home/jovyan/binder/Manifest.toml").read(), end=" ")
+said = subprocess.run(["julia", "-e", "using Knots, IJulia"], capture_output=True, text=True, env={**os.environ, "JULIA_DEBUG": "loading"})
+print("nothing to compile" if "Precompiling" not in said.stderr else said.stderr)`, "True True nothing to compile")
+	})
+	t.Run("no such package", func(t *testing.T) {
+		l, _ := launch(t, the.public(), binnacle.LaunchRequest{Repo: launchFiles(t, map[string]string{"Project.toml": strings.Replace(project, "[compat]", "Nosuch = \"aaaaaaaa-0000-4000-8000-000000000000\"\n[compat]", 1)})})
+		if l.Error == nil || l.Error.File != "Project.toml" || l.Error.Line != 4 || !strings.Contains(l.Error.Message, "Nosuch") {
+			t.Errorf("ended as %s with %+v", l.Phase, l.Error)
+		}
+	})
+}
