@@ -36,8 +36,8 @@ type world struct {
 	cran *cran.Server
 	// julia is a place for what TestJulia makes: releases below /bin, packages at /.
 	julia *lateServer
-	proc *hubProcess
-	out  *os.File // the hub's log
+	proc  *hubProcess
+	out   *os.File // the hub's log
 }
 
 type hubProcess struct {
