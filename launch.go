@@ -91,6 +91,13 @@ type Launch struct {
 	Error    *Error      `json:"error,omitempty"`
 }
 
+// Resolved is a file of an image that says what was installed: exact versions,
+// with hashes where there are any, one file for each ecosystem.
+type Resolved struct {
+	Name    string `json:"name"` // "requirements.txt", "apt.txt"; no slash
+	Content string `json:"content"`
+}
+
 // PhaseTime is how long a phase took; Millis is 0 while it lasts.
 type PhaseTime struct {
 	Phase  Phase     `json:"phase"`

@@ -14,6 +14,7 @@ type hubAPI interface {
 	Launch(ctx context.Context, req binnacle.LaunchRequest) (binnacle.Launch, error)
 	Get(ctx context.Context, id string) (binnacle.Launch, error)
 	Cancel(ctx context.Context, id string) error
+	Resolved(ctx context.Context, id string) ([]binnacle.Resolved, error)
 	Events(ctx context.Context, id string, after int64, yield func(binnacle.Event) error) error
 	Sessions(ctx context.Context) ([]binnacle.Session, error)
 	Stop(ctx context.Context, id string) error

@@ -36,6 +36,11 @@ func (s service) Cancel(ctx context.Context, c hub.Caller, id string) error {
 	return s.Service.Cancel(ctx, launch.Caller(c), id)
 }
 
+// Resolved is the service's.
+func (s service) Resolved(ctx context.Context, c hub.Caller, id string) ([]binnacle.Resolved, error) {
+	return s.Service.Resolved(ctx, launch.Caller(c), id)
+}
+
 // Events is the service's.
 func (s service) Events(ctx context.Context, c hub.Caller, id string, after int64, yield func(binnacle.Event) error) error {
 	return s.Service.Events(ctx, launch.Caller(c), id, after, yield)

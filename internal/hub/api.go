@@ -35,6 +35,8 @@ func (h *Hub) apiRoutes() []route {
 		{method: "DELETE", pattern: "/api/launches/{id}", handler: h.deleteLaunch},
 		{method: "GET", pattern: "/api/launches/{id}/events", handler: h.launchEvents},
 		{method: "GET", pattern: "/api/launches/{id}/log", handler: h.launchLog},
+		{method: "GET", pattern: "/api/launches/{id}/resolved", handler: h.listResolved},
+		{method: "GET", pattern: "/api/launches/{id}/resolved/{name}", handler: h.getResolved},
 		{method: "GET", pattern: "/api/sessions", handler: h.listSessions},
 		{method: "GET", pattern: "/api/sessions/{id}", handler: h.getSession},
 		{method: "DELETE", pattern: "/api/sessions/{id}", handler: h.deleteSession},

@@ -175,6 +175,13 @@ func (f *fake) Cancel(_ context.Context, c hub.Caller, id string) error {
 	return err
 }
 
+func (f *fake) Resolved(ctx context.Context, c hub.Caller, id string) ([]binnacle.Resolved, error) {
+	if _, err := f.Get(ctx, c, id); err != nil {
+		return nil, err
+	}
+	return []binnacle.Resolved{{Name: "apt.txt", Content: "git=1:2.47\n"}, {Name: "requirements.txt", Content: "numpy==2.3.1\n"}}, nil
+}
+
 func (f *fake) Events(ctx context.Context, c hub.Caller, id string, after int64, yield func(binnacle.Event) error) error {
 	for {
 		f.mu.Lock()

@@ -44,6 +44,8 @@ type Launches interface {
 	Get(ctx context.Context, c Caller, id string) (binnacle.Launch, error)
 	List(ctx context.Context, c Caller) ([]binnacle.Launch, error)
 	Cancel(ctx context.Context, c Caller, id string) error
+	// Resolved tells the exact versions in a launch's image.
+	Resolved(ctx context.Context, c Caller, id string) ([]binnacle.Resolved, error)
 	// Events calls yield with the events after the given one, then with new
 	// ones until the end event; it returns yield's error.
 	Events(ctx context.Context, c Caller, id string, after int64, yield func(binnacle.Event) error) error

@@ -182,6 +182,17 @@ func TestLock(t *testing.T) {
 		}
 		return nil
 	})
+	files, err := b.Resolved(t.Context(), img.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := map[string]string{}
+	for _, f := range files {
+		content[f.Name] = f.Content
+	}
+	if content["w"] != "w\n" || content["r"] != "r\n" || !strings.Contains(content["apt.txt"], "\nbash=") {
+		t.Errorf("the image tells its versions as %.300q", content)
+	}
 	ev, _ := build("10c2", "echo another way; echo one > /run/binnacle/out/versions")
 	if ran := ev.steps(false); slices.Contains(ran, "wheels") || slices.Contains(ran, "pip") || !slices.Contains(ran, "versions") {
 		t.Errorf("the same versions, worked out in another way, ran %q", ran)

@@ -15,4 +15,8 @@ var (
 	}
 	Marshal = marshal
 	Slug    = slug
+
+	DebianPackages = debianPackages
+	PythonPackages = pythonPackages
+	CondaPackages  = condaPackages
 )

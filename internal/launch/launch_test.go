@@ -41,6 +41,13 @@ end ready
 		if diff := cmp.Diff(want, brief(follow(t, svc, id, 0))); diff != "" {
 			t.Error(diff)
 		}
+		versions, err := svc.Resolved(t.Context(), ann, id)
+		if err != nil || len(versions) != 1 || versions[0].Content != "img/c0ffee-main\n" {
+			t.Errorf("Resolved = %+v, %v", versions, err)
+		}
+		if _, err := svc.Resolved(t.Context(), launch.Caller{Owner: "bob"}, id); binnacle.CodeOf(err) != binnacle.CodeNotFound {
+			t.Errorf("somebody else's: %v", err)
+		}
 		l, err := svc.Get(t.Context(), ann, id)
 		if err != nil {
 			t.Fatal(err)

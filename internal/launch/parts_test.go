@@ -79,6 +79,10 @@ type builder struct {
 
 func name(rev binnacle.Revision, _ recipe.Recipe) string { return "img/" + rev.Commit }
 
+func (b *builder) Resolved(_ context.Context, name string) ([]binnacle.Resolved, error) {
+	return []binnacle.Resolved{{Name: "apt.txt", Content: name + "\n"}}, nil
+}
+
 func (b *builder) Find(_ context.Context, rev binnacle.Revision) (image.Image, bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

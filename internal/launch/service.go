@@ -37,6 +37,8 @@ type Builder interface {
 	// Build is told nothing twice: the service joins equal requests. Errors that
 	// the repository caused are build_failed with File and Line.
 	Build(ctx context.Context, req image.Request, event func(binnacle.Event)) (image.Image, error)
+	// Resolved tells the exact versions in an image.
+	Resolved(ctx context.Context, name string) ([]binnacle.Resolved, error)
 }
 
 // Activity knows when people last talked to sessions: the proxy.

@@ -11,6 +11,20 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/store"
 )
 
+// Resolved tells the exact versions in the image of a launch. Returns not_found
+// for a launch that is not there or not the caller's, and conflict while there
+// is no image yet.
+func (s *Service) Resolved(ctx context.Context, caller Caller, id string) ([]binnacle.Resolved, error) {
+	l, err := s.Get(ctx, caller, id)
+	if err != nil {
+		return nil, err
+	}
+	if l.Image == "" {
+		return nil, &binnacle.Error{Code: binnacle.CodeConflict, Op: "launch.resolved", Message: "This launch has no image yet.", Hint: "Wait until it is built."}
+	}
+	return s.deps.Builder.Resolved(ctx, l.Image)
+}
+
 // Get returns a launch, with its session once it is ready. Returns not_found for
 // what is not there or not the caller's.
 func (s *Service) Get(ctx context.Context, caller Caller, id string) (binnacle.Launch, error) {

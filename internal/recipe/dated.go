@@ -117,8 +117,7 @@ func (r *reader) pipSteps(file string, q *requirements) []Step {
     uv ` + q.install("requirements.txt", "$constraint") + `
   fi
 fi
-` + finish + `uv pip freeze --quiet --python ` + Prefix + ` > ` + LockStore + `/python.txt
-[ ! -e ` + locked + ` ] || cp ` + locked + ` ` + LockStore + `/requirements.txt
+` + finish + `[ ! -e ` + locked + ` ] || cp ` + locked + ` ` + LockStore + `/requirements.txt
 `
 	if r.isConda() {
 		// A Python of the repository's choice would run while the cache is there.

@@ -97,6 +97,11 @@ func (c *Client) LaunchLog(ctx context.Context, id string, follow bool, w io.Wri
 	return c.copy(ctx, "/api/launches/"+url.PathEscape(id)+"/log", follow, w)
 }
 
+// Resolved tells the exact versions in a launch's image.
+func (c *Client) Resolved(ctx context.Context, id string) ([]binnacle.Resolved, error) {
+	return call[[]binnacle.Resolved](ctx, c, http.MethodGet, "/api/launches/"+url.PathEscape(id)+"/resolved", nil)
+}
+
 // Sessions lists mine; the operator's are all.
 func (c *Client) Sessions(ctx context.Context) ([]binnacle.Session, error) {
 	return call[[]binnacle.Session](ctx, c, http.MethodGet, "/api/sessions", nil)

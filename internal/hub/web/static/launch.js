@@ -7,6 +7,7 @@ import { duration } from "./format.js";
 import { launchID, launchKey, sessionURL } from "./links.js";
 import { LogView } from "./log.js";
 import { apply, initial, isFinal, place, sentence, steps } from "./state.js";
+import { resolved } from "./resolved.js";
 
 const root = $("launch");
 const { spec, path } = root.dataset;
@@ -179,11 +180,11 @@ async function finish() {
 }
 
 function open(url) {
-  outcome("ready", el("h2", {}, "Your session is running"), el("p", {}, el("a", { class: "button primary", href: url }, "Open it"), " ", el("a", { class: "button", href: "/sessions" }, "My sessions"), " ", again("Launch another")));
+  outcome("ready", el("h2", {}, "Your session is running"), el("p", {}, el("a", { class: "button primary", href: url }, "Open it"), " ", el("a", { class: "button", href: "/sessions" }, "My sessions"), " ", again("Launch another")), resolved(id));
 }
 
 function built(launch) {
-  outcome("ready", el("h2", {}, "The image is built"), el("p", { class: "mono" }, launch.image || ""));
+  outcome("ready", el("h2", {}, "The image is built"), el("p", { class: "mono" }, launch.image || ""), resolved(launch.id));
 }
 
 function again(label) {

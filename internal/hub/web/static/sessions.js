@@ -4,6 +4,7 @@ import { call } from "./api.js";
 import { $, el, show } from "./dom.js";
 import { left } from "./format.js";
 import { sessionURL } from "./links.js";
+import { resolved } from "./resolved.js";
 import { words } from "./state.js";
 
 let sessions = [];
@@ -50,6 +51,7 @@ function card(s) {
       el("button", { type: "button", onclick: (e) => act(e, "POST", `/api/sessions/${s.id}/keep-alive`, "The idle time begins again.") }, "Keep alive"),
       el("button", { type: "button", class: "danger", onclick: (e) => stop(e, s) }, "Stop"),
     ),
+    s.launch_id ? resolved(s.launch_id) : "",
   );
   return item;
 }

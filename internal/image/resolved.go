@@ -1,0 +1,185 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	bkclient "github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/recipe"
+)
+
+// mostResolved bounds what is read of one file that tells versions, in bytes.
+const mostResolved = 16 << 20
+
+// The files that are made from what package managers keep in the image, beside
+// those that steps wrote into recipe.LockStore.
+const (
+	aptVersions    = "apt.txt"
+	pythonVersions = "python.txt"
+	condaVersions  = "conda-packages.txt"
+)
+
+// Resolved reads the exact versions of what is in an image: what was locked when
+// it was built (recipe.LockStore), and what Debian, Python and conda say is
+// installed. It reads through BuildKit, so the image may be in the store or in a
+// registry.
+func (b *Builder) Resolved(ctx context.Context, name string) ([]binnacle.Resolved, error) {
+	state := llb.Image(name, llb.ResolveModePreferLocal, hidden("image"))
+	def, err := state.Marshal(ctx, llb.Platform(platform()))
+	if err != nil {
+		return nil, fmt.Errorf("read the versions in %s: %w", name, err)
+	}
+	var out []binnacle.Resolved
+	_, err = b.buildkit.Build(metadata.NewOutgoingContext(ctx, metadata.MD{}), bkclient.SolveOpt{}, "binnacle", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+		res, err := c.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB()})
+		if err != nil {
+			return nil, err
+		}
+		ref, err := res.SingleRef()
+		if err != nil {
+			return nil, err
+		}
+		out, err = readResolved(ctx, ref)
+		return res, err
+	}, nil)
+	if err != nil {
+		return nil, fmt.Errorf("read the versions in %s: %w", name, err)
+	}
+	return out, nil
+}
+
+func readResolved(ctx context.Context, ref gateway.Reference) ([]binnacle.Resolved, error) {
+	var out []binnacle.Resolved
+	names, err := readNames(ctx, ref, recipe.LockStore)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		text, err := readText(ctx, ref, path.Join(recipe.LockStore, name))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, binnacle.Resolved{Name: name, Content: text})
+	}
+	status, err := readText(ctx, ref, "/var/lib/dpkg/status")
+	if err != nil {
+		return nil, err
+	}
+	lists := map[string][]string{aptVersions: debianPackages(status)}
+	libs, err := readNames(ctx, ref, recipe.Prefix+"/lib")
+	if err != nil {
+		return nil, err
+	}
+	for _, lib := range libs {
+		if !strings.HasPrefix(lib, "python3") {
+			continue
+		}
+		found, err := readNames(ctx, ref, path.Join(recipe.Prefix, "lib", lib, "site-packages"))
+		if err != nil {
+			return nil, err
+		}
+		lists[pythonVersions] = append(lists[pythonVersions], pythonPackages(found)...)
+	}
+	if lists[condaVersions], err = readNames(ctx, ref, recipe.Prefix+"/conda-meta"); err != nil {
+		return nil, err
+	}
+	for name, lines := range lists {
+		if name == condaVersions {
+			lines = condaPackages(lines)
+		}
+		if len(lines) > 0 && !slices.Contains(names, name) {
+			out = append(out, binnacle.Resolved{Name: name, Content: strings.Join(lines, "\n") + "\n"})
+		}
+	}
+	slices.SortFunc(out, func(a, b binnacle.Resolved) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// debianPackages reads dpkg's status file: "name=version" of what is installed.
+func debianPackages(status string) []string {
+	var out []string
+	for block := range strings.SplitSeq(status, "\n\n") {
+		field := map[string]string{}
+		for line := range strings.SplitSeq(block, "\n") {
+			if name, value, ok := strings.Cut(line, ": "); ok && !strings.HasPrefix(line, " ") {
+				field[name] = value
+			}
+		}
+		if field["Status"] == "install ok installed" {
+			out = append(out, field["Package"]+"="+field["Version"])
+		}
+	}
+	return out
+}
+
+// pythonPackages reads the names of .dist-info directories (the specification
+// "Recording installed projects").
+func pythonPackages(names []string) []string {
+	var out []string
+	for _, name := range names {
+		if base, ok := strings.CutSuffix(name, ".dist-info"); ok {
+			if project, version, ok := strings.Cut(base, "-"); ok {
+				out = append(out, strings.ReplaceAll(strings.ToLower(project), "_", "-")+"=="+version)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// condaPackages reads the names of the records in conda-meta: name-version-build.json.
+func condaPackages(names []string) []string {
+	record := regexp.MustCompile(`^(.+)-([^-]+)-([^-]+)\.json$`)
+	var out []string
+	for _, name := range names {
+		if m := record.FindStringSubmatch(name); m != nil {
+			out = append(out, m[1]+"="+m[2]+"="+m[3])
+		}
+	}
+	return out
+}
+
+// readNames lists a directory of an image; nothing when it is not there.
+func readNames(ctx context.Context, ref gateway.Reference, dir string) ([]string, error) {
+	files, err := ref.ReadDir(ctx, gateway.ReadDirRequest{Path: dir})
+	if missing(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(files))
+	for _, f := range files {
+		names = append(names, path.Base(f.GetPath()))
+	}
+	return names, nil
+}
+
+// readText reads a file of an image; nothing when it is not there. A link is
+// followed inside the image only.
+func readText(ctx context.Context, ref gateway.Reference, name string) (string, error) {
+	b, err := ref.ReadFile(ctx, gateway.ReadRequest{Filename: name, Range: &gateway.FileRange{Length: mostResolved}})
+	if missing(err) {
+		return "", nil
+	}
+	if err == nil && len(b) == mostResolved {
+		err = errors.New(name + " is too large to read")
+	}
+	return string(b), err
+}
+
+// missing says that a path is not in an image; the error's type is lost on its
+// way through the gateway.
+func missing(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "no such file or directory")
+}

@@ -1,0 +1,25 @@
+package image_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/binnacle-hub/binnacle/internal/image"
+)
+
+func TestInstalledPackages(t *testing.T) {
+	status := "Package: git\nStatus: install ok installed\nVersion: 1:2.47.3-0+deb13u1\nDescription: fast\n Version: no\n\n" +
+		"Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n\nPackage: zlib1g\nStatus: install ok installed\nVersion: 1.3\n"
+	if diff := cmp.Diff([]string{"git=1:2.47.3-0+deb13u1", "zlib1g=1.3"}, image.DebianPackages(status)); diff != "" {
+		t.Error(diff)
+	}
+	names := []string{"__pycache__", "typing_extensions-4.15.0.dist-info", "numpy", "numpy-2.3.1.dist-info", "old.egg-info", "broken.dist-info"}
+	if diff := cmp.Diff([]string{"numpy==2.3.1", "typing-extensions==4.15.0"}, image.PythonPackages(names)); diff != "" {
+		t.Error(diff)
+	}
+	records := []string{"history", "numpy-2.3.1-py313h_0.json", "r-base-4.4.2-h1.json"}
+	if diff := cmp.Diff([]string{"numpy=2.3.1=py313h_0", "r-base=4.4.2=h1"}, image.CondaPackages(records)); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,0 +1,178 @@
+package recipe
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Locked is what a file of LockStore says about one package.
+type Locked struct {
+	Name    string   `json:"name"`
+	Version string   `json:"version"`
+	By      []string `json:"by,omitempty"`     // packages that need it; a declaration is not among them
+	Direct  bool     `json:"direct,omitempty"` // a declaration asks for it
+}
+
+// ParseLocked reads requirements.txt of LockStore, as uv writes it: a package on
+// each line that begins one, and below it, after "# via", who needs it.
+func ParseLocked(text string) []Locked {
+	pin := regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)`)
+	var out []Locked
+	for line := range strings.Lines(text) {
+		if m := pin.FindStringSubmatch(line); m != nil {
+			out = append(out, Locked{Name: canonical(m[1]), Version: m[2]})
+			continue
+		}
+		note, ok := strings.CutPrefix(strings.TrimSpace(line), "#")
+		if !ok || len(out) == 0 {
+			continue
+		}
+		last := &out[len(out)-1]
+		by := strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(note), "via"))
+		switch {
+		case by == "":
+		case strings.HasPrefix(by, "-r ") || strings.HasPrefix(by, "-c "):
+			last.Direct = last.Direct || by[1] == 'r'
+		default:
+			last.By = append(last.By, canonical(by))
+		}
+	}
+	return out
+}
+
+// Reason is a chain from a package to the declaration that asked for it.
+type Reason struct {
+	// Chain begins with the package and ends with the one that is declared, as
+	// "name version".
+	Chain []string `json:"chain"`
+	// Package is the declaration; its From says file and line. Its Name is empty
+	// when Jupyter, and not the repository, needs it.
+	Package Package `json:"package,omitzero"`
+}
+
+// mostReasons keeps the answer readable: numpy is needed by everything.
+const mostReasons = 20
+
+// Why says who asked for a package: declarations that name it, and chains of
+// packages that need it, the shortest first. files are an image's LockStore by
+// name. Nil when it is not there.
+func Why(r Recipe, files map[string]string, name string) []Reason {
+	want := canonical(name)
+	var out []Reason
+	declared := map[string]Package{}
+	for _, p := range r.Packages() {
+		if p.Manager == "pip" {
+			declared[canonical(p.Name)] = p
+		}
+		if canonical(p.Name) == want && p.Manager != "pip" {
+			out = append(out, Reason{Chain: []string{p.Name}, Package: p})
+		}
+	}
+	locked := map[string]Locked{}
+	for _, l := range ParseLocked(files[lockedFile]) {
+		locked[l.Name] = l
+	}
+	out = append(out, chains(locked, declared, want)...)
+	if _, there := locked[want]; !there {
+		if p, ok := declared[want]; ok {
+			out = append(out, Reason{Chain: []string{p.Name}, Package: p})
+		}
+	}
+	if len(out) == 0 && slices.ContainsFunc(ParseLocked(string(serverLock)), func(l Locked) bool { return l.Name == want }) {
+		out = append(out, Reason{Chain: []string{want}})
+	}
+	return out
+}
+
+// chains walks from a package to what is declared, breadth first, so that the
+// shortest come first; no package is met twice.
+func chains(locked map[string]Locked, declared map[string]Package, want string) []Reason {
+	if _, ok := locked[want]; !ok {
+		return nil
+	}
+	var out []Reason
+	seen := map[string]bool{want: true}
+	for queue := [][]string{{want}}; len(queue) > 0 && len(out) < mostReasons; queue = queue[1:] {
+		path := queue[0]
+		l := locked[path[len(path)-1]]
+		if p, ok := declared[l.Name]; ok || l.Direct {
+			reason := Reason{Package: p}
+			for _, name := range path {
+				reason.Chain = append(reason.Chain, name+" "+locked[name].Version)
+			}
+			out = append(out, reason)
+		}
+		for _, by := range l.By {
+			if _, known := locked[by]; known && !seen[by] {
+				seen[by] = true
+				queue = append(queue, append(slices.Clone(path), by))
+			}
+		}
+	}
+	return out
+}
+
+// Frozen is a file to commit, so that the repository names exact versions.
+type Frozen struct {
+	Path    string `json:"path"` // in the repository
+	Content string `json:"content,omitempty"`
+	// Keep is where the loose file that stands at Path goes; empty replaces it.
+	Keep string `json:"keep,omitempty"`
+	Why  string `json:"why"`
+}
+
+// Freeze turns what an image resolved (its LockStore by name) into lock files
+// that this and other tools read. The second result is what can't be frozen, and
+// why. Files that already pin are left alone.
+func Freeze(r Recipe, files map[string]string) ([]Frozen, []Note) {
+	var out []Frozen
+	var notes []Note
+	for _, name := range sortedNames(files) {
+		at := name
+		if r.Dir != "" {
+			at = r.Dir + "/" + name
+		}
+		switch f, how := (Frozen{Path: at, Content: files[name]}), freezing()[name]; {
+		case name == lockedFile:
+			if r.uses(at) {
+				f.Keep = strings.TrimSuffix(at, ".txt") + ".in"
+			}
+			f.Why = "exact Python packages with their hashes"
+			f.Content = frozenHead + f.Content
+			out = append(out, f)
+		case name == "conda.txt" && strings.Contains(f.Content, "@EXPLICIT"):
+			f.Path, f.Why = strings.TrimSuffix(at, name)+"conda-linux-64.lock", "exact conda packages"
+			out = append(out, f)
+		case how.note != "":
+			notes = append(notes, Note{Location: Location{File: name}, Message: how.note})
+		case how.why != "":
+			f.Why = how.why
+			out = append(out, f)
+		}
+	}
+	return out, notes
+}
+
+// frozenHead tells whoever opens the file where it comes from.
+const frozenHead = "# Written by `binnacle freeze`: what was installed. To renew it, put the loose\n# requirements (requirements.in) back here and freeze again.\n"
+
+// frozenAs says what a file of LockStore becomes.
+type frozenAs struct{ why, note string }
+
+func freezing() map[string]frozenAs {
+	return map[string]frozenAs{
+		"renv.lock":         {why: "exact R packages"},
+		"Manifest.toml":     {why: "exact Julia packages"},
+		"package-lock.json": {why: "exact JavaScript packages"},
+		"deno.lock":         {why: "exact JavaScript packages"},
+		"Cargo.lock":        {why: "exact Rust crates"},
+		"go.sum":            {why: "hashes of Go modules"},
+		"apt.txt":           {note: "Debian packages are not frozen: a mirror keeps only the newest of each release. Their versions are in apt.txt of the image, for the record."},
+	}
+}
+
+// uses says whether a file of that path was followed.
+func (r Recipe) uses(path string) bool {
+	return slices.ContainsFunc(r.Files, func(f File) bool { return f.Used && f.Path == path })
+}

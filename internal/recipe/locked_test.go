@@ -1,0 +1,94 @@
+package recipe_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/binnacle-hub/binnacle/internal/recipe"
+)
+
+const lock = `certifi==2026.1.1 \
+    --hash=sha256:00
+    # via requests
+numpy==2.2.6 ; python_version < '4' \
+    --hash=sha256:11 \
+    --hash=sha256:12
+    # via
+    #   -r requirements.in
+    #   pandas
+pandas==2.2.3
+    # via -r requirements.in
+Requests==2.34.2
+    # via
+    #   -c constraints.txt
+    #   pandas
+`
+
+func TestParseLocked(t *testing.T) {
+	want := []recipe.Locked{
+		{Name: "certifi", Version: "2026.1.1", By: []string{"requests"}},
+		{Name: "numpy", Version: "2.2.6", By: []string{"pandas"}, Direct: true},
+		{Name: "pandas", Version: "2.2.3", Direct: true},
+		{Name: "requests", Version: "2.34.2", By: []string{"pandas"}},
+	}
+	if diff := cmp.Diff(want, recipe.ParseLocked(lock)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWhy(t *testing.T) {
+	r := read(t, map[string]string{"requirements.txt": "numpy>=2\n# data\npandas\n", "apt.txt": "graphviz\n"})
+	files := map[string]string{"requirements.txt": lock}
+	for name, want := range map[string][]string{
+		"certifi":  {"certifi 2026.1.1 < requests 2.34.2 < pandas 2.2.3 @ requirements.txt:3"},
+		"NumPy":    {"numpy 2.2.6 @ requirements.txt:1", "numpy 2.2.6 < pandas 2.2.3 @ requirements.txt:3"},
+		"graphviz": {"graphviz @ apt.txt:1"},
+		"tornado":  {"tornado"}, // Jupyter's
+		"nobody":   nil,
+	} {
+		var have []string
+		for _, reason := range recipe.Why(r, files, name) {
+			text := strings.Join(reason.Chain, " < ")
+			if at := reason.Package.From; at.File != "" {
+				text += " @ " + at.File + ":" + string(rune('0'+at.Line))
+			}
+			have = append(have, text)
+		}
+		if diff := cmp.Diff(want, have); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+func TestFreeze(t *testing.T) {
+	files := map[string]string{"requirements.txt": "numpy==2\n", "apt.txt": "git=1\n", "renv.lock": "{}", "python.txt": "a==1\n"}
+	loose := read(t, map[string]string{"binder/requirements.txt": "numpy\n"})
+	frozen, notes := recipe.Freeze(loose, files)
+	paths := map[string]string{}
+	for _, f := range frozen {
+		paths[f.Path] = f.Keep
+	}
+	if diff := cmp.Diff(map[string]string{"binder/requirements.txt": "binder/requirements.in", "binder/renv.lock": ""}, paths); diff != "" {
+		t.Error(diff)
+	}
+	if len(notes) != 1 || !strings.Contains(notes[0].Message, "Debian") {
+		t.Errorf("notes: %+v", notes)
+	}
+	if frozen[1].Path != "binder/requirements.txt" || !strings.HasSuffix(frozen[1].Content, "numpy==2\n") {
+		t.Errorf("%+v", frozen[1])
+	}
+	pyproject := read(t, map[string]string{"pyproject.toml": "[project]\nname = \"a\"\ndependencies = [\"numpy\"]\n[build-system]\n"})
+	if frozen, _ := recipe.Freeze(pyproject, map[string]string{"requirements.txt": "numpy==2\n"}); frozen[0].Keep != "" {
+		t.Errorf("moves a file that is not there: %+v", frozen)
+	}
+}
+
+func FuzzParseLocked(f *testing.F) {
+	f.Add(lock)
+	f.Add("a==1\n# via\n#   a\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		recipe.Why(recipe.Recipe{}, map[string]string{"requirements.txt": text}, "a")
+	})
+}
