@@ -131,6 +131,7 @@ func (r *reader) juliaManifest(p juliaProject, all []juliaManifest, ranges []jul
 	if len(m.outside) > 0 {
 		return nil, wrong(m.file, m.outside[0].Line, "This package is a directory outside of the repository, which exists on the author's machine only.", "Add the package by its name or its git address in Julia (]add), and commit the manifest.")
 	}
+	r.noteStale(p, m)
 	r.use(m.file, "exact versions of Julia packages")
 	return &m, nil
 }

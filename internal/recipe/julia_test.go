@@ -79,6 +79,7 @@ func TestJuliaVersion(t *testing.T) {
 		"pre-release":    {map[string]string{"Project.toml": juliaSimple, "Manifest.toml": juliaManifest("1.12.0-rc1")}, date, "1.12.0-rc1", `{"exact":"1.12.0-rc1"}`, ""},
 		"nightly":        {map[string]string{"Project.toml": juliaSimple, "Manifest.toml": juliaManifest("1.12.0-DEV.345")}, time.Time{}, "1.12.0-DEV.345", `{"ranges":[["1.12.0","1.13.0"]]}`, "never released"},
 		"not allowed":    {map[string]string{"Project.toml": juliaSimple + "[compat]\njulia = \"~1.6\"\n", "Manifest.toml": juliaManifest("1.9.4")}, date, "1.9.4", `{"exact":"1.9.4"}`, "does not allow"},
+		"stale":          {map[string]string{"Project.toml": juliaSimple + "[compat]\nDates = \"2\"\n", "Manifest.toml": juliaManifest("1.9.4") + "version = \"1.9.0\"\n"}, date, "1.9.4", `{"exact":"1.9.4"}`, "has Dates 1.9.0, which [compat]"},
 		"first format":   {map[string]string{"Project.toml": juliaSimple, "Manifest.toml": "[[Dates]]\nuuid = \"" + datesUUID + "\"\n"}, time.Time{}, "", `{"ranges":[["1.0.0",""]]}`, ""},
 		"one of several": {map[string]string{"Project.toml": juliaSimple, "Manifest.toml": juliaManifest("1.9.0"), "Manifest-v1.11.toml": juliaManifest("1.11.2"), "Manifest-v1.10.toml": juliaManifest("1.10.9")}, date, "1.11.2", `{"exact":"1.11.2"}`, ""},
 		"allowed one":    {map[string]string{"Project.toml": juliaSimple + "[compat]\njulia = \"~1.10\"\n", "Manifest-v1.11.toml": juliaManifest("1.11.2"), "Manifest-v1.10.toml": juliaManifest("1.10.9")}, date, "1.10.9", `{"exact":"1.10.9"}`, ""},
@@ -166,6 +167,14 @@ func TestJuliaAndPython(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"conda: environment.yml", "Jupyter", "apt: apt.txt", "Julia", "Julia's kernel", "pip: requirements.txt", "Julia packages: Project.toml"}, names); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestJuliaAndR: Julia wins, and R is not installed, as in repo2docker.
+func TestJuliaAndR(t *testing.T) {
+	r := read(t, map[string]string{"Project.toml": juliaSimple, "Manifest.toml": juliaManifest("1.9.4"), "runtime.txt": "r-4.3-2024-01-01\n", "default.nix": "{ }"})
+	if r.Kind != "julia" || len(r.Notes) != 2 || !strings.Contains(r.Notes[0].Message, "R is not installed") {
+		t.Errorf("%s with %+v", r.Kind, r.Notes)
 	}
 }
 

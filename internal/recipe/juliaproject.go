@@ -16,6 +16,7 @@ type juliaProject struct {
 	text     string
 	packages []Package // [deps], with the line of each
 	uuids    map[string]string
+	compat   map[string]string // by package
 	julia    string // [compat] julia
 	isModule bool   // the project is a package itself
 	local    []Location
@@ -23,7 +24,7 @@ type juliaProject struct {
 
 // readJuliaProject reads a Project.toml.
 func readJuliaProject(file, text string) (juliaProject, error) {
-	p := juliaProject{file: file, text: text, uuids: map[string]string{}}
+	p := juliaProject{file: file, text: text, uuids: map[string]string{}, compat: map[string]string{}}
 	var raw struct {
 		Name, UUID string
 		Deps       map[string]any
@@ -44,6 +45,7 @@ func readJuliaProject(file, text string) (juliaProject, error) {
 		spec := name
 		if compat, ok := raw.Compat[name].(string); ok {
 			spec += " " + compat
+			p.compat[name] = compat
 		}
 		p.uuids[name] = strings.ToLower(uuid)
 		p.packages = append(p.packages, Package{Manager: "julia", Name: name, Spec: spec, From: Location{file, line}})
@@ -97,13 +99,14 @@ type juliaManifest struct {
 	version string // julia_version; empty in the first format
 	line    int
 	uuids   map[string][]string // by name
+	has     map[string]string   // the version of each, by name
 	paths   []Location          // entries that are directories
 	outside []Location          // of these, those that leave the repository
 }
 
 // readJuliaManifest reads either format: in the first, packages are at the top.
 func readJuliaManifest(file, text string) (juliaManifest, error) {
-	m := juliaManifest{file: file, uuids: map[string][]string{}}
+	m := juliaManifest{file: file, uuids: map[string][]string{}, has: map[string]string{}}
 	var raw map[string]any
 	if err := toml.Unmarshal([]byte(text), &raw); err != nil {
 		return m, wrong(file, tomlLine(err), path.Base(file)+" can't be read: "+tomlSays(err)+".", "Let Julia write it: ]resolve.")
@@ -128,6 +131,7 @@ func readJuliaManifest(file, text string) (juliaManifest, error) {
 			if uuid, ok := entry["uuid"].(string); ok {
 				m.uuids[name] = append(m.uuids[name], strings.ToLower(uuid))
 			}
+			m.has[name], _ = entry["version"].(string)
 			if at, ok := entry["path"].(string); ok {
 				where := Location{file, lines[prefix+name]}
 				m.paths = append(m.paths, where)
@@ -148,6 +152,18 @@ func (m juliaManifest) missing(p juliaProject) (Package, bool) {
 		}
 	}
 	return Package{}, false
+}
+
+// noteStale tells of versions that the project does not allow any more; Julia
+// installs them all the same.
+func (r *reader) noteStale(p juliaProject, m juliaManifest) {
+	for _, want := range p.packages {
+		v, _, ok := juliaExact(m.has[want.Name])
+		ranges, problem := juliaRanges(p.compat[want.Name])
+		if ok && p.compat[want.Name] != "" && problem == "" && !within(ranges, v) {
+			r.note(m.file, 0, path.Base(m.file)+" has "+want.Name+" "+v.String()+", which [compat] of "+p.file+" does not allow; that version is installed.", "Run ]resolve in Julia and commit the manifest.")
+		}
+	}
 }
 
 // juliaManifests are those that are there, the one Julia would take first.

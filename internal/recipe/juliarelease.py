@@ -10,6 +10,7 @@ holds the version, the path below URL, and the SHA-256 from the list.
 """
 
 import argparse
+import base64
 import datetime
 import email.utils
 import hashlib
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.error
+import urllib.parse
 import urllib.request
 
 TIMEOUT = 60  # seconds without a byte
@@ -31,8 +33,19 @@ class Failure(Exception):
     """Something to say in one line."""
 
 
+def without_password(url):
+    """The address, and the header for the name and password that were in it."""
+    parts = urllib.parse.urlsplit(url)
+    if "@" not in parts.netloc:
+        return url, {}
+    login, _, host = parts.netloc.rpartition("@")
+    word = base64.b64encode(urllib.parse.unquote(login).encode()).decode()
+    return urllib.parse.urlunsplit(parts._replace(netloc=host)), {"Authorization": "Basic " + word}
+
+
 def get(url, method="GET"):
-    request = urllib.request.Request(url, method=method, headers={"User-Agent": "binnacle"})
+    url, headers = without_password(url)
+    request = urllib.request.Request(url, method=method, headers={"User-Agent": "binnacle", **headers})
     try:
         return urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as err:

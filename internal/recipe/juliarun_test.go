@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/recipe"
 	"github.com/binnacle-hub/binnacle/test/juliaserver"
 )
@@ -106,6 +107,19 @@ func TestJuliaRelease(t *testing.T) {
 			}
 		})
 	}
+	t.Run("no secret is told", func(t *testing.T) {
+		m := *m
+		m.env = append([]string{"BINNACLE_JULIA_RELEASES=http://me:hunter2@127.0.0.1:1/bin"}, m.env[1:]...)
+		r := read(t, compat("1"))
+		s := stepNamed(t, r, "Julia")
+		out, err := m.step(t, recipe.Step{Name: s.Name, Lock: s.Lock, Script: "true"})
+		if err == nil || strings.Contains(out, "hunter2") {
+			t.Errorf("%v: %s", err, out)
+		}
+		if e := recipe.Explain(r, s.Lock.Name, strings.Split(out, "\n")); e.Code != binnacle.CodeUnavailable {
+			t.Errorf("%s %s", e.Code, e.Message)
+		}
+	})
 	t.Run("damaged", func(t *testing.T) {
 		r := read(t, manifest("1.8.5"))
 		s := stepNamed(t, r, "Julia")

@@ -40,6 +40,11 @@ func (r *reader) runtimePython() (fixed bool, err error) {
 	if err != nil || !ok || (r.Kind == "r" && rRuntime(text)) {
 		return false, err
 	}
+	if r.Kind == "julia" && rRuntime(text) { // as in repo2docker
+		r.pass(r.path("runtime.txt"), "Julia's files decide, and it asks for R")
+		r.note(r.path("runtime.txt"), 1, "R is not installed, because there is a Project.toml of Julia.", "Name r-base and other packages of R in environment.yml.")
+		return false, nil
+	}
 	file := r.path("runtime.txt")
 	version, err := parseRuntime(file, text)
 	if err != nil {
