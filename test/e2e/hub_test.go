@@ -255,7 +255,7 @@ build: {limits: {memory: 4294967296, pids: 1000}}
 network: {allow: [%s]}
 mirrors: {cran: "%s", rstudio: "%s", julia: "%[7]s", julia_releases: "%[7]s/bin"}
 launch: {per_owner: 0, address_rate: 0, max_sessions: 30, limits: {memory: 1073741824}}
-`, w.data, w.addr, filepath.Join(os.TempDir(), "binnacle-test-base.tar"), farhost.Network, w.cran.URL, "http://"+w.far.Addr().String(), w.julia.URL)
+`, w.data, w.addr, filepath.Join(os.TempDir(), "binnacle-test-base.tar"), w.far.Network(), w.cran.URL, "http://"+w.far.Addr().String(), w.julia.URL)
 }
 
 // example makes a repository of the git host from a folder of examples.

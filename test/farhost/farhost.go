@@ -16,25 +16,26 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// Addresses of RFC 5737, which are nobody's.
+// Host is the other machine.
+type Host struct {
+	ns    netns.NsHandle
+	link  string
+	block byte // its network is 198.51.100.block/30, of RFC 5737, which is nobody's
+}
+
 const (
-	near   = "198.51.100.1"
-	far    = "198.51.100.2"
-	prefix = "/30"
+	blocks = 64
+	bits   = 30
 )
 
 // Network is what a hub must allow for builds to reach the host.
-const Network = "198.51.100.0/30"
+func (h *Host) Network() netip.Prefix { return netip.PrefixFrom(h.at(0), bits) }
 
-// Host is the other machine.
-type Host struct {
-	ns   netns.NsHandle
-	link string
-}
+func (h *Host) at(i byte) netip.Addr { return netip.AddrFrom4([4]byte{198, 51, 100, h.block + i}) }
 
-// New makes it; needs root. There can be one at a time.
+// New makes it; needs root. There can be one in a process.
 func New() (*Host, error) {
-	h := &Host{ns: netns.None(), link: fmt.Sprintf("bnf%d", os.Getpid())}
+	h := &Host{ns: netns.None(), link: fmt.Sprintf("bnf%d", os.Getpid()), block: byte(os.Getpid() % blocks * 4)} //nolint:gosec // below 256
 	runtime.LockOSThread()
 	home, err := netns.Get()
 	if err != nil {
@@ -71,15 +72,15 @@ func (h *Host) connect() error {
 		return err
 	}
 	defer there.Close()
-	return errors.Join(up(here, h.link, near), up(there, "eth0", far))
+	return errors.Join(up(here, h.link, h.at(1)), up(there, "eth0", h.Addr()))
 }
 
-func up(h *netlink.Handle, name, address string) error {
+func up(h *netlink.Handle, name string, address netip.Addr) error {
 	link, err := h.LinkByName(name)
 	if err != nil {
 		return err
 	}
-	a, err := netlink.ParseAddr(address + prefix)
+	a, err := netlink.ParseAddr(netip.PrefixFrom(address, bits).String())
 	if err != nil {
 		return err
 	}
@@ -87,7 +88,7 @@ func up(h *netlink.Handle, name, address string) error {
 }
 
 // Addr is the host's address.
-func (h *Host) Addr() netip.Addr { return netip.MustParseAddr(far) }
+func (h *Host) Addr() netip.Addr { return h.at(2) }
 
 // Listen opens a port of the host.
 func (h *Host) Listen() (net.Listener, error) {
@@ -100,7 +101,7 @@ func (h *Host) Listen() (net.Listener, error) {
 	if err := netns.Set(h.ns); err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp4", net.JoinHostPort(far, "0"))
+	l, err := net.Listen("tcp4", net.JoinHostPort(h.Addr().String(), "0"))
 	if back := netns.Set(home); back != nil {
 		return nil, errors.Join(err, back)
 	}

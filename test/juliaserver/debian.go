@@ -16,7 +16,7 @@ const DebianVersion = "1.5.3"
 // debianPackages are Julia and those of its libraries that a newer Debian does
 // not have in these versions.
 const debianPackages = "julia julia-common libjulia1 libllvm9 libffi7 libgit2-1.1 libmbedcrypto3 libmbedtls12 libmbedx509-0 libopenlibm3 libdsfmt-19937-1 " +
-	"libutf8proc2 libssh2-1 libhttp-parser2.9 libmpfr6 libgmp10 libunwind8 libpcre2-8-0 libgfortran5 libquadmath0"
+	"libutf8proc2 libssh2-1 libhttp-parser2.9 libmpfr6 libgmp10 libunwind8 libpcre2-8-0 libgfortran5 libquadmath0 libz3-4 libpcre3 libgcrypt20 libgpg-error0"
 
 // ErrNoDebian says that this machine can't get bullseye's packages.
 var ErrNoDebian = errors.New("bullseye's packages of Julia can't be downloaded")
@@ -53,7 +53,9 @@ apt-get "${options[@]}" update
 cd debs
 apt-get "${options[@]}" download %[3]s
 for f in *.deb; do dpkg-deb -x "$f" ../root; done
-cd ../root/usr
+cd ../root
+cp -a lib/*-linux-gnu/. usr/lib/*-linux-gnu/ # from before both directories were one
+cd usr
 mv bin/julia bin/julia.real
 cat > bin/julia <<'JULIA'
 #!/bin/sh
