@@ -37,16 +37,23 @@ func readApt(r *reader) error {
 		names = append(names, quote(p.Spec))
 	}
 	slices.Sort(names)
-	r.add(Step{
-		Name: "apt: " + file, Stage: StageSystem, Root: true, Packages: packages, From: []Location{{File: file}},
+	step := aptStep("apt: "+file, slices.Compact(names))
+	step.Packages, step.From = packages, []Location{{File: file}}
+	r.add(step)
+	return nil
+}
+
+// aptStep installs packages, given as apt-get takes them.
+func aptStep(name string, quoted []string) Step {
+	return Step{
+		Name: name, Stage: StageSystem, Root: true,
 		Caches: []Cache{{ID: "apt-archives", Path: "/var/cache/apt", Locked: true}, {ID: "apt-lists", Path: "/var/lib/apt/lists", Locked: true}},
 		Script: `export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
-apt-get install -q --yes --no-install-recommends ` + strings.Join(slices.Compact(names), " ") + `
+apt-get install -q --yes --no-install-recommends ` + strings.Join(quoted, " ") + `
 rm -f /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache
 `,
-	})
-	return nil
+	}
 }
 
 // ParseApt reads apt.txt: a package a line, # begins a comment. Returns

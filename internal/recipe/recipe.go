@@ -37,6 +37,9 @@ type Recipe struct {
 	Versions map[string]Choice `json:"versions,omitempty"`
 	// Interfaces are what a session offers beside JupyterLab and Notebook.
 	Interfaces []Interface `json:"interfaces,omitempty"`
+	// Asked is the one of them that is there only because the link asks for it: an
+	// image with it is another than the repository's own.
+	Asked string `json:"asked,omitempty"`
 	// Steps are executed in order; see Stage for how they are layered.
 	Steps []Step `json:"steps,omitempty"`
 	// Env goes into the image's configuration.
