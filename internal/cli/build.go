@@ -27,17 +27,21 @@ func (a *app) buildCommand() *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Repo = localPath(args[0])
+			if err := knownInterface(req.Interface); err != nil {
+				return err
+			}
 			if req.Push && req.Tag == "" {
 				return &binnacle.Error{Code: binnacle.CodeInvalid, Op: "cli.build", Message: "--push needs a name to push to.", Hint: "Add --tag registry.example.org/me/image:1."}
 			}
 			if req.Tag == "" && req.Output == "" {
-				return a.launch(cmd.Context(), launchOptions{repo: req.Repo, ref: req.Ref, asJSON: asJSON, buildOnly: true, fresh: fresh})
+				return a.launch(cmd.Context(), launchOptions{repo: req.Repo, ref: req.Ref, path: req.Interface, asJSON: asJSON, buildOnly: true, fresh: fresh})
 			}
 			return a.export(cmd.Context(), req, asJSON)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&req.Ref, "ref", "", "branch, tag or commit, instead of the one REPO names")
+	f.StringVar(&req.Interface, "interface", "", interfaceHelp)
 	f.StringVarP(&req.Tag, "tag", "t", "", "`name` of the image as registries write it")
 	f.BoolVar(&req.Push, "push", false, "push the image to the registry in its name")
 	f.StringVarP(&req.Output, "output", "o", "", "write the image to this `file`, an OCI archive")

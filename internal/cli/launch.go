@@ -44,7 +44,7 @@ func (a *app) launchCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.ref, "ref", "", "branch, tag or commit, instead of the one REPO names")
-	f.StringVar(&o.path, "urlpath", "", "`path` to open, such as lab/tree/index.ipynb")
+	f.StringVar(&o.path, "urlpath", "", "`path` to open, such as lab/tree/index.ipynb, tree, vscode or desktop")
 	f.StringArrayVarP(&o.env, "env", "e", nil, "variable of the session, `NAME=VALUE`, or NAME to hand on yours; may be repeated")
 	f.StringVarP(&o.memory, "memory", "m", "", "memory of the session, a `size` such as 4GiB")
 	f.Float64Var(&o.cpu, "cpu", 0, "`cores` of the session")

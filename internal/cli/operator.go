@@ -26,6 +26,8 @@ type buildRequest struct {
 	Tag    string `json:"tag,omitempty"`
 	Push   bool   `json:"push,omitempty"`
 	Output string `json:"output,omitempty"`
+	// Interface is one to install although the repository does not imply it.
+	Interface string `json:"interface,omitempty"`
 }
 
 // buildAnswer is one line of the answer: an event, or how it ended.
@@ -130,7 +132,7 @@ func (s *server) buildPhases(ctx context.Context, req buildRequest, begin func(b
 	if err != nil {
 		return image.Image{}, err
 	}
-	r, err := readTree(dir, recipeOptions(s.cfg, when))
+	r, err := readTree(dir, recipeOptions(s.cfg, when, req.Interface))
 	if err != nil {
 		return image.Image{}, err
 	}
@@ -140,7 +142,7 @@ func (s *server) buildPhases(ctx context.Context, req buildRequest, begin func(b
 	}
 	begin(binnacle.PhaseBuilding)
 	return s.builder.Build(ctx, image.Request{
-		Revision: rev, Recipe: r, Dir: dir, Name: image.Name(rev), Time: unixOrZero(when), Tag: req.Tag, Push: req.Push, Output: req.Output,
+		Revision: rev, Recipe: r, Dir: dir, Name: image.Name(rev, r.Asked), Time: unixOrZero(when), Tag: req.Tag, Push: req.Push, Output: req.Output,
 	}, tell)
 }
 

@@ -21,18 +21,21 @@ import (
 )
 
 func (a *app) recipeCommand() *cobra.Command {
-	var ref string
+	var ref, iface string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "recipe REPO",
 		Short: "Tell what would be installed, from which file and why, without building",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := knownInterface(iface); err != nil {
+				return err
+			}
 			c, err := a.config(nil)
 			if err != nil {
 				return err
 			}
-			r, rev, err := a.readRecipe(cmd.Context(), c, args[0], ref)
+			r, rev, err := a.readRecipe(cmd.Context(), c, args[0], ref, iface)
 			if err != nil {
 				return err
 			}
@@ -46,8 +49,22 @@ func (a *app) recipeCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&ref, "ref", "", "branch, tag or commit, instead of the one REPO names")
+	cmd.Flags().StringVar(&iface, "interface", "", interfaceHelp)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+const interfaceHelp = "install the interface of this `name` although the repository does not imply it: vscode, desktop, rstudio, voila, marimo, …"
+
+// knownInterface refuses a name that no link could ask for.
+func knownInterface(name string) error {
+	if name == "" || recipe.InterfaceOf(name) == name {
+		return nil
+	}
+	return &binnacle.Error{
+		Code: binnacle.CodeInvalid, Op: "cli.interface", Message: "There is no interface called " + name + ".",
+		Hint: "Those that can be asked for: " + strings.Join(recipe.InterfaceNames(), ", ") + ".",
+	}
 }
 
 type recipeReport struct {
@@ -58,7 +75,7 @@ type recipeReport struct {
 
 // readRecipe brings the repository's files into a temporary directory and reads
 // them. It needs neither root nor an engine nor a hub.
-func (a *app) readRecipe(ctx context.Context, c config.Config, repo, ref string) (_ recipe.Recipe, _ binnacle.Revision, err error) {
+func (a *app) readRecipe(ctx context.Context, c config.Config, repo, ref, iface string) (_ recipe.Recipe, _ binnacle.Revision, err error) {
 	dir, err := os.MkdirTemp("", "binnacle-recipe-")
 	if err != nil {
 		return recipe.Recipe{}, binnacle.Revision{}, err
@@ -81,7 +98,7 @@ func (a *app) readRecipe(ctx context.Context, c config.Config, repo, ref string)
 	if err != nil {
 		return recipe.Recipe{}, rev, err
 	}
-	r, err := readTree(tree, recipeOptions(c, date))
+	r, err := readTree(tree, recipeOptions(c, date, iface))
 	return r, rev, err
 }
 
@@ -94,9 +111,10 @@ func readTree(dir string, opt recipe.Options) (_ recipe.Recipe, err error) {
 	return recipe.Read(root.FS(), opt)
 }
 
-// recipeOptions are the hub's choices for the recipe of a commit of that date.
-func recipeOptions(c config.Config, date time.Time) recipe.Options {
-	return recipe.Options{DefaultPython: c.Build.Python, BasePython: c.Base.Python, Date: date}
+// recipeOptions are the hub's choices for the recipe of a commit of that date;
+// asked is the interface that a link opens.
+func recipeOptions(c config.Config, date time.Time, asked string) recipe.Options {
+	return recipe.Options{DefaultPython: c.Build.Python, BasePython: c.Base.Python, Date: date, Interface: asked}
 }
 
 // resolve reads what a person typed: a directory of this machine when there is
@@ -160,6 +178,12 @@ func printRecipe(w io.Writer, rev binnacle.Revision, r recipe.Recipe) {
 	}
 	if id := r.Environment(); id != "" {
 		p("Environment  %s\n", id)
+	}
+	if len(r.Interfaces) > 0 {
+		p("\nInterfaces\n")
+		for _, i := range r.Interfaces {
+			p("  %-24s %s\n", i.Path, i.Why)
+		}
 	}
 	if len(r.Files) > 0 {
 		p("\nFiles\n")

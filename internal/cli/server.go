@@ -328,10 +328,10 @@ func (s *server) openSessions(ctx context.Context) (err error) {
 func (s *server) openHub(ctx context.Context, version string) (err error) {
 	s.proxy = proxy.New(s.cfg.Proxy, s.spawner, s.log)
 	s.service, err = launch.New(s.cfg.Launch, launch.Deps{
-		Source: s.source, Recipe: func(tree fs.FS, date time.Time) (recipe.Recipe, error) {
-			return recipe.Read(tree, recipeOptions(s.cfg, date))
+		Source: s.source, Recipe: func(tree fs.FS, date time.Time, asked string) (recipe.Recipe, error) {
+			return recipe.Read(tree, recipeOptions(s.cfg, date, asked))
 		}, Builder: s.builder,
-		ImageName: func(rev binnacle.Revision, _ recipe.Recipe) string { return image.Name(rev) },
+		ImageName: func(rev binnacle.Revision, r recipe.Recipe) string { return image.Name(rev, r.Asked) },
 		Spawner:   s.spawner, Activity: s.proxy, Store: s.store, Disk: disk{s},
 		SessionURL: s.sessionURL, Log: s.log,
 	})

@@ -52,16 +52,27 @@ func NewBuilder(buildkit *bkclient.Client, store images.Store, base Base, versio
 	return &Builder{buildkit: buildkit, store: store, base: base, version: version, log: log}
 }
 
-// Find looks for the image of a revision that was built before.
-func (b *Builder) Find(ctx context.Context, rev binnacle.Revision) (Image, bool, error) {
-	img, err := b.store.Get(ctx, Name(rev))
+// Find looks for the image of a revision that was built before. For an interface
+// that a link asks for, the repository's own image will do if it offers that.
+func (b *Builder) Find(ctx context.Context, rev binnacle.Revision, asked string) (Image, bool, error) {
+	img, ok, err := b.named(ctx, Name(rev, ""))
+	if err != nil || asked == "" || ok && slices.Contains(strings.Split(img.interfaces, ","), asked) {
+		return img, ok, err
+	}
+	return b.named(ctx, Name(rev, asked))
+}
+
+func (b *Builder) named(ctx context.Context, name string) (Image, bool, error) {
+	img, err := b.store.Get(ctx, name)
 	if errdefs.IsNotFound(err) {
 		return Image{}, false, nil
 	}
 	if err != nil {
 		return Image{}, false, fmt.Errorf("look for the image: %w", err)
 	}
-	return Image{Name: img.Name, Digest: img.Target.Digest.String(), Environment: img.Labels[LabelEnvironment]}, true, nil
+	return Image{
+		Name: img.Name, Digest: img.Target.Digest.String(), Environment: img.Labels[LabelEnvironment], interfaces: img.Labels[LabelInterfaces],
+	}, true, nil
 }
 
 // Build makes the image and reports steps and their output as events of the
@@ -70,7 +81,7 @@ func (b *Builder) Find(ctx context.Context, rev binnacle.Revision) (Image, bool,
 // when a step ran out of memory.
 func (b *Builder) Build(ctx context.Context, req Request, emit func(binnacle.Event)) (Image, error) {
 	if req.Name == "" {
-		req.Name = Name(req.Revision)
+		req.Name = Name(req.Revision, req.Recipe.Asked)
 	}
 	base, err := b.base.EnsureBase(ctx, func(line string) { emit(logLine("Base image", line)) })
 	if err != nil {
@@ -99,7 +110,10 @@ func (b *Builder) Build(ctx context.Context, req Request, emit func(binnacle.Eve
 	if err = errors.Join(err, watch.Wait()); err != nil {
 		return Image{}, p.explain(ctx, req, err)
 	}
-	img := Image{Name: req.Name, Digest: res.ExporterResponse[exptypes.ExporterImageDigestKey], Environment: req.Recipe.Environment()}
+	img := Image{Name: req.Name, Digest: res.ExporterResponse[exptypes.ExporterImageDigestKey], Environment: req.Recipe.Environment(), interfaces: interfaces(req.Recipe)}
+	if req.Asked != "" {
+		img.interfaces += "," + req.Asked // in vain, perhaps: asking again would not help
+	}
 	return img, b.label(ctx, img)
 }
 
@@ -113,7 +127,7 @@ func (b *Builder) label(ctx context.Context, img Image) error {
 	if have.Labels == nil {
 		have.Labels = map[string]string{}
 	}
-	have.Labels[LabelEnvironment] = img.Environment
+	have.Labels[LabelEnvironment], have.Labels[LabelInterfaces] = img.Environment, img.interfaces
 	if _, err := b.store.Update(ctx, have, "labels"); err != nil {
 		return fmt.Errorf("label the image: %w", err)
 	}
@@ -184,8 +198,17 @@ func (b *Builder) labels(req Request) map[string]string {
 	}
 	return map[string]string{
 		LabelRepo: repo, LabelRef: req.Revision.Commit, LabelVersion: "binnacle " + b.version,
-		LabelEnvironment: req.Recipe.Environment(), LabelKind: req.Recipe.Kind,
+		LabelEnvironment: req.Recipe.Environment(), LabelKind: req.Recipe.Kind, LabelInterfaces: interfaces(req.Recipe),
 	}
+}
+
+// interfaces are the names of what a session of the image offers.
+func interfaces(r recipe.Recipe) string {
+	var names []string
+	for _, i := range r.Interfaces {
+		names = append(names, i.Name)
+	}
+	return strings.Join(names, ",")
 }
 
 func sortedEnv(env map[string]string) []string {

@@ -248,7 +248,7 @@ func TestBuild(t *testing.T) {
 		}
 		return nil
 	})
-	if have, ok, err := b.Find(t.Context(), revision("1111")); err != nil || !ok || have.Digest != img.Digest {
+	if have, ok, err := b.Find(t.Context(), revision("1111"), ""); err != nil || !ok || have.Digest != img.Digest {
 		t.Errorf("Find = %v, %v, %v; want %v", have, ok, err, img)
 	}
 
@@ -369,7 +369,7 @@ func TestPrune(t *testing.T) {
 		t.Errorf("freed %d bytes, %v", freed, err)
 	}
 	for commit, want := range map[string]bool{"aaaa": true, "bbbb": false} {
-		if _, ok, err := b.Find(ctx, revision(commit)); err != nil || ok != want {
+		if _, ok, err := b.Find(ctx, revision(commit), ""); err != nil || ok != want {
 			t.Errorf("image of %s is there: %v, %v; want %v", commit, ok, err, want)
 		}
 	}

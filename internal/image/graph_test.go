@@ -212,7 +212,7 @@ func TestSlug(t *testing.T) {
 func TestName(t *testing.T) {
 	rev := binnacle.Revision{Spec: binnacle.Spec{Provider: binnacle.GitHub, Repo: "Owner/Name_x"}, Commit: "abc"}
 	want := "binnacle.local/gh-2fowner-2fname-5fx-"
-	if got := image.Name(rev); len(got) < len(want) || got[:len(want)] != want {
+	if got := image.Name(rev, ""); len(got) < len(want) || got[:len(want)] != want {
 		t.Errorf("Name = %q; want it to begin with %q", got, want)
 	}
 }

@@ -30,6 +30,7 @@ const (
 	LabelVersion     = "repo2docker.version"
 	LabelEnvironment = "dev.binnacle.environment"
 	LabelKind        = "dev.binnacle.kind"
+	LabelInterfaces  = "dev.binnacle.interfaces" // their names, with commas
 )
 
 // Request asks for a build.
@@ -43,6 +44,8 @@ type Request struct {
 	// Time is the commit's; it becomes the time of files and image, so that
 	// two machines make the same layers. Zero is a fixed time.
 	Time int64 // seconds since 1970
+	// Asked is the interface that the link opens; empty for none.
+	Asked string
 	// Tag is a second name, as registries write it; empty for none.
 	Tag string
 	// Push sends the image to Tag's registry.
@@ -57,16 +60,23 @@ type Image struct {
 	Digest string `json:"digest"` // of its manifest
 	// Environment is the identity of everything in it but the repository's tree.
 	Environment string `json:"environment,omitempty"`
+
+	interfaces string // as in the label
 }
 
 // host keeps our names out of every real registry.
 const host = "binnacle.local/"
 
 // Name is the image of a revision: BinderHub's naming (escaped repository, a
-// short hash, the commit as the tag), so that operators find their way.
-func Name(rev binnacle.Revision) string {
+// short hash, the commit as the tag), so that operators find their way. An
+// image with an interface that only the link asked for has its name behind that.
+func Name(rev binnacle.Revision, asked string) string {
 	const longest = 200
-	return strings.ToLower(host + slug(string(rev.Spec.Provider)+"/"+rev.Spec.Repo, longest) + ":" + tag(rev.Commit))
+	t := tag(rev.Commit)
+	if asked != "" {
+		t += "-" + asked
+	}
+	return strings.ToLower(host + slug(string(rev.Spec.Provider)+"/"+rev.Spec.Repo, longest) + ":" + t)
 }
 
 func tag(commit string) string {

@@ -25,6 +25,7 @@ type build struct {
 	key     string
 	id      string // the launch it began for
 	rev     binnacle.Revision
+	asked   string // the interface that the link opens
 	policy  source.Policy
 	rebuild bool
 	owner   string // whose turn in the queue it takes
@@ -49,10 +50,11 @@ var errUnwanted = &binnacle.Error{Code: binnacle.CodeCanceled, Op: "build", Mess
 func (s *Service) image(ctx context.Context, r *run) (image.Image, error) {
 	rec := r.record()
 	rev := *rec.Revision
+	asked := recipe.InterfaceOf(rec.Path)
 	fetching := false
 	for {
 		if !rec.Request.Rebuild {
-			img, ok, err := s.deps.Builder.Find(ctx, rev)
+			img, ok, err := s.deps.Builder.Find(ctx, rev, asked)
 			if err != nil {
 				return image.Image{}, err
 			}
@@ -66,7 +68,7 @@ func (s *Service) image(ctx context.Context, r *run) (image.Image, error) {
 			}
 			fetching = true
 		}
-		b, fresh := s.buildFor(r, rev)
+		b, fresh := s.buildFor(r, rev, asked)
 		ok, err := b.attach(ctx, r)
 		if err != nil {
 			b.detach(r)
@@ -84,14 +86,14 @@ func (s *Service) image(ctx context.Context, r *run) (image.Image, error) {
 	}
 }
 
-// buildFor returns the build for a revision, and whether it is a new one, which
-// the caller has to start.
-func (s *Service) buildFor(r *run, rev binnacle.Revision) (_ *build, fresh bool) {
+// buildFor returns the build for a revision and the interface asked for, and
+// whether it is a new one, which the caller has to start.
+func (s *Service) buildFor(r *run, rev binnacle.Revision, asked string) (_ *build, fresh bool) {
 	rec := r.record()
 	policy := source.Policy{Local: rec.Trusted}
 	// What only a trusted caller may fetch is never shared with others while
 	// it is built; equal images are joined later, by name.
-	key := fmt.Sprintf("%t %s %s", policy.Local, rev.URL, rev.Commit)
+	key := fmt.Sprintf("%t %s %s %s", policy.Local, rev.URL, rev.Commit, asked)
 	s.mu.Lock()
 	b := s.byKey[key]
 	if b != nil {
@@ -99,7 +101,7 @@ func (s *Service) buildFor(r *run, rev binnacle.Revision) (_ *build, fresh bool)
 		return b, false
 	}
 	b = &build{
-		svc: s, key: key, id: r.id, rev: rev, policy: policy, rebuild: rec.Request.Rebuild, owner: r.caller.key(),
+		svc: s, key: key, id: r.id, rev: rev, asked: asked, policy: policy, rebuild: rec.Request.Rebuild, owner: r.caller.key(),
 		done: make(chan struct{}), phase: binnacle.PhaseFetching, runs: map[*run]struct{}{},
 	}
 	b.log = buildLog{limit: s.cfg.BuildLogCap, write: b.write}
@@ -249,7 +251,7 @@ func (b *build) fetchAndBuild(ctx context.Context, said func()) (image.Image, er
 	s := b.svc
 	if !b.rebuild {
 		// Somebody may have built it between this launch's look and its turn.
-		img, ok, err := s.deps.Builder.Find(ctx, b.rev)
+		img, ok, err := s.deps.Builder.Find(ctx, b.rev, b.asked)
 		if err != nil || ok {
 			return img, err
 		}
@@ -286,7 +288,7 @@ func (b *build) fetchAndBuild(ctx context.Context, said func()) (image.Image, er
 		return image.Image{}, err
 	}
 	begin := time.Now()
-	req := image.Request{Revision: b.rev, Recipe: rec, Dir: dir, Name: name}
+	req := image.Request{Revision: b.rev, Recipe: rec, Dir: dir, Name: name, Asked: b.asked}
 	if !made.IsZero() {
 		req.Time = made.Unix()
 	}
@@ -316,7 +318,7 @@ func (b *build) read(ctx context.Context, dir string, made time.Time) (recipe.Re
 	if err != nil {
 		return recipe.Recipe{}, err
 	}
-	rec, err := b.svc.deps.Recipe(root.FS(), made)
+	rec, err := b.svc.deps.Recipe(root.FS(), made, b.asked)
 	if err = errors.Join(err, root.Close()); err != nil {
 		return recipe.Recipe{}, err
 	}

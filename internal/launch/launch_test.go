@@ -383,3 +383,36 @@ func TestSameWishSameLaunch(t *testing.T) {
 		}
 	})
 }
+
+// TestAskedInterface is a link that opens what the repository does not imply: it
+// gets an image of its own, others keep theirs.
+func TestAskedInterface(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		defer b.close()
+		svc, stop := b.serve()
+		defer stop()
+		images := map[string]string{}
+		for _, path := range []string{"vscode/?folder=/x", "desktop", "vscode", "lab/tree/vscode", ""} {
+			req := ask("main")
+			req.Path = path
+			id := begin(t, svc, ann, req)
+			follow(t, svc, id, 0)
+			l, err := svc.Get(t.Context(), ann, id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			images[path] = l.Image
+		}
+		want := map[string]string{
+			"vscode/?folder=/x": "img/c0ffee-mainvscode", "vscode": "img/c0ffee-mainvscode", "desktop": "img/c0ffee-maindesktop",
+			"lab/tree/vscode": "img/c0ffee-main", "": "img/c0ffee-main",
+		}
+		if diff := cmp.Diff(want, images); diff != "" {
+			t.Error(diff)
+		}
+		if b.bld.count() != 3 {
+			t.Errorf("%d builds, want 3", b.bld.count())
+		}
+	})
+}

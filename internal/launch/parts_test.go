@@ -77,16 +77,16 @@ type builder struct {
 	build  func(ctx context.Context, req image.Request, event func(binnacle.Event)) error
 }
 
-func name(rev binnacle.Revision, _ recipe.Recipe) string { return "img/" + rev.Commit }
+func name(rev binnacle.Revision, r recipe.Recipe) string { return "img/" + rev.Commit + r.Asked }
 
 func (b *builder) Resolved(_ context.Context, name string) ([]binnacle.Resolved, error) {
 	return []binnacle.Resolved{{Name: "apt.txt", Content: name + "\n"}}, nil
 }
 
-func (b *builder) Find(_ context.Context, rev binnacle.Revision) (image.Image, bool, error) {
+func (b *builder) Find(_ context.Context, rev binnacle.Revision, asked string) (image.Image, bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := name(rev, recipe.Recipe{})
+	n := name(rev, recipe.Recipe{Asked: asked})
 	return image.Image{Name: n}, b.images[n], nil
 }
 
@@ -373,7 +373,9 @@ func (b *bench) serve() (svc *launch.Service, stop func()) {
 	}
 	svc, err := launch.New(b.cfg, launch.Deps{
 		Source: b.src, Builder: b.bld, Spawner: spw, Activity: b.clk, Store: b.st, ImageName: name,
-		Recipe:     func(fs.FS, time.Time) (recipe.Recipe, error) { return recipe.Recipe{Notes: b.notes}, nil },
+		Recipe: func(_ fs.FS, _ time.Time, asked string) (recipe.Recipe, error) {
+			return recipe.Recipe{Notes: b.notes, Asked: asked}, nil
+		},
 		SessionURL: func(id string) string { return "https://hub.example.org/user/" + id + "/" },
 		Log:        slog.New(slog.NewTextHandler(b.t.Output(), &slog.HandlerOptions{Level: level})),
 	})

@@ -33,7 +33,9 @@ type Source interface {
 
 // Builder makes images.
 type Builder interface {
-	Find(ctx context.Context, rev binnacle.Revision) (image.Image, bool, error)
+	// Find looks for the image of a revision; asked is an interface it has to
+	// offer, or empty.
+	Find(ctx context.Context, rev binnacle.Revision, asked string) (image.Image, bool, error)
 	// Build is told nothing twice: the service joins equal requests. Errors that
 	// the repository caused are build_failed with File and Line.
 	Build(ctx context.Context, req image.Request, event func(binnacle.Event)) (image.Image, error)
@@ -85,8 +87,9 @@ type Observer interface {
 
 // Deps are the parts a Service works with. Activity, Disk and Observer may be nil.
 type Deps struct {
-	Source  Source
-	Recipe  func(fsys fs.FS, date time.Time) (recipe.Recipe, error)
+	Source Source
+	// Recipe reads a repository; asked is the interface that the link opens.
+	Recipe  func(fsys fs.FS, date time.Time, asked string) (recipe.Recipe, error)
 	Builder Builder
 	// ImageName names the image of a revision; launches that need the same name
 	// share one build.

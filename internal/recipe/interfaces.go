@@ -74,10 +74,19 @@ func InterfaceOf(urlPath string) string {
 	if i := strings.IndexAny(first, "/?#"); i >= 0 {
 		first = first[:i]
 	}
-	if first == rstudio || slices.ContainsFunc(programs(), func(p program) bool { return p.name == first }) {
+	if slices.Contains(InterfaceNames(), first) {
 		return first
 	}
 	return ""
+}
+
+// InterfaceNames are all that a link may ask for.
+func InterfaceNames() []string {
+	names := []string{rstudio}
+	for _, p := range programs() {
+		names = append(names, p.name)
+	}
+	return names
 }
 
 // rstudio comes with R.

@@ -1,3 +1,5 @@
 package recipe
 
-func vscode() program { return program{name: "vscode", title: "VS Code", theirs: []string{"jupyter-vscode-proxy", "jupyter-codeserver-proxy"}} }
+func vscode() program {
+	return program{name: "vscode", title: "VS Code", theirs: []string{"jupyter-vscode-proxy", "jupyter-codeserver-proxy"}}
+}
