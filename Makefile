@@ -78,6 +78,8 @@ lock: ## Renew the pinned Jupyter that images get, from PyPI
 		--no-header --no-annotate --overrides internal/recipe/overrides.txt -o internal/recipe/server.txt internal/recipe/server.in
 	for f in node deno; do .tools/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.13 --generate-hashes \
 		--no-header --no-annotate -o internal/recipe/$$f.txt internal/recipe/$$f.in || exit 1; done
+	for name in proxy desktop; do .tools/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.9 --generate-hashes --no-deps \
+		--no-header --no-annotate --constraint internal/recipe/server.txt -o internal/recipe/$$name.txt internal/recipe/$$name.in || exit 1; done
 
 .PHONY: e2e
 e2e: setup-test build ## Run the end-to-end tests only

@@ -30,6 +30,9 @@ var (
 	PickNode         = pickNode
 	StripJSONC       = stripJSONC
 	ValidJSON        = func(text string) bool { return json.Valid([]byte(text)) }
+	NodeLock         = nodeLock
+	ProxyLock        = proxyLock
+	DesktopLock      = desktopLock
 )
 
 // SplitRuntime gives name, version and date.

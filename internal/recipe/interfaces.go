@@ -190,11 +190,12 @@ func (r *reader) serve(servers map[string]server) error {
 	for _, name := range slices.Sorted(maps.Keys(servers)) {
 		titles = append(titles, servers[name].Launcher.Title)
 	}
-	const dir = Prefix + "/etc/jupyter/jupyter_server_config.d"
+	// Files in jupyter_server_config.d only switch extensions on and off.
+	const dir = Prefix + "/etc/jupyter"
 	r.add(Step{
 		Name: "Interfaces: " + strings.Join(titles, ", "), Stage: StageEnvironment, Branch: "python",
 		Inputs: []Input{{Name: "interfaces.json", Content: append(config, '\n')}},
-		Script: "mkdir -p " + dir + "\ncp " + InputDir + "/interfaces.json " + dir + "/binnacle-interfaces.json\n",
+		Script: "mkdir -p " + dir + "\ncp " + InputDir + "/interfaces.json " + dir + "/jupyter_server_config.json\n",
 	})
 	return nil
 }

@@ -17,8 +17,8 @@ type juliaProject struct {
 	packages []Package // [deps], with the line of each
 	uuids    map[string]string
 	compat   map[string]string // by package
-	julia    string // [compat] julia
-	isModule bool   // the project is a package itself
+	julia    string            // [compat] julia
+	isModule bool              // the project is a package itself
 	local    []Location
 }
 

@@ -87,12 +87,13 @@ func TestExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	asked := map[string]string{"vscode": "vscode", "desktop": "desktop"} // as their links do
 	for _, d := range dirs {
 		if !d.IsDir() {
 			continue
 		}
 		t.Run(d.Name(), func(t *testing.T) {
-			r, err := recipe.Read(os.DirFS(filepath.Join("../../examples", d.Name())), recipe.Options{})
+			r, err := recipe.Read(os.DirFS(filepath.Join("../../examples", d.Name())), recipe.Options{Interface: asked[d.Name()]})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -136,7 +137,7 @@ func readable(r recipe.Recipe) any {
 		out := map[string]string{}
 		for _, in := range inputs {
 			out[in.Name] = string(in.Content)
-			for _, ours := range [][]byte{recipe.ServerLock, recipe.CompileProgram, recipe.CondaProgram, recipe.CranProgram, recipe.RProgram, recipe.RProfile, recipe.DenoLock} {
+			for _, ours := range [][]byte{recipe.ServerLock, recipe.CompileProgram, recipe.CondaProgram, recipe.CranProgram, recipe.RProgram, recipe.RProfile, recipe.DenoLock, recipe.ProxyLock, recipe.DesktopLock, recipe.NodeLock} {
 				if bytes.Equal(in.Content, ours) {
 					out[in.Name] = "(embedded)"
 				}
