@@ -30,6 +30,9 @@ type homeData struct {
 
 	Repo, Ref, Path string
 	Error           *binnacle.Error
+	// Open is the program chosen of Openers.
+	Open    string
+	Openers []Opener
 }
 
 // meet gives a stranger the cookie before the first change is asked for. A
@@ -40,7 +43,7 @@ func (h *Hub) meet(w http.ResponseWriter, r *http.Request) {
 
 func (h *Hub) homePage(w http.ResponseWriter, r *http.Request) error {
 	h.meet(w, r)
-	return h.web.render(w, http.StatusOK, "home.html", homeData{page: h.page(r, "Launch a repository", "/")})
+	return h.web.render(w, http.StatusOK, "home.html", homeData{page: h.page(r, "Launch a repository", "/"), Openers: openers()})
 }
 
 // homeForm is the home page's form without JavaScript: it becomes a link.
@@ -50,11 +53,11 @@ func (h *Hub) homeForm(w http.ResponseWriter, r *http.Request) error {
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 		return nil
 	}
-	req := ParseRequest{Repo: q.Get("repo"), Ref: q.Get("ref"), Path: q.Get("path")}
+	req := ParseRequest{Repo: q.Get("repo"), Ref: q.Get("ref"), Path: q.Get("path"), Open: q.Get("open")}
 	p, err := h.parse(r, req)
 	if err != nil {
 		e := binnacle.Public(err)
-		return h.web.render(w, Status(e.Code), "home.html", homeData{page: h.page(r, "Launch a repository", "/"), Repo: req.Repo, Ref: req.Ref, Path: req.Path, Error: e})
+		return h.web.render(w, Status(e.Code), "home.html", homeData{page: h.page(r, "Launch a repository", "/"), Repo: req.Repo, Ref: req.Ref, Path: req.Path, Open: req.Open, Openers: openers(), Error: e})
 	}
 	//nolint:gosec // G710: the address begins with our own /v2/ (TestNoOpenRedirect)
 	http.Redirect(w, r, strings.TrimPrefix(p.Launch, h.base(r)), http.StatusSeeOther)

@@ -14,6 +14,9 @@ type ParseRequest struct {
 	Repo string `json:"repo"`
 	Ref  string `json:"ref,omitempty"`  // overrides what Repo names
 	Path string `json:"path,omitempty"` // a file of the repository, or a path of the session
+	// Open is the program to open it with, such as "vscode"; empty is JupyterLab. A
+	// path of the session says that itself.
+	Open string `json:"open,omitempty"`
 }
 
 // Parsed is what the hub made of it, and what to share.
@@ -38,7 +41,7 @@ type Badge struct {
 
 func (h *Hub) getParse(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	return h.answerParse(w, r, ParseRequest{Repo: q.Get("q"), Ref: q.Get("ref"), Path: q.Get("path")})
+	return h.answerParse(w, r, ParseRequest{Repo: q.Get("q"), Ref: q.Get("ref"), Path: q.Get("path"), Open: q.Get("open")})
 }
 
 func (h *Hub) postParse(w http.ResponseWriter, r *http.Request) error {
@@ -85,8 +88,12 @@ func (h *Hub) parse(r *http.Request, req ParseRequest) (Parsed, error) {
 		t.Path, t.URLPath = pathOrURL(req.Path)
 	}
 	p := Parsed{Spec: t.Spec, Text: t.Spec.String(), Name: displayName(t.Spec), Path: t.Path, URLPath: t.URLPath}
-	if p.URLPath == "" && p.Path != "" {
-		p.URLPath = "lab/tree/" + escapePath(p.Path)
+	open, err := openWith(req.Open, p.Path)
+	if err != nil {
+		return Parsed{}, err
+	}
+	if p.URLPath == "" {
+		p.URLPath = open
 	}
 	base := h.base(r)
 	p.Launch = base + "/v2/" + p.Text
@@ -101,7 +108,7 @@ func (h *Hub) parse(r *http.Request, req ParseRequest) (Parsed, error) {
 // rstudio or lab/tree/x, by how the session's paths begin.
 func pathOrURL(s string) (file, urlPath string) {
 	s = strings.TrimLeft(strings.TrimSpace(s), "/")
-	for _, prefix := range []string{"lab", "tree", "notebooks", "doc", "rstudio", "voila", "proxy", "retro", "nbclassic", "desktop"} {
+	for _, prefix := range []string{"lab", "tree", "notebooks", "doc", "rstudio", "voila", "proxy", "retro", "nbclassic", "desktop", "vscode"} {
 		if rest, ok := strings.CutPrefix(s, prefix); ok && (rest == "" || rest[0] == '/' || rest[0] == '?') {
 			return "", s
 		}

@@ -3,7 +3,7 @@
 import { call } from "./api.js";
 import { $, el, show } from "./dom.js";
 
-const fields = { repo: $("repo"), ref: $("ref"), path: $("path") };
+const fields = { repo: $("repo"), ref: $("ref"), path: $("path"), open: $("open") };
 const hint = $("understood").textContent;
 let asked = 0;
 let timer = 0;
@@ -39,7 +39,7 @@ async function ask() {
     return;
   }
   try {
-    const parsed = await call("POST", "/api/parse", { repo, ref: fields.ref.value.trim(), path: fields.path.value.trim() });
+    const parsed = await call("POST", "/api/parse", { repo, ref: fields.ref.value.trim(), path: fields.path.value.trim(), open: fields.open.value });
     if (mine !== asked) return; // a newer question is on its way
     answer = parsed;
     explain(parsed);
@@ -56,7 +56,9 @@ const hosts = { gh: "GitHub", gl: "GitLab", gist: "Gist", git: "Git", dir: "Dire
 function explain(p) {
   const parts = [el("strong", {}, hosts[p.spec.provider] || p.spec.provider), " ", p.name];
   parts.push(p.spec.ref === "HEAD" ? ", default branch" : ", at ", p.spec.ref === "HEAD" ? "" : el("code", {}, p.spec.ref));
+  const chosen = fields.open.selectedOptions[0];
   if (p.url_path) parts.push(", opens ", el("code", {}, p.path || p.url_path));
+  if (fields.open.value && p.path) parts.push(" with ", chosen.textContent);
   $("understood").className = "understood good";
   $("understood").replaceChildren(...parts.filter((x) => x !== ""));
   fields.repo.removeAttribute("aria-invalid");
