@@ -62,7 +62,7 @@ func (a *app) installed(ctx context.Context, repo, ref string, quiet bool) (_ re
 	if err != nil {
 		return recipe.Recipe{}, nil, err
 	}
-	r, _, err := a.readRecipe(ctx, c, repo, ref)
+	r, _, err := a.readRecipe(ctx, c, repo, ref, "")
 	if err != nil {
 		return r, nil, err
 	}

@@ -322,6 +322,9 @@ func (b *build) read(ctx context.Context, dir string, made time.Time) (recipe.Re
 	if err = errors.Join(err, root.Close()); err != nil {
 		return recipe.Recipe{}, err
 	}
+	for _, i := range rec.Interfaces {
+		b.log.add(ctx, binnacle.Event{Kind: binnacle.EventLog, Phase: binnacle.PhaseFetching, Message: "A session offers " + i.Path + ": " + i.Why + "."})
+	}
 	for _, n := range rec.Notes {
 		b.log.add(ctx, binnacle.Event{
 			Kind: binnacle.EventNote, Phase: binnacle.PhaseFetching, Message: n.Message,

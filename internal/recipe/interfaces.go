@@ -237,7 +237,6 @@ touch /tmp/new.txt
 if [ -e ` + locked + ` ]; then
   awk -F'==| ' 'NR == FNR { have[$1] = 1; next } /^[a-z0-9]/ && !($1 in have) { print $1 "==" $2 }' /tmp/have.txt ` + locked + ` > /tmp/new.txt
 fi
-` + install + ` --constraint /tmp/new.txt || ` + install + "\n" + finish +
-		`uv pip freeze --quiet --python ` + Prefix + ` > ` + LockStore + "/python.txt\n"
+` + install + ` --constraint /tmp/new.txt || ` + install + "\n" + finish
 	r.add(step)
 }
