@@ -55,6 +55,8 @@ func buildEnv(cfg config.Config) map[string]string {
 	put(string(cfg.Mirrors.Conda), "CONDA_CHANNEL_ALIAS", "MAMBA_CHANNEL_ALIAS")
 	put(string(cfg.Mirrors.NPM), "NPM_CONFIG_REGISTRY", "npm_config_registry")
 	put(string(cfg.Mirrors.CRAN), "BINNACLE_CRAN")
+	put(string(cfg.Mirrors.Go), "GOPROXY")
+	put(string(cfg.Mirrors.Crates), "BINNACLE_CRATES") // Cargo has no variable for it: steps do
 	put(string(cfg.Mirrors.R), "BINNACLE_R")
 	put(string(cfg.Mirrors.Bioconductor), "BINNACLE_BIOCONDUCTOR")
 	put(string(cfg.Mirrors.RStudio), "BINNACLE_RSTUDIO")

@@ -138,6 +138,10 @@ type Mirrors struct {
 	Conda Secret `yaml:"conda"`
 	// NPM is the registry of JavaScript packages.
 	NPM Secret `yaml:"npm"`
+	// Go is where Go modules and toolchains come from, as GOPROXY has it.
+	Go Secret `yaml:"go"`
+	// Crates is the index of Rust crates, as Cargo has it: sparse+https://….
+	Crates Secret `yaml:"crates"`
 	// CRAN is a mirror of R packages. {date} in it becomes the day whose packages
 	// are wanted, as 2024-06-01 or latest, and {codename} the Debian or Ubuntu
 	// release; empty is Posit's public package manager, which has both, and

@@ -136,25 +136,49 @@ func rustChannel(file, text string) (string, error) {
 }
 
 // rustKernel copies the kernel, made once for all repositories, and tells
-// Jupyter. Every kernel works in a directory of its own that begins with the
+// Jupyter. Its rustc uses the standard library that was made for it. Every kernel
+// works in a directory of its own, in which its cargo begins with the
 // repository's Cargo.lock, so that a `:dep` takes the version that is locked.
 func rustKernel() Step {
-	const wrapper = `#!/bin/sh
+	const kernel = `#!/bin/sh
 EVCXR_TMPDIR=$(mktemp -d)
-export EVCXR_TMPDIR
+export EVCXR_TMPDIR PATH="` + cargoHome + `/evcxr:$PATH"
 trap 'rm -rf "$EVCXR_TMPDIR"' EXIT
-[ ! -e ` + cargoHome + `/Cargo.lock ] || cp ` + cargoHome + `/Cargo.lock "$EVCXR_TMPDIR/"
 ` + cargoHome + `/bin/evcxr_jupyter --control_file "$1"
+`
+	const rustc = `#!/bin/sh
+exec /usr/bin/rustc --sysroot ` + cargoHome + `/sysroot "$@"
+`
+	const cargo = `#!/bin/sh
+if [ "$PWD" = "$EVCXR_TMPDIR" ] && [ -e ` + cargoHome + `/Cargo.lock ] && ! cmp -s Cargo.toml .locked; then
+  cp Cargo.toml .locked
+  cp ` + cargoHome + `/Cargo.lock Cargo.lock
+fi
+exec /usr/bin/cargo "$@"
 `
 	return Step{
 		Name: "Rust kernel", Stage: StageBinary, Branch: "rust", Tools: []string{"evcxr"},
-		Inputs: []Input{messageKernel("rust", "Rust", "rust", cargoHome+"/bin/evcxr-kernel", "{connection_file}"), {Name: "evcxr-kernel", Content: []byte(wrapper)}},
-		Script: `mkdir -p ` + cargoHome + `/bin
+		Inputs: []Input{
+			messageKernel("rust", "Rust", "rust", cargoHome+"/bin/evcxr-kernel", "{connection_file}"),
+			{Name: "evcxr-kernel", Content: []byte(kernel)},
+			{Name: "rustc", Content: []byte(rustc)},
+			{Name: "cargo", Content: []byte(cargo)},
+		},
+		Script: `mkdir -p ` + cargoHome + `/bin ` + cargoHome + `/evcxr
 cp ` + ToolDir + `/evcxr/bin/evcxr_jupyter ` + InputDir + `/evcxr-kernel ` + cargoHome + `/bin/
-chmod 0755 ` + cargoHome + `/bin/*
+cp ` + InputDir + `/rustc ` + InputDir + `/cargo ` + cargoHome + `/evcxr/
+chmod 0755 ` + cargoHome + `/bin/* ` + cargoHome + `/evcxr/*
+cp -r ` + ToolDir + `/evcxr/sysroot ` + cargoHome + `/
 ` + installKernel("rust"),
 	}
 }
+
+// cargoMirror makes Cargo heed the hub's mirror, for which it has no variable.
+const cargoMirror = `cargo() {
+  if [ -z "${BINNACLE_CRATES:-}" ]; then command cargo "$@"; return; fi
+  command cargo --config 'source.crates-io.replace-with="mirror"' --config "source.mirror.registry=\"$BINNACLE_CRATES\"" "$@"
+}
+`
 
 // cargoFetch downloads the crates. A package that stands alone needs only its
 // own two files for that; a workspace needs the tree.
@@ -164,10 +188,10 @@ func (r *reader) cargoFetch(file string, cargo cargoFile, all map[string]any) er
 	if err != nil {
 		return err
 	}
-	fetch, from := "cargo fetch", []Location{{File: file}}
+	fetch, from := cargoMirror+"cargo fetch", []Location{{File: file}}
 	if locked {
 		r.use(r.path("Cargo.lock"), "exact versions of crates")
-		fetch, from = "cargo fetch --locked", append(from, Location{File: r.path("Cargo.lock")})
+		fetch, from = cargoMirror+"cargo fetch --locked", append(from, Location{File: r.path("Cargo.lock")})
 	} else if len(packages) > 0 {
 		r.note(file, 0, "There is no Cargo.lock: cargo takes the versions of today.", "Commit the Cargo.lock that `cargo build` writes.")
 	}
