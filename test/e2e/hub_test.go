@@ -34,10 +34,11 @@ type world struct {
 	git  *githost.Host
 	far  *farhost.Host // where servers are that builds may reach
 	cran *cran.Server
-	// julia is a place for what TestJulia makes: releases below /bin, packages at /.
-	julia *lateServer
-	proc  *hubProcess
-	out   *os.File // the hub's log
+	// late is a place for what TestJulia and TestNix make: Julia's releases below
+	// /bin, its packages at /, nixpkgs below /channels.
+	late *lateServer
+	proc *hubProcess
+	out  *os.File // the hub's log
 }
 
 type hubProcess struct {
@@ -105,7 +106,7 @@ func newWorld() (*world, error) {
 	if port, err = w.far.Listen(); err != nil {
 		return nil, err
 	}
-	w.julia = startLate(port)
+	w.late = startLate(port)
 	if err := os.WriteFile(filepath.Join(data, "binnacle.yaml"), []byte(w.config()), 0o600); err != nil {
 		return nil, err
 	}
@@ -207,7 +208,7 @@ func (w *world) close() error {
 	}
 	errs = append(errs, w.stop(), w.git.Close(), w.leftovers())
 	w.cran.Close()
-	w.julia.Close()
+	w.late.Close()
 	errs = append(errs, w.far.Close())
 	errs = append(errs, w.out.Close(), os.RemoveAll(w.data))
 	return errors.Join(errs...)
@@ -253,9 +254,9 @@ base: {archive: %s}
 source: {allow: [127.0.0.0/8], fetch_timeout: 2m}
 build: {limits: {memory: 4294967296, pids: 1000}}
 network: {allow: [%s]}
-mirrors: {cran: "%s", rstudio: "%s", julia: "%[7]s", julia_releases: "%[7]s/bin"}
+mirrors: {cran: "%s", rstudio: "%s", julia: "%[7]s", julia_releases: "%[7]s/bin", nixpkgs: "%[7]s/channels"}
 launch: {per_owner: 0, address_rate: 0, max_sessions: 30, limits: {memory: 1073741824}}
-`, w.data, w.addr, filepath.Join(os.TempDir(), "binnacle-test-base.tar"), w.far.Network(), w.cran.URL, "http://"+w.far.Addr().String(), w.julia.URL)
+`, w.data, w.addr, filepath.Join(os.TempDir(), "binnacle-test-base.tar"), w.far.Network(), w.cran.URL, "http://"+w.far.Addr().String(), w.late.URL)
 }
 
 // example makes a repository of the git host from a folder of examples.

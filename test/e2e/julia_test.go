@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/binnacle-hub/binnacle"
@@ -18,18 +17,12 @@ import (
 // lateServer is a server whose address is known before what it serves is made.
 type lateServer struct {
 	*httptest.Server
-	handler atomic.Pointer[juliaserver.Server]
+	mux *http.ServeMux
 }
 
 func startLate(l net.Listener) *lateServer {
-	s := &lateServer{}
-	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if h := s.handler.Load(); h != nil {
-			h.ServeHTTP(w, req)
-			return
-		}
-		http.NotFound(w, req)
-	}))
+	s := &lateServer{mux: http.NewServeMux()}
+	s.Server = httptest.NewUnstartedServer(s.mux)
 	_ = s.Listener.Close()
 	s.Listener = l
 	s.Start()
@@ -61,7 +54,7 @@ func serveJulia(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	the.julia.handler.Store(s)
+	the.late.mux.Handle("/", s)
 }
 
 const knotsUUID = "3d0f8c1e-6c3b-4c0a-9a55-0e2f4b1c7d21"

@@ -35,7 +35,7 @@ func (h *Host) at(i byte) netip.Addr { return netip.AddrFrom4([4]byte{198, 51, 1
 
 // New makes it; needs root. There can be one in a process.
 func New() (*Host, error) {
-	h := &Host{ns: netns.None(), link: fmt.Sprintf("bnf%d", os.Getpid()), block: byte(os.Getpid() % blocks * 4)} //nolint:gosec // below 256
+	h := &Host{ns: netns.None(), link: fmt.Sprintf("bnf%d", os.Getpid()), block: byte(os.Getpid() % blocks * 4)}
 	runtime.LockOSThread()
 	home, err := netns.Get()
 	if err != nil {
