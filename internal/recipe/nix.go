@@ -192,7 +192,7 @@ nix-instantiate --arg inNixShell true --add-root ` + nixShell + ` ` + quote(dir+
 nix-shell ` + nixShell + ` --run true
 `
 	}
-	s.Script = `[ ! -r "${SSL_CERT_FILE:-}" ] || export NIX_SSL_CERT_FILE="$SSL_CERT_FILE"
+	s.Script = `[ ! -r "${SSL_CERT_FILE:-}" ] || export NIX_SSL_CERT_FILE="$SSL_CERT_FILE" GIT_SSL_CAINFO="$SSL_CERT_FILE"
 ` + s.Script + `nix path-info --all | sort > ` + LockStore + `/nix.txt
 ` + tidy
 	r.add(s)

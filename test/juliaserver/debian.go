@@ -25,7 +25,7 @@ var ErrNoDebian = errors.New("bullseye's packages of Julia can't be downloaded")
 // downloads are, and returns the path of the tarball; it is made once. Returns
 // ErrNoDebian when the packages can't be had.
 func Debian(ctx context.Context) (string, error) {
-	out := filepath.Join(os.TempDir(), "binnacle-test-julia-"+DebianVersion+".tar.gz")
+	out := filepath.Join(os.TempDir(), "binnacle-test-julia-"+DebianVersion+"-2.tar.gz")
 	if _, err := os.Stat(out); err == nil {
 		return out, nil
 	}
@@ -63,6 +63,10 @@ here=$(dirname "$(readlink -f "$0")")
 LD_LIBRARY_PATH="$here/../lib/$(uname -m)-linux-gnu" exec "$here/julia.real" "$@"
 JULIA
 chmod 755 bin/julia
+for program in curl git; do # these have libraries of the image, not of Julia
+  printf '#!/bin/sh\nunset LD_LIBRARY_PATH\nexec /usr/bin/%%s "$@"\n' $program > bin/$program
+  chmod 755 bin/$program
+done
 rm -rf share/doc share/man share/lintian lib/*/julia/libopenblas64_p*
 tar -c --sort=name --owner=0 --group=0 --transform 's,^\.,julia-%[4]s,S' . | gzip -1 > %[5]q.part
 mv %[5]q.part %[5]q
