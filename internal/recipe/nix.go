@@ -13,8 +13,9 @@ import (
 const nixChannels = "https://channels.nixos.org"
 
 const (
-	nixPackages = "/nix/var/nixpkgs" // what <nixpkgs> means
-	nixShell    = "/nix/var/shell"   // what the expression evaluated to
+	nixPackages = "/nix/var/nixpkgs"              // what <nixpkgs> means
+	nixShell    = "/nix/var/shell"                // what the expression evaluated to
+	nixBash     = "/usr/local/lib/nix-shell/bash" // alone there: Nix puts its directory before all programs of the shell
 	nixCerts    = "/etc/ssl/certs/ca-certificates.crt"
 	nixWrapper  = "/usr/local/bin/nix-shell-wrapper" // repo2docker's name
 )
@@ -82,7 +83,7 @@ func readNix(r *reader, name string) error {
 func (r *reader) nixEnvironment() {
 	r.LateEnv = map[string]string{
 		"NIX_PATH": "nixpkgs=" + nixPackages, "NIX_SSL_CERT_FILE": nixCerts, "GIT_SSL_CAINFO": nixCerts,
-		"NIX_BUILD_SHELL": "/bin/bash", "NIX_CACHE_HOME": "/nix/var/cache", "R2D_ENTRYPOINT": nixWrapper,
+		"NIX_BUILD_SHELL": nixBash, "NIX_CACHE_HOME": "/nix/var/cache", "R2D_ENTRYPOINT": nixWrapper,
 	}
 	if r.has("start") {
 		r.LateEnv["R2D_START"] = path.Join(RepoDir, r.path("start"))
@@ -111,6 +112,8 @@ connect-timeout = 15
 download-attempts = 3
 fallback = true
 CONF
+mkdir -p /usr/local/lib/nix-shell
+ln -s /bin/bash ` + nixBash + `
 install -m 755 ` + InputDir + `/nixwrapper.sh ` + nixWrapper + `
 rm -f /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache
 `,

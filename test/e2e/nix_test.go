@@ -82,7 +82,7 @@ func TestNix(t *testing.T) {
 		}
 		cell(t, server, `
 import shutil, subprocess
-print(subprocess.run(["knots", "10"], capture_output=True, text=True).stdout.strip(), shutil.which("tree"), open("/usr/local/share/binnacle/lock/nixpkgs.txt").readline().strip())`, "8.7 /usr/bin/tree nixpkgs 0123abcd")
+print(subprocess.run(["knots", "10"], capture_output=True, text=True).stdout.strip(), bool(shutil.which("tree")), open("/usr/local/share/binnacle/lock/nixpkgs.txt").readline().strip())`, "8.7 True nixpkgs 0123abcd")
 	})
 	t.Run("failing-nix", func(t *testing.T) {
 		repo := the.example(t, "failing-nix")
