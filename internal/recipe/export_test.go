@@ -13,7 +13,7 @@ var (
 
 	ParseRuntime   = parseRuntime
 	ParseIgnore    = parseIgnore
-	ParsePyproject = func(text string) error { _, err := parsePyproject(text); return err }
+	ParsePyproject = func(text string) error { _, err := parsePyproject("pyproject.toml", text); return err }
 	CondaPin       = condaPin
 	ServerLock     = serverLock
 	CompileProgram = compileProgram

@@ -34,19 +34,58 @@ var compileProgram []byte
 // pyproject.toml that only says which Python.
 func pythonKind() kind {
 	return kind{name: "python", has: func(r *reader) bool {
-		return r.has("requirements.txt") || r.has("runtime.txt") || (r.Dir == "" && (r.has("setup.py") || r.has("pyproject.toml")))
+		names := []string{"requirements.txt", "runtime.txt"}
+		if r.Dir == "" {
+			names = append(names, "setup.py", "pyproject.toml")
+		}
+		for _, l := range lockNames() {
+			names = append(names, l.name)
+		}
+		return slices.ContainsFunc(names, r.has)
 	}, read: readPython}
 }
 
 func readPython(r *reader) error {
-	if err := r.choosePython(); err != nil {
+	plan, err := r.pythonLock()
+	if err != nil {
+		return err
+	}
+	declared, err := r.namesPackages()
+	if err != nil {
+		return err
+	}
+	if plan == nil && !declared && r.Kind == "python" {
+		if plan, err = r.inlinePlan(); err != nil {
+			return err
+		}
+	}
+	if plan == nil {
+		plan = &lockPlan{install: func(r *reader) error {
+			if err := r.pipFile(); err != nil {
+				return err
+			}
+			return r.projectStep()
+		}}
+	}
+	if err := r.choosePython(plan.wishes, plan.pins); err != nil {
 		return err
 	}
 	r.pythonServer()
-	if err := r.pipFile(); err != nil {
+	if err := plan.install(r); err != nil {
 		return err
 	}
-	return r.projectStep()
+	r.otherLocks()
+	return nil
+}
+
+// namesPackages says whether a file of the repository is there to name packages,
+// even none.
+func (r *reader) namesPackages() (bool, error) {
+	if r.lock != "" || r.has("requirements.txt") || (r.Dir == "" && r.has("setup.py")) {
+		return true, nil
+	}
+	p, ok, err := r.pyproject()
+	return ok && (p.Project != nil || len(p.Groups) > 0), err
 }
 
 // pythonSide is the Python that Julia and R stand on: conda's when there is an
@@ -218,11 +257,25 @@ func (r *reader) projectStep() error {
 		case p.Project != nil && p.BuildSystem != nil:
 			from = append(from, Location{File: "pyproject.toml"})
 			r.use("pyproject.toml", "the repository is a Python package")
-			r.projectDependencies(p)
+			if err := r.projectDependencies(p, true); err != nil {
+				return err
+			}
+		case p.Project != nil && r.lock != "": // too old a lock: its project manager would install these
+			r.use("pyproject.toml", "Python packages")
+			if err := r.projectDependencies(p, true); err != nil {
+				return err
+			}
 		case p.Project != nil:
 			r.use("pyproject.toml", "says which Python; there is no [build-system], so it is not installed")
+			if err := r.projectDependencies(p, false); err != nil {
+				return err
+			}
 			r.note("pyproject.toml", 0, "The repository itself is not installed, because pyproject.toml has no [build-system].",
 				`Add [build-system] with requires = ["hatchling"] and build-backend = "hatchling.build" if it should be.`)
+		case len(p.Groups) > 0:
+			if err := r.projectDependencies(p, false); err != nil {
+				return err
+			}
 		default:
 			r.pass("pyproject.toml", "it has no [project]")
 			if len(from) == 0 {
@@ -241,48 +294,110 @@ func (r *reader) projectStep() error {
 	return nil
 }
 
-// projectDependencies installs what the package needs before the tree comes, so
-// that a commit which changes only files does not install it again. With a
-// requirements.txt the packages there come first, and `pip install .` adds the rest.
-func (r *reader) projectDependencies(p pyproject) {
-	if len(p.Project.Dependencies) == 0 || slices.Contains(p.Project.Dynamic, "dependencies") || r.has("requirements.txt") {
-		return
+// projectDependencies installs what the package needs, and the dependency group
+// that is for a Binder, before the tree comes, so that a commit which changes only
+// files does not install it again. With a requirements.txt the packages there come
+// first, and `pip install .` adds the rest.
+func (r *reader) projectDependencies(p pyproject, project bool) error {
+	const file = "pyproject.toml"
+	group, err := r.chosenGroup(p)
+	if err != nil {
+		return err
 	}
-	q := &requirements{sources: map[string]bool{}, files: []string{"pyproject.toml"}}
-	for _, d := range p.Project.Dependencies {
-		if q.requirement(strings.Join(strings.Fields(d), " "), Location{File: "pyproject.toml"}) != nil || q.local {
-			return // `pip install .` says what is wrong with it
+	if r.has("requirements.txt") {
+		if group != "" {
+			r.note(file, 0, "The dependency group "+group+" is passed over, because there is a requirements.txt.", "Remove requirements.txt if the group is to decide.")
+		}
+		return nil
+	}
+	text, _, err := r.text(file)
+	if err != nil {
+		return err
+	}
+	q := &requirements{sources: map[string]bool{}, files: []string{file}}
+	if project && p.Project != nil && !slices.Contains(p.Project.Dynamic, "dependencies") {
+		for _, d := range p.Project.Dependencies {
+			if q.requirement(strings.Join(strings.Fields(d), " "), Location{file, quotedLine(text, d, 0)}) != nil || q.local {
+				q = &requirements{sources: map[string]bool{}, files: []string{file}}
+				break // `pip install .` says what is wrong with it
+			}
 		}
 	}
-	r.add(r.pipSteps("pyproject.toml", q)...)
+	if group != "" {
+		lines, err := r.groupRequirements(p, group)
+		if err != nil {
+			return err
+		}
+		r.use(file, "the dependency group "+group)
+		for _, l := range lines {
+			if err := q.requirement(l.text, Location{file, l.line}); err != nil {
+				return err
+			}
+		}
+	}
+	if len(q.packages) == 0 {
+		return nil
+	}
+	if q.local {
+		r.add(q.step("pip: "+file, StageContent, "", uvAlone))
+		return nil
+	}
+	r.add(r.pipSteps(file, q)...)
+	return nil
 }
 
 type pyproject struct {
 	Project *struct {
-		RequiresPython string   `toml:"requires-python"`
-		Dependencies   []string `toml:"dependencies"`
-		Dynamic        []string `toml:"dynamic"`
+		Name           string              `toml:"name"`
+		RequiresPython string              `toml:"requires-python"`
+		Dependencies   []string            `toml:"dependencies"`
+		Optional       map[string][]string `toml:"optional-dependencies"`
+		Dynamic        []string            `toml:"dynamic"`
 	} `toml:"project"`
-	BuildSystem *struct{} `toml:"build-system"`
+	BuildSystem *struct{}        `toml:"build-system"`
+	Groups      map[string][]any `toml:"dependency-groups"`
+	Tool        projectTools     `toml:"-"` // only beside a lock: other tables than ours may hold anything
 }
 
-// pyproject reads the root's; it does not count when there is a binder directory.
+type projectTools struct {
+	Poetry poetryTool `toml:"poetry"`
+	PDM    pdmTool    `toml:"pdm"`
+}
+
+// pyproject reads the root's; in a binder directory it counts only beside its lock,
+// as repo2docker does not read it there.
 func (r *reader) pyproject() (pyproject, bool, error) {
-	if r.Dir != "" {
+	if r.Dir != "" && r.lock == "" {
 		return pyproject{}, false, nil
 	}
-	text, ok, err := r.text("pyproject.toml")
+	file := r.path("pyproject.toml")
+	text, ok, err := r.text(file)
 	if err != nil || !ok {
 		return pyproject{}, false, err
 	}
-	p, err := parsePyproject(text)
+	p, err := parsePyproject(file, text)
+	if err == nil && r.lock != "" {
+		p.Tool, err = parseTools(file, text)
+	}
 	return p, err == nil, err
 }
 
-func parsePyproject(text string) (pyproject, error) {
+func parsePyproject(file, text string) (pyproject, error) {
 	var p pyproject
-	if err := toml.Unmarshal([]byte(text), &p); err != nil {
-		return p, wrong("pyproject.toml", tomlLine(err), "pyproject.toml can't be read: "+strings.TrimPrefix(err.Error(), "toml: ")+".", "Correct this line.")
+	return p, projectTOML(file, text, &p)
+}
+
+func parseTools(file, text string) (projectTools, error) {
+	var f struct {
+		Tool projectTools `toml:"tool"`
 	}
-	return p, nil
+	err := projectTOML(file, text, &f)
+	return f.Tool, err
+}
+
+func projectTOML(file, text string, v any) error {
+	if err := toml.Unmarshal([]byte(text), v); err != nil {
+		return wrong(file, tomlLine(err), file+" can't be read: "+strings.TrimPrefix(err.Error(), "toml: ")+".", "Correct this line.")
+	}
+	return nil
 }

@@ -60,7 +60,7 @@ type kind struct {
 // kinds in the order of precedence: the first that has its file wins. The
 // order is repo2docker's (its documentation, "Configuration files").
 func kinds() []kind {
-	kinds := append([]kind{dockerfileKind(), juliaKind(), nixKind(), rKind(), condaKind(), pipenvKind(), pythonKind(), devcontainerKind()}, languageKinds()...)
+	kinds := append([]kind{dockerfileKind(), juliaKind(), nixKind(), rKind(), condaKind(), pipfileKind(), pythonKind(), devcontainerKind()}, languageKinds()...)
 	return append(kinds, flakeKind())
 }
 
@@ -91,6 +91,9 @@ type reader struct {
 	err error // the first failure of has
 	// asks is the line that chose the Python; the zero one is the hub.
 	asks Location
+	// lock is the file of exact Python versions that decides, or that would if it
+	// were not older than pyproject.toml; else empty.
+	lock string
 }
 
 func (r *reader) read() error {

@@ -213,8 +213,7 @@ func TestRefused(t *testing.T) {
 	}{
 		"both binder directories": {map[string]string{"binder/apt.txt": "", ".binder/apt.txt": ""}, "", 0, "both"},
 		"REQUIRE":                 {map[string]string{"REQUIRE": ""}, "REQUIRE", 0, "before Julia 1.0"},
-		"Pipfile":                 {map[string]string{"Pipfile": "", "requirements.txt": "a"}, "Pipfile", 0, "pipenv"},
-		"Pipfile.lock":            {map[string]string{"Pipfile.lock": ""}, "Pipfile.lock", 0, "pipenv"},
+		"Pipfile.lock":            {map[string]string{"Pipfile.lock": ""}, "Pipfile.lock", 1, "pipenv"},
 		"old binder":              {map[string]string{"Dockerfile": "# x\n\nFROM andrewosh/binder-base\n"}, "Dockerfile", 3, "2017"},
 		"empty Dockerfile":        {map[string]string{"Dockerfile": "\n"}, "Dockerfile", 1, "empty"},
 		"shell in apt.txt":        {map[string]string{"apt.txt": "git\nfoo; id\n"}, "apt.txt", 2, `"foo; id"`},

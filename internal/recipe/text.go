@@ -30,6 +30,16 @@ func (r *reader) hasPath(name string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
+// hasDir says whether there is a directory.
+func (r *reader) hasDir(name string) bool {
+	at, err := r.resolve(r.path(name))
+	if err != nil {
+		return false
+	}
+	info, err := fs.Stat(r.fs, at)
+	return err == nil && info.IsDir()
+}
+
 // resolve follows symbolic links inside the repository. A link that leads out
 // of it would make somebody else's file a declaration, so it is an error.
 func (r *reader) resolve(name string) (string, error) {

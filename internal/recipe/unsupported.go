@@ -2,45 +2,23 @@ package recipe
 
 import "strings"
 
-// pipenvKind is repo2docker's between conda and requirements.txt.
-func pipenvKind() kind {
-	return kind{name: "pipenv", has: func(r *reader) bool { return r.pipenv() != "" }, read: func(r *reader) error {
-		return notYet(r.pipenv())
-	}}
-}
-
-// notYet stops at what this release can't follow: a session without the packages
-// its author declared would be worse than none.
-func notYet(file string) error {
-	return wrong(file, 0, "This repository needs pipenv ("+file+"), which is not supported yet.",
-		"Describe it with environment.yml or requirements.txt instead, or add a Dockerfile beside this file.")
-}
-
-func (r *reader) pipenv() string {
-	for _, name := range []string{"Pipfile", "Pipfile.lock"} {
-		if r.has(name) {
-			return r.path(name)
-		}
-	}
-	return ""
-}
-
 // hints are files that say something about the environment and decide nothing
 // yet; repo2docker does not read them either.
 func hints() map[string]string {
+	const decides, version = "another file decides", "another file decides the version"
 	const versions, dev, r = "its versions are not used yet", "other files describe the environment", "the R of environment.yml is meant: name its packages there, as r-…"
 	return map[string]string{
-		"uv.lock": versions, "poetry.lock": versions, "pdm.lock": versions, "pylock.toml": versions, "conda-lock.yml": versions,
+		"uv.lock": decides, "poetry.lock": decides, "pdm.lock": decides, "pylock.toml": decides, "pylock.binder.toml": decides, "conda-lock.yml": versions,
 		"pixi.toml": "pixi is not supported yet", "pixi.lock": "pixi is not supported yet", "flake.nix": "another file decides",
 		"shell.nix": "only default.nix is read; make default.nix import it", "default.nix": "another file decides",
 		"renv.lock": r, "install.R": r, "DESCRIPTION": "it describes no package of R", "Manifest.toml": "it needs the Project.toml that it belongs to",
-		".python-version": "it does not choose the Python; runtime.txt does", ".tool-versions": "it does not choose the Python; runtime.txt does",
-		"mise.toml": "it does not choose the Python; runtime.txt does", "package.json": "it has no lock, so nothing is installed for it",
+		".python-version": version, ".tool-versions": version,
+		"mise.toml": version, "package.json": "it has no lock, so nothing is installed for it",
 		".devcontainer/devcontainer.json": dev, ".devcontainer.json": dev,
 		"docker-compose.yml": "only a Dockerfile is built", "Containerfile": "only a file called Dockerfile is built",
 		"setup.cfg": "a package needs setup.py or pyproject.toml", "requirements3.txt": "only requirements.txt is read",
 		"Pipfile": "it is passed over for another file", "Pipfile.lock": "it is passed over for another file",
-		"runtime.txt": "another file decides the version", "environment.yml": "another file decides", "environment.yaml": "another file decides",
+		"runtime.txt": version, "environment.yml": decides, "environment.yaml": decides,
 		// What people write when they mean another name.
 		"postbuild": "the name is postBuild", "postBuild.sh": "the name is postBuild", "PostBuild": "the name is postBuild",
 		"Requirements.txt": "the name is requirements.txt", "requirement.txt": "the name is requirements.txt",

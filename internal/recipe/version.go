@@ -15,23 +15,61 @@ import (
 // bound like ">=3.10.5" is tested.
 const newestPatch = 99
 
-// choosePython decides the version and says why: runtime.txt, else
-// requires-python of the root's pyproject.toml, else the hub's default.
-func (r *reader) choosePython() error {
+// choosePython decides the version and says why: runtime.txt, else a file such as
+// .python-version, else what requires-python of pyproject.toml and of a lock allow,
+// else the hub's default. pins are what a lock names: where it was made for an
+// older Python, that has wheels of them.
+func (r *reader) choosePython(said []pythonWish, pins []pin) error {
+	r.defaultPython()
+	fixed, err := r.runtimePython()
+	if err != nil {
+		return err
+	}
+	by := Location{}
+	if fixed {
+		by = r.asks
+	}
+	hint, err := r.pythonHint(fixed)
+	if err != nil {
+		return err
+	}
+	if !fixed {
+		by = hint
+	}
+	all, err := r.projectWishes()
+	if err != nil {
+		return err
+	}
+	return r.fitPython(by, append(all, said...), pins)
+}
+
+func (r *reader) defaultPython() {
 	if r.opt.DefaultPython != "" {
 		r.Python = Choice{r.opt.DefaultPython, "the default of this hub"}
 	} else {
 		r.Python = Choice{"", "the Python of the base image"}
 	}
-	fixed, err := r.runtimePython()
-	if err != nil {
-		return err
-	}
+}
+
+// projectWishes is requires-python of pyproject.toml, or Poetry's older way to
+// write it.
+func (r *reader) projectWishes() ([]pythonWish, error) {
 	p, ok, err := r.pyproject()
-	if err != nil || !ok || p.Project == nil || p.Project.RequiresPython == "" {
-		return err
+	if err != nil || !ok {
+		return nil, err
 	}
-	return r.requiresPython(p.Project.RequiresPython, fixed)
+	file := r.path("pyproject.toml")
+	if p.Project != nil && p.Project.RequiresPython != "" {
+		spec, line := p.Project.RequiresPython, r.lineOf(file, "requires-python")
+		if _, err := pep440.NewSpecifiers(spec); err != nil {
+			return nil, wrong(file, line, "requires-python is not a version specifier: "+short(spec)+".", `Write it like requires-python = ">=3.11".`)
+		}
+		return wishes(file, line, spec)
+	}
+	if spec, ok := p.Tool.Poetry.Dependencies["python"].(string); ok && r.lock != "" {
+		return wishes(file, r.lineOf(file, "python"), poetrySpec(spec)...)
+	}
+	return nil, nil
 }
 
 // runtimePython reads runtime.txt: "python-3.12", on one line.
@@ -72,43 +110,78 @@ func parseRuntime(file, text string) (string, error) {
 	return version, nil
 }
 
-// requiresPython follows requires-python of pyproject.toml, with the file and
-// line of it found by the caller's text.
-func (r *reader) requiresPython(spec string, fixed bool) error {
-	const file = "pyproject.toml"
-	line := r.lineOf(file, "requires-python")
-	want, err := pep440.NewSpecifiers(spec)
-	if err != nil {
-		return wrong(file, line, "requires-python is not a version specifier: "+short(spec)+".", `Write it like requires-python = ">=3.11".`)
-	}
-	why := "pyproject.toml requires " + spec
-	if fixed {
-		if !accepts(want, r.Python.Value) {
-			return wrong(r.path("runtime.txt"), 1, "runtime.txt asks for Python "+r.Python.Value+", but pyproject.toml requires "+spec+".", "Make the two agree.")
+// fitPython follows what files require. by is the one that names a version; the
+// zero one leaves the choice.
+func (r *reader) fitPython(by Location, all []pythonWish, pins []pin) error {
+	if by.File != "" {
+		for _, w := range all {
+			if !w.accepts(r.Python.Value) {
+				return wrong(by.File, by.Line, by.File+" asks for Python "+r.Python.Value+", but "+w.File+" requires "+w.spec+".", "Make the two agree.")
+			}
 		}
 		return nil
 	}
-	// "==3.11.4" is nothing that a minor version can promise.
-	if exact := regexp.MustCompile(`^\s*===?\s*(\d+\.\d+\.\d+)\s*$`).FindStringSubmatch(spec); exact != nil && slices.Contains(r.opt.Pythons, minorOf(exact[1])) {
-		r.Python, r.asks = Choice{exact[1], why}, Location{file, line}
-		return nil
+	var why []string
+	for _, w := range all {
+		if text := w.File + " requires " + w.spec; !slices.Contains(why, text) {
+			why = append(why, text)
+		}
+		// "==3.11.4" is nothing that a minor version can promise.
+		if exact := regexp.MustCompile(`^\s*===?\s*(\d+\.\d+\.\d+)\s*$`).FindStringSubmatch(w.spec); exact != nil && slices.Contains(r.opt.Pythons, minorOf(exact[1])) {
+			r.Python, r.asks = Choice{exact[1], w.File + " requires " + w.spec}, w.Location
+			return nil
+		}
 	}
 	at := r.opt.BasePython
 	if r.Python.Value != "" {
 		at = r.Python.Value
 	}
-	if accepts(want, at) {
-		r.Python.Why += "; " + why
-		return nil
-	}
+	candidates := []string{at}
 	for _, v := range slices.Backward(r.opt.Pythons) {
-		if accepts(want, v) {
-			r.Python, r.asks = Choice{v, why}, Location{file, line}
-			return nil
+		candidates = append(candidates, v)
+	}
+	candidates = slices.DeleteFunc(candidates, func(v string) bool {
+		return slices.ContainsFunc(all, func(w pythonWish) bool { return !w.accepts(v) })
+	})
+	if len(candidates) == 0 {
+		return r.noPython(all)
+	}
+	best := candidates[0]
+	for _, v := range candidates {
+		if fitsPython(pins, minorOf(v)) {
+			best = v
+			break
 		}
 	}
-	return wrong(file, line, "No Python that runs today's Jupyter fits requires-python "+short(spec)+".",
-		"Allow one of "+strings.Join(r.opt.Pythons, ", ")+".")
+	if best != candidates[0] {
+		why = append(why, r.lock+" has no wheels for "+minorOf(candidates[0]))
+	}
+	if best == at {
+		if len(why) > 0 {
+			r.Python.Why += "; " + strings.Join(why, ", ")
+		}
+		return nil
+	}
+	r.Python = Choice{best, strings.Join(why, ", ")}
+	r.asks = Location{File: r.lock}
+	if len(all) > 0 {
+		r.asks = all[0].Location
+	}
+	return nil
+}
+
+// noPython says which requirement can't be met.
+func (r *reader) noPython(all []pythonWish) error {
+	for _, w := range all {
+		if !slices.ContainsFunc(append([]string{r.opt.BasePython}, r.opt.Pythons...), w.accepts) {
+			return wrong(w.File, w.Line, "No Python that runs today's Jupyter fits requires-python "+short(w.spec)+".", "Allow one of "+strings.Join(r.opt.Pythons, ", ")+".")
+		}
+	}
+	var said []string
+	for _, w := range all {
+		said = append(said, w.File+" requires "+w.spec)
+	}
+	return wrong(all[0].File, all[0].Line, "No Python fits all that is required: "+cut(strings.Join(said, ", "))+".", "Make them agree.")
 }
 
 // accepts tests the newest patch release of a minor version, or an exact one.
