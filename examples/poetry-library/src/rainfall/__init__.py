@@ -1,0 +1,8 @@
+"""Rain, in numbers."""
+
+import humanize
+
+
+def total(millimetres: list[float]) -> str:
+    """Add up what fell."""
+    return humanize.metric(sum(millimetres) / 1000, "m")

@@ -1,0 +1,3 @@
+"""Shared by the exercises."""
+
+level = 3

@@ -1,0 +1,5 @@
+"""What the notebooks share."""
+
+from tides import height
+
+__all__ = ["height"]
