@@ -230,7 +230,7 @@ func (r *reader) condaPip(file string, pip []Package) error {
 		stage, dir = StageContent, r.Dir
 		r.note(file, 0, "`pip:` names files of the repository, so it is installed anew for every commit.", "")
 	}
-	r.add(q.step("pip: "+file, stage, dir, uvAlone))
+	r.add(q.step("pip: "+file, stage, dir))
 	return nil
 }
 

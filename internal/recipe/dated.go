@@ -100,7 +100,7 @@ const keepServer = `sed -nE 's/^([a-z0-9][a-z0-9._-]*)==.*/--exclude-newer-packa
 // only what is locked, which are wheels and run nothing when they are installed;
 // the second has no cache, builds what has no wheel, and tells what is wrong.
 func (r *reader) pipSteps(file string, q *requirements) []Step {
-	whole := q.step("pip: "+file, StageEnvironment, "", uvAlone)
+	whole := q.step("pip: "+file, StageEnvironment, "")
 	whole.Branch = "python"
 	lock := r.pipLock(file, q)
 	if lock == nil {

@@ -72,7 +72,7 @@ func (r *reader) inlinePlan() (*lockPlan, error) {
 		}
 		const name = "scripts and notebooks"
 		if q.local {
-			r.add(q.step("pip: "+name, StageContent, "", uvAlone))
+			r.add(q.step("pip: "+name, StageContent, ""))
 			return nil
 		}
 		r.add(r.pipSteps(name, q)...)
@@ -140,7 +140,7 @@ func (r *reader) names() ([]string, error) {
 	}
 	entries, err := dir.ReadDir(mostEntries)
 	if err != nil && len(entries) == 0 {
-		return nil, nil //nolint:nilerr // it has no entries
+		return nil, nil
 	}
 	names := map[string]bool{}
 	for _, e := range entries {

@@ -43,15 +43,16 @@ type pin struct {
 // requirement writes the pin as one line of a requirements file. Paths are
 // relative to the root of the repository.
 func (p pin) requirement(dir string) string {
-	text, name := "", p.name
+	name := p.name
 	if len(p.extras) > 0 {
 		name += "[" + strings.Join(p.extras, ",") + "]"
 	}
+	var text string
 	switch {
 	case p.path != "":
 		// A path has neither name nor marker: what leads out of the tree is refused
 		// by requirements.source.
-		text = "./" + path.Join(dir, p.path)
+		text := "./" + path.Join(dir, p.path)
 		if rest := path.Join(dir, p.path); strings.HasPrefix(rest, "../") || path.IsAbs(p.path) {
 			text = p.path
 		}
@@ -70,8 +71,8 @@ func (p pin) requirement(dir string) string {
 	if p.marker != "" {
 		text += " ; " + p.marker
 	}
-	for _, h := range p.hashes {
-		text += " --hash=" + h
+	if len(p.hashes) > 0 {
+		text += " --hash=" + strings.Join(p.hashes, " --hash=")
 	}
 	return text
 }

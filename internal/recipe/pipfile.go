@@ -196,7 +196,7 @@ func (r *reader) loosePipfile(p pipfile) error {
 	}
 	if q.local {
 		r.note(p.file, 0, "The Pipfile names directories of the repository, so its packages are installed anew for every commit.", "Run `pipenv lock` and commit Pipfile.lock.")
-		r.add(q.step("pip: "+p.file, StageContent, "", uvAlone))
+		r.add(q.step("pip: "+p.file, StageContent, ""))
 		return nil
 	}
 	r.add(r.pipSteps(p.file, q)...)
@@ -233,7 +233,7 @@ func (p pipfile) pin(dep pipPackage) (pin, error) {
 		}
 		table = map[string]any{"version": version}
 	}
-	text := func(key string) string { s, _ := table[key].(string); return s } //nolint:errcheck // the zero value says that it is none
+	text := func(key string) string { return textOf(table, key) }
 	out.extras, out.hashes = texts(table["extras"]), texts(table["hashes"])
 	slices.Sort(out.hashes)
 	out.marker = pipfileMarker(table)
@@ -314,6 +314,15 @@ func pipfileMarker(table map[string]any) string {
 		}
 	}
 	return strings.Join(all, " and ")
+}
+
+// textOf is the text that a table has for a key; empty when it has none.
+func textOf(table map[string]any, key string) string {
+	s, ok := table[key].(string)
+	if !ok {
+		return ""
+	}
+	return s
 }
 
 func texts(v any) []string {
@@ -425,4 +434,3 @@ func jsonLine(text string, err error) int {
 	}
 	return 1 + strings.Count(text[:min(int(offset), len(text))], "\n")
 }
-

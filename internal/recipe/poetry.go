@@ -88,13 +88,7 @@ func (p *pin) take(files []lockedHash) {
 }
 
 func poetrySource(p *pin, source map[string]any) {
-	text := func(key string) string {
-		s, ok := source[key].(string)
-		if !ok {
-			return ""
-		}
-		return s
-	}
+	text := func(key string) string { return textOf(source, key) }
 	switch text("type") {
 	case "git":
 		ref := text("resolved_reference")
@@ -139,14 +133,14 @@ func readPoetryLock(r *reader, file string) (*lockPlan, error) {
 		if err := w.install(r); err != nil {
 			return err
 		}
-		return r.poetryItself(file, p)
+		return r.poetryItself(p)
 	}
 	return plan, nil
 }
 
 // poetryItself installs the project, as `poetry install` does: unless it says that
 // it is no package, or has none.
-func (r *reader) poetryItself(file string, p pyproject) error {
+func (r *reader) poetryItself(p pyproject) error {
 	project := r.path("pyproject.toml")
 	r.use(project, "names the packages that are installed")
 	t := p.Tool.Poetry
@@ -264,13 +258,7 @@ func (w *wanted) poetry(name string, spec any, extra map[string]bool, at Locatio
 	if table["optional"] == true && !extra[canonical(name)] {
 		return nil
 	}
-	text := func(key string) string {
-		s, ok := table[key].(string)
-		if !ok {
-			return ""
-		}
-		return s
-	}
+	text := func(key string) string { return textOf(table, key) }
 	p := pin{name: name, extras: texts(table["extras"]), line: at.Line, editable: table["develop"] == true}
 	var markers []string
 	if m := text("markers"); m != "" {

@@ -190,7 +190,7 @@ func (r *reader) pipFile() error {
 	if q.local {
 		r.note(file, 0, "requirements.txt names files of the repository, so its packages are installed anew for every commit.",
 			"Name only packages of an index in it, and let pyproject.toml describe the repository's own package.")
-		r.add(q.step("pip: "+file, StageContent, "", uvAlone))
+		r.add(q.step("pip: "+file, StageContent, ""))
 		return nil
 	}
 	r.add(r.pipSteps(file, q)...)
@@ -198,7 +198,8 @@ func (r *reader) pipFile() error {
 }
 
 // step installs everything at once, without the shared cache.
-func (q *requirements) step(name string, stage Stage, dir, setup string) Step {
+func (q *requirements) step(name string, stage Stage, dir string) Step {
+	setup := uvAlone
 	if dir != "" {
 		setup += "cd " + quote(dir) + "\n"
 	}
@@ -339,7 +340,7 @@ func (r *reader) projectDependencies(p pyproject, project bool) error {
 		return nil
 	}
 	if q.local {
-		r.add(q.step("pip: "+file, StageContent, "", uvAlone))
+		r.add(q.step("pip: "+file, StageContent, ""))
 		return nil
 	}
 	r.add(r.pipSteps(file, q)...)

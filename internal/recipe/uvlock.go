@@ -27,8 +27,13 @@ type lockName struct {
 // their own name first.
 func lockNames() []lockName {
 	return []lockName{
-		{"pylock.binder.toml", false, readPylock}, {"uv.lock", true, readUVLock}, {"poetry.lock", true, readPoetryLock}, {"pdm.lock", true, readPDMLock},
-		{"pylock.notebook.toml", false, readPylock}, {"pylock.jupyter.toml", false, readPylock}, {"pylock.toml", false, readPylock},
+		{"pylock.binder.toml", false, readPylock},
+		{"uv.lock", true, readUVLock},
+		{"poetry.lock", true, readPoetryLock},
+		{"pdm.lock", true, readPDMLock},
+		{"pylock.notebook.toml", false, readPylock},
+		{"pylock.jupyter.toml", false, readPylock},
+		{"pylock.toml", false, readPylock},
 	}
 }
 
@@ -103,13 +108,7 @@ type uvPackage struct {
 }
 
 // is gives the value of a kind of source: "registry", "editable", "virtual".
-func (p uvPackage) is(kind string) string {
-	s, ok := p.Source[kind].(string)
-	if !ok {
-		return ""
-	}
-	return s
-}
+func (p uvPackage) is(kind string) string { return textOf(p.Source, kind) }
 
 func parseUVLock(file, text string) (uvLock, error) {
 	var l uvLock
@@ -144,9 +143,9 @@ func readUVLock(r *reader, file string) (*lockPlan, error) {
 		}
 		plan.pins = append(plan.pins, one)
 	}
-	if stale := r.stale(file, p, plan.pins); stale != "" {
+	if old := stale(p, plan.pins); old != "" {
 		r.pass(file, "it is older than pyproject.toml")
-		r.note(file, 0, "uv.lock is older than pyproject.toml: "+stale+" It is passed over, and the packages are those of the commit's day.", "Run `uv lock` and commit uv.lock.")
+		r.note(file, 0, "uv.lock is older than pyproject.toml: "+old+" It is passed over, and the packages are those of the commit's day.", "Run `uv lock` and commit uv.lock.")
 		return nil, nil
 	}
 	plan.wishes, err = wishes(file, keyLine(text, "requires-python", 0), l.RequiresPython)
@@ -163,7 +162,7 @@ func readUVLock(r *reader, file string) (*lockPlan, error) {
 }
 
 // stale says what of pyproject.toml a lock does not have; empty when it fits.
-func (r *reader) stale(file string, p pyproject, pins []pin) string {
+func stale(p pyproject, pins []pin) string {
 	if p.Project == nil {
 		return ""
 	}

@@ -181,10 +181,10 @@ func (w *wanted) install(r *reader) error {
 	}
 	if q.local {
 		r.note(w.file, 0, "Packages of the repository itself are among those of "+w.file+", so all are installed anew for every commit.", "")
-		r.add(q.step("pip: "+w.file, StageContent, "", uvAlone))
+		r.add(q.step("pip: "+w.file, StageContent, ""))
 		return nil
 	}
-	whole := q.step("pip: "+w.file, StageEnvironment, "", uvAlone)
+	whole := q.step("pip: "+w.file, StageEnvironment, "")
 	whole.Branch = "python"
 	whole.From = []Location{{File: w.file}}
 	lock := r.pipLock(w.file, q)
