@@ -95,7 +95,7 @@ func readDevcontainer(r *reader) error {
 		}
 	}
 	r.use(file, "a development container")
-	if err := r.choosePython(); err != nil {
+	if err := r.choosePython(nil, nil); err != nil {
 		return err
 	}
 	if err := r.devBase(file, d); err != nil {

@@ -280,11 +280,6 @@ func readTOML(file, text string, v any) error {
 	return nil
 }
 
-func tomlSays(err error) string {
-	says := strings.TrimPrefix(err.Error(), "toml: ")
-	return strings.Trim(short(says), `"`)
-}
-
 // nameLines are the lines of a lock that say `name = "x"`, by normalised name.
 func nameLines(text string) map[string]int {
 	lines := map[string]int{}

@@ -376,7 +376,7 @@ func parsePipfileLock(file, text string) (pipfile, error) {
 		Develop map[string]any `json:"develop"`
 	}
 	if err := json.Unmarshal([]byte(text), &f); err != nil {
-		return pipfile{}, wrong(file, jsonLine(text, err), file+" is not the JSON that pipenv writes.", "Run `pipenv lock` and commit it.")
+		return pipfile{}, wrong(file, max(1, jsonLine(text, err)), file+" is not the JSON that pipenv writes.", "Run `pipenv lock` and commit it.")
 	}
 	p := pipfile{file: file, text: text, python: pipRequires(f.Meta.Requires)}
 	for _, s := range f.Meta.Sources {
@@ -419,18 +419,4 @@ func (p *pipfile) add(section map[string]any, head string, dev bool) {
 	for _, name := range slices.Sorted(maps.Keys(section)) {
 		p.packages = append(p.packages, pipPackage{name, section[name], dev, keyLine(p.text, name, after)})
 	}
-}
-
-// jsonLine is where JSON is wrong; 0 when that is not said.
-func jsonLine(text string, err error) int {
-	var offset int64
-	switch e := err.(type) { //nolint:errorlint // the decoder gives its errors as they are
-	case *json.SyntaxError:
-		offset = e.Offset
-	case *json.UnmarshalTypeError:
-		offset = e.Offset
-	default:
-		return 0
-	}
-	return 1 + strings.Count(text[:min(int(offset), len(text))], "\n")
 }
