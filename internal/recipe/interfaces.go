@@ -227,7 +227,7 @@ uv pip install --quiet --python ` + Prefix + ` --only-binary :all: --constraint 
 func (r *reader) askedPackage(p program) {
 	q := &requirements{sources: map[string]bool{}, lines: []string{p.packages[0]}}
 	q.packages = []Package{{Manager: "pip", Name: p.packages[0], Spec: p.packages[0]}}
-	step := q.step(p.title, StageEnvironment, "", uvAlone)
+	step := q.step(p.title, StageEnvironment, "")
 	step.Branch, step.From = "python", nil
 	step.Lock = r.pipLock(p.title, q)
 	install := "uv pip install --python " + Prefix + " -r " + InputDir + "/requirements.txt"

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -94,11 +95,11 @@ func chains(locked map[string]Locked, declared map[string]Package, want string) 
 	var out []Reason
 	seen := map[string]bool{want: true}
 	for queue := [][]string{{want}}; len(queue) > 0 && len(out) < mostReasons; queue = queue[1:] {
-		path := queue[0]
-		l := locked[path[len(path)-1]]
+		steps := queue[0]
+		l := locked[steps[len(steps)-1]]
 		if p, ok := declared[l.Name]; ok || l.Direct {
 			reason := Reason{Package: p}
-			for _, name := range path {
+			for _, name := range steps {
 				reason.Chain = append(reason.Chain, name+" "+locked[name].Version)
 			}
 			out = append(out, reason)
@@ -106,7 +107,7 @@ func chains(locked map[string]Locked, declared map[string]Package, want string) 
 		for _, by := range l.By {
 			if _, known := locked[by]; known && !seen[by] {
 				seen[by] = true
-				queue = append(queue, append(slices.Clone(path), by))
+				queue = append(queue, append(slices.Clone(steps), by))
 			}
 		}
 	}
@@ -134,6 +135,8 @@ func Freeze(r Recipe, files map[string]string) ([]Frozen, []Note) {
 			at = r.Dir + "/" + name
 		}
 		switch f, how := (Frozen{Path: at, Content: files[name]}), freezing()[name]; {
+		case name == lockedFile && r.pythonLock() != "":
+			notes = append(notes, Note{Location: Location{File: r.pythonLock()}, Message: r.pythonLock() + " has exact versions already: it stays as it is."})
 		case name == lockedFile:
 			if r.uses(at) {
 				f.Keep = strings.TrimSuffix(at, ".txt") + ".in"
@@ -172,7 +175,22 @@ func freezing() map[string]frozenAs {
 	}
 }
 
+// pythonLock is the author's own lock of Python packages that was followed; empty
+// when there is none.
+func (r Recipe) pythonLock() string {
+	names := []string{"Pipfile.lock"}
+	for _, l := range lockNames() {
+		names = append(names, l.name)
+	}
+	for _, name := range names {
+		if file := path.Join(r.Dir, name); r.uses(file) {
+			return file
+		}
+	}
+	return ""
+}
+
 // uses says whether a file of that path was followed.
-func (r Recipe) uses(path string) bool {
-	return slices.ContainsFunc(r.Files, func(f File) bool { return f.Used && f.Path == path })
+func (r Recipe) uses(file string) bool {
+	return slices.ContainsFunc(r.Files, func(f File) bool { return f.Used && f.Path == file })
 }

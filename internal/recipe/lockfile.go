@@ -217,8 +217,7 @@ func localStep(file, list, options string, lock *Lock, inputs ...Input) Step {
 
 // keepList puts what was installed where people find it.
 func keepList(list string) string {
-	return `uv pip freeze --quiet --python ` + Prefix + ` > ` + LockStore + `/python.txt
-[ ! -e ` + list + ` ] || cp ` + list + ` ` + LockStore + `/requirements.txt
+	return `[ ! -e ` + list + ` ] || cp ` + list + ` ` + LockStore + `/requirements.txt
 `
 }
 

@@ -46,7 +46,7 @@ func pythonKind() kind {
 }
 
 func readPython(r *reader) error {
-	plan, err := r.pythonLock()
+	plan, err := r.readPythonLock()
 	if err != nil {
 		return err
 	}

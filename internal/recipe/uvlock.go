@@ -37,9 +37,9 @@ func lockNames() []lockName {
 	}
 }
 
-// pythonLock reads the lock that decides; nil when none does. requirements.txt
+// readPythonLock reads the lock that decides; nil when none does. requirements.txt
 // keeps what it decides with repo2docker; pylock.binder.toml is for us.
-func (r *reader) pythonLock() (*lockPlan, error) {
+func (r *reader) readPythonLock() (*lockPlan, error) {
 	for _, l := range lockNames() {
 		if !r.has(l.name) || (l.project && !r.has("pyproject.toml")) {
 			continue
@@ -209,7 +209,7 @@ func (r *reader) uvSteps(file string, l uvLock, pins []pin, group string) error 
 	if err != nil {
 		return err
 	}
-	export := "uv export --frozen --quiet --no-header --no-annotate"
+	export := "uv export --frozen --quiet --no-header"
 	if group != "" {
 		export += " --group " + quote(group)
 	}
