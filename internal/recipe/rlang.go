@@ -112,6 +112,9 @@ func readR(r *reader) error {
 	}
 	r.rSystem(p)
 	r.rEnvironment(p)
+	r.rKernel(p)
+	r.rStudio(p)
+	r.rShiny(p)
 	r.rPackages(p)
 	return nil
 }
@@ -195,18 +198,18 @@ func (r *reader) rFiles(p *rPlan, ask *rAsk) error {
 // rEnvironment has the variables of repo2docker's R images, and one that keeps
 // renv from replacing the library in which everything is.
 func (r *reader) rEnvironment(p rPlan) {
-	home := p.home()
+	home, path := p.home(), "/usr/lib/rstudio-server/bin"
 	r.LateEnv = map[string]string{
 		"R_LIBS_USER": rLibs, "R_HOME": home, "LD_LIBRARY_PATH": home + "/lib",
 		"RENV_CONFIG_AUTOLOADER_ENABLED": "FALSE",
 	}
+	r.LateEnv["R_DOC_DIR"] = "/usr/share/R/doc"
 	if p.posit != "" {
 		r.LateEnv["R_DOC_DIR"] = home + "/doc"
-		// Behind the environment of Python, which may have a conda's R.
-		r.LateEnv["PATH"] = strings.Replace(r.Env["PATH"], ":/usr/local/sbin", ":/opt/R/"+p.posit+"/bin:/usr/local/sbin", 1)
-	} else {
-		r.LateEnv["R_DOC_DIR"] = "/usr/share/R/doc"
+		path = "/opt/R/" + p.posit + "/bin:" + path
 	}
+	// Behind the environment of Python, which may have a conda's R.
+	r.LateEnv["PATH"] = strings.Replace(r.Env["PATH"], ":/usr/local/sbin", ":"+path+":/usr/local/sbin", 1)
 }
 
 func (p rPlan) home() string {
@@ -246,7 +249,6 @@ func (p rPlan) step(name string, stage Stage, commands ...string) Step {
 
 // rPackages installs what the files declare.
 func (r *reader) rPackages(p rPlan) {
-	r.rKernel(p)
 	if p.lock != nil {
 		s := p.step("R: "+r.path("renv.lock"), StageEnvironment, "lock "+LockDir)
 		s.Lock = r.cranLock(p, "Versions: "+r.path("renv.lock"), p.lock.wanted())

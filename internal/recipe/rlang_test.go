@@ -46,7 +46,7 @@ func TestSplitRuntime(t *testing.T) {
 		"abc-2025-06-22":           {"abc", "", "2025-06-22"},
 		"a_b/c-0.0.1-2025-06-22\n": {"a_b/c", "0.0.1", "2025-06-22"},
 		"r-4.1":                    {"r", "4.1", ""},
-		" r-2019-01-01 \n\n":       {"r", "", "2019-01-01"},
+		"r-2019-01-01 \n\n":       {"r", "", "2019-01-01"},
 	} {
 		name, version, date, err := recipe.SplitRuntime(text)
 		if diff := cmp.Diff(want, [3]string{name, version, date}); err != nil || diff != "" {
@@ -258,8 +258,14 @@ func TestCompareR(t *testing.T) {
 		a, op, b string
 		want     bool
 	}{
-		{"4.5.0", ">=", "4.5", true}, {"4.5", "==", "4.5.0", true}, {"1.2-5", "<", "1.2-6", true}, {"1.2-5", "<", "1.2.6", true},
-		{"0.10", ">", "0.9", true}, {"3.6.3", "<", "4.0", true}, {"2.0", "!=", "2.0.0", false}, {"1", "<=", "0.9.9", false},
+		{"4.5.0", ">=", "4.5", true},
+		{"4.5", "==", "4.5.0", true},
+		{"1.2-5", "<", "1.2-6", true},
+		{"1.2-5", "<", "1.2.6", true},
+		{"0.10", ">", "0.9", true},
+		{"3.6.3", "<", "4.0", true},
+		{"2.0", "!=", "2.0.0", false},
+		{"1", "<=", "0.9.9", false},
 	} {
 		if got := recipe.CompareR(c.a, c.op, c.b); got != c.want {
 			t.Errorf("%s %s %s: %v", c.a, c.op, c.b, got)

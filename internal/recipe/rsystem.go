@@ -38,7 +38,11 @@ func (r *reader) rSystem(p rPlan) {
 	}
 	profile := "cat " + InputDir + "/profile.R >> " + p.home() + "/etc/Rprofile.site\n"
 	if p.posit == "" {
-		s.Script = aptBegin + rDebian + `have=$(dpkg-query -W -f='${Version}' r-base-core)
+		install := rDebian
+		if r.shinyApp() != "" {
+			install += "apt-get install -q --yes --no-install-recommends r-cran-shiny\n"
+		}
+		s.Script = aptBegin + install + `have=$(dpkg-query -W -f='${Version}' r-base-core)
 case "$have" in
   ` + p.choice.Value + `.*) ;;
   *) echo "R: this base image has R $have, not ` + p.choice.Value + `" >&2; exit 1 ;;
@@ -61,34 +65,35 @@ rm "/tmp/$file"
 }
 
 // kernelDate is the day whose IRkernel a version of R gets when it is not
-// Debian's: late enough that there are binaries, and the same for every commit.
+// Debian's: when the next minor version came, so that there are binaries, and
+// the same for every commit. What is older than a compiler of today likes is
+// taken from a later day; empty is the newest.
 func kernelDate(version string) string {
+	const earliest = "2021-05-18"
 	all := rReleases()
 	for i, known := range all {
 		if known.minor == minorOf(version) && i+1 < len(all) {
-			if next := all[i+1].since; next > snapshots().Format(time.DateOnly) {
-				return next
-			}
+			return max(all[i+1].since, earliest)
 		}
 	}
-	if minorOf(version) == all[len(all)-1].minor {
-		return ""
-	}
-	return snapshots().Format(time.DateOnly)
+	return ""
 }
 
 // rKernel makes R a kernel of the image's Jupyter, and tells R its day.
 func (r *reader) rKernel(p rPlan) {
 	if p.posit != "" {
 		s := p.step("R: IRkernel", StageEnvironment, "lock "+LockDir)
-		date := kernelDate(p.posit)
-		s.Lock = r.cranLock(p, "Versions: IRkernel", cranWanted{Date: date, Resolve: true, Packages: []cranLoose{{Name: "IRkernel"}}})
+		date, wanted := kernelDate(p.posit), []cranLoose{{Name: "IRkernel"}}
+		if r.shinyApp() != "" {
+			wanted = append(wanted, cranLoose{Name: "shiny"})
+		}
+		s.Lock = r.cranLock(p, "Versions: IRkernel", cranWanted{Date: date, Resolve: true, Packages: wanted})
 		r.add(s)
 	}
 	script := `kernel=` + Prefix + `/share/jupyter/kernels/ir
 mkdir -p "$kernel"
 cat > "$kernel/kernel.json" <<'KERNEL'
-{"argv": ["` + p.program("R") + `", "--no-echo", "-e", "IRkernel::main()", "--args", "{connection_file}"], "display_name": "R", "language": "R"}
+{"argv": ["` + p.program("R") + `", "--slave", "-e", "IRkernel::main()", "--args", "{connection_file}"], "display_name": "R", "language": "R"}
 KERNEL
 `
 	r.add(Step{Name: "R in Jupyter", Stage: StageEnvironment, Branch: "r", Script: script})

@@ -36,6 +36,18 @@ func TestR(t *testing.T) {
 			}
 		})
 	}
+	t.Run("r-shiny", func(t *testing.T) {
+		repo := the.example(t, "r-shiny")
+		l, server := ready(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
+		stopAfter(t, l)
+		if err := server.RunNotebook(t.Context(), "index.ipynb"); err != nil {
+			t.Error(err)
+		}
+		page, err := server.Get(t.Context(), "shiny/")
+		if err != nil || !strings.Contains(string(page), "shiny.min.js") || !strings.Contains(string(page), `id="height"`) {
+			t.Errorf("%v: %.400s", err, page)
+		}
+	})
 	t.Run("failing-r", func(t *testing.T) {
 		repo := the.example(t, "failing-r")
 		l, _ := launch(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
