@@ -46,7 +46,7 @@ func TestSplitRuntime(t *testing.T) {
 		"abc-2025-06-22":           {"abc", "", "2025-06-22"},
 		"a_b/c-0.0.1-2025-06-22\n": {"a_b/c", "0.0.1", "2025-06-22"},
 		"r-4.1":                    {"r", "4.1", ""},
-		"r-2019-01-01 \n\n":       {"r", "", "2019-01-01"},
+		"r-2019-01-01 \n\n":        {"r", "", "2019-01-01"},
 	} {
 		name, version, date, err := recipe.SplitRuntime(text)
 		if diff := cmp.Diff(want, [3]string{name, version, date}); err != nil || diff != "" {
