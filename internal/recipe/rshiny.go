@@ -23,7 +23,7 @@ func (r *reader) rShiny(p rPlan) {
 	}
 	r.use(app, "an application of Shiny")
 	r.Interfaces = append(r.Interfaces, Interface{Name: "shiny", Path: "shiny/", Why: app + " is an application of Shiny"})
-	r.joinJupyter("jupyter-server-proxy", "proxy.txt", proxyLock)
+	r.rProxy()
 	const patience = 90 // seconds
 	entry := map[string]any{
 		"command": []string{p.program("Rscript"), "--no-save", "--no-restore", "-e", `shiny::runApp(".", host = "127.0.0.1", port = {port}, launch.browser = FALSE)`},
@@ -33,10 +33,11 @@ func (r *reader) rShiny(p rPlan) {
 	if err != nil {
 		panic(err) // strings and numbers always marshal
 	}
-	const dir = Prefix + "/etc/jupyter/jupyter_server_config.d"
+	// Files of jupyter_server_config.d only switch extensions on and off.
+	const dir = Prefix + "/etc/jupyter"
 	r.add(Step{
 		Name: "Shiny in Jupyter", Stage: StageEnvironment, Branch: "r", From: []Location{{File: app}},
 		Inputs: []Input{{Name: "shiny.json", Content: append(config, '\n')}},
-		Script: "mkdir -p " + dir + "\ncp " + InputDir + "/shiny.json " + dir + "/binnacle-shiny.json\n",
+		Script: "mkdir -p " + dir + "\ncp " + InputDir + "/shiny.json " + dir + "/jupyter_config.json\n",
 	})
 }
