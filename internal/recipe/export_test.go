@@ -21,7 +21,6 @@ var (
 	CranProgram    = cranProgram
 	RProgram       = rProgram
 	RProfile       = rProfile
-	RProxyLock     = rProxyLock
 	CompareR       = compareR
 	// ParseRenv and the others say only whether they take a text.
 	ParseRenv        = func(text string) error { _, err := parseRenv("renv.lock", text); return err }

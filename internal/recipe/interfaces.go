@@ -96,6 +96,7 @@ const rstudio = "rstudio"
 // for, in one configuration of jupyter-server-proxy.
 func readInterfaces(r *reader) error {
 	servers := map[string]server{}
+	maps.Copy(servers, r.servers)
 	for _, p := range programs() {
 		if r.offers(p.name) {
 			continue

@@ -94,6 +94,8 @@ type reader struct {
 	// lock is the file of exact Python versions that decides, or that would if it
 	// were not older than pyproject.toml; else empty.
 	lock string
+	// servers are programs that a kind brings, for readInterfaces.
+	servers map[string]server
 }
 
 func (r *reader) read() error {

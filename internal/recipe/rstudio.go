@@ -2,14 +2,7 @@ package recipe
 
 import (
 	_ "embed"
-	"slices"
 )
-
-// rProxyLock pins jupyter-server-proxy and what it needs that the server's lock
-// lacks, with hashes.
-//
-//go:embed proxy.txt
-var rProxyLock []byte
 
 // rstudioLock pins jupyter-rsession-proxy, with hashes.
 //
@@ -33,7 +26,7 @@ func (r *reader) rStudio(p rPlan) {
 		why, absent = "the link asks for it", "exit 1"
 	}
 	r.Interfaces = append(r.Interfaces, Interface{Name: "rstudio", Path: "rstudio/", Why: why})
-	r.rProxy()
+	r.joinJupyter("jupyter-server-proxy", "proxy.txt", proxyLock)
 	const server = "/usr/lib/rstudio-server/bin/rserver"
 	r.add(Step{
 		Name: "RStudio Server", Stage: StageSystem, Root: true, Caches: aptCaches(),
@@ -60,26 +53,4 @@ echo "${BINNACLE_RSTUDIO_SHA256:-` + rstudioSHA256 + `}  ` + OutDir + `/rstudio.
   ` + finish + `fi
 `,
 	})
-}
-
-// rProxy installs jupyter-server-proxy right after Jupyter, so that the layer is
-// the same for every repository that has an interface. An environment of
-// conda's keeps its own versions of what it needs.
-func (r *reader) rProxy() {
-	const name, file = "jupyter-server-proxy", "proxy.txt"
-	if slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Name == name }) {
-		return
-	}
-	s := Step{
-		Name: name, Stage: StageServer, Tools: []string{"uv"}, Caches: uvCache(), Inputs: []Input{{Name: file, Content: rProxyLock}, compileInput()},
-		Script: uvShared + "uv pip install --quiet --python " + Prefix + " --no-deps --only-binary :all: --require-hashes --no-compile-bytecode -r " + InputDir + "/" + file + "\n" + finish,
-	}
-	if r.isConda() {
-		s.Tools, s.Caches = []string{"conda", "uv"}, nil
-		s.Inputs = append(s.Inputs, Input{Name: "condaenv.py", Content: condaProgram})
-		s.Script = uvAlone + `export UV_NO_CONFIG=1
-` + ToolDir + `/conda/bin/python -B ` + InputDir + `/condaenv.py constraints --lock ` + InputDir + `/` + file + ` --prefix ` + Prefix + ` --all /tmp/all.txt --installed /tmp/installed.txt
-uv pip install --quiet --python ` + Prefix + ` --only-binary :all: --constraint /tmp/installed.txt ` + name + "\n" + finish
-	}
-	r.add(s)
 }
