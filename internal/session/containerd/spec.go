@@ -156,7 +156,22 @@ func (s *Spawner) mounts(o *specs.Spec, spec session.Spec, c imageConfig) {
 			target = home
 		}
 		bind(spec.Mount, target, "rw")
+		asOwner(&o.Mounts[len(o.Mounts)-1], o.Process.User)
 	}
+}
+
+// asOwner lets the session's user work in a directory that belongs to somebody
+// else, as if it were theirs: an idmapped mount (mount_setattr(2)), in which
+// what the session writes belongs to the directory's owner. Other people's
+// files in it belong to nobody.
+func asOwner(m *specs.Mount, user specs.User) {
+	var st unix.Stat_t
+	if unix.Stat(m.Source, &st) != nil || st.Uid == user.UID {
+		return
+	}
+	m.Options = append(m.Options, "idmap")
+	m.UIDMappings = []specs.LinuxIDMapping{{ContainerID: st.Uid, HostID: user.UID, Size: 1}}
+	m.GIDMappings = []specs.LinuxIDMapping{{ContainerID: st.Gid, HostID: user.GID, Size: 1}}
 }
 
 // rlimits never ask for more than this process has: raising needs a capability

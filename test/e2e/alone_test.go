@@ -1,0 +1,162 @@
+package e2e_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+
+	"github.com/binnacle-hub/binnacle"
+)
+
+func goarch(t *testing.T) string {
+	t.Helper()
+	return runtime.GOARCH
+}
+
+// ownShell has a data directory of its own, where no hub runs: each command runs
+// one for itself. It is another machine as far as builds go.
+func ownShell(t *testing.T) (shell, string) {
+	t.Helper()
+	data, err := os.MkdirTemp("/tmp", "bo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(data, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	addr, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(data, "binnacle.yaml")
+	text := fmt.Sprintf("data: %s\nlisten: %s\nbase: {archive: %s}\nsource: {allow: [127.0.0.0/8]}\n", data, addr, filepath.Join(os.TempDir(), "binnacle-test-base.tar"))
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(data); err != nil {
+			t.Error(err)
+		}
+	})
+	return shell{config: config}, data
+}
+
+// nothingOf looks for what a hub with that data directory left on the machine.
+func nothingOf(t *testing.T, data string) {
+	t.Helper()
+	// The name of the network is made from its directory: see engine/network.
+	sum := sha256.Sum256([]byte(data))
+	bridge := "bn" + hex.EncodeToString(sum[:3])
+	for _, c := range [][]string{{"mount"}, {"ps", "-eo", "args"}, {"ip", "-o", "link"}, {"ip", "netns"}, {"nft", "list", "tables"}, {"find", "/sys/fs/cgroup", "-maxdepth", "4", "-name", "*binnacle*"}} {
+		out, err := exec.CommandContext(t.Context(), c[0], c[1:]...).Output()
+		if err != nil {
+			t.Fatalf("%q: %v", c, err)
+		}
+		for line := range strings.SplitSeq(string(out), "\n") {
+			if strings.Contains(line, data) || strings.Contains(line, bridge) {
+				t.Errorf("%s: left behind: %s", c[0], line)
+			}
+		}
+	}
+}
+
+// TestAlone: no hub runs. launch starts one, Ctrl-C ends it with the session, and
+// the machine is as before.
+func TestAlone(t *testing.T) {
+	sh, data := ownShell(t)
+	dir := plainDir(t, map[string]string{"a.txt": "one"})
+	if code := sh.interrupt(t, `"token":`, "launch", dir, "--json"); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	nothingOf(t, data)
+
+	var use struct {
+		Total int64
+		Parts []struct{ Name string }
+	}
+	if err := json.Unmarshal([]byte(sh.must(t, "clean", "--dry-run", "--json")), &use); err != nil || use.Total < 100<<20 || len(use.Parts) == 0 {
+		t.Errorf("clean --dry-run: %+v, %v", use, err)
+	}
+	sh.must(t, "clean", "--all", "--json")
+	after := use
+	if err := json.Unmarshal([]byte(sh.must(t, "clean", "--dry-run", "--json")), &after); err != nil || after.Total >= use.Total {
+		t.Errorf("%d bytes before clean --all and %d after, %v", use.Total, after.Total, err)
+	}
+	nothingOf(t, data)
+}
+
+// TestTwoMachines: the same revision, built by two engines that know nothing of
+// each other, is the same image, byte for byte. They share the base, which is as
+// new as Debian was when it was made.
+func TestTwoMachines(t *testing.T) {
+	repo := the.example(t, "requirements")
+	one := archive(t, hubShell(), repo.URL)
+	sh, data := ownShell(t)
+	other := archive(t, sh, repo.URL)
+	if diff := cmp.Diff(one, other); diff != "" {
+		t.Error(diff)
+	}
+	nothingOf(t, data)
+
+	// What was resolved can be committed: freezing twice changes nothing.
+	dir := plainDir(t, map[string]string{"requirements.txt": "humanize\n"})
+	hubShell().must(t, "freeze", dir)
+	lock := read(t, filepath.Join(dir, "requirements.txt"))
+	if loose := read(t, filepath.Join(dir, "requirements.in")); loose != "humanize\n" || !strings.Contains(lock, "humanize==") || !strings.Contains(lock, "--hash=sha256:") {
+		t.Errorf("frozen %q, kept %q", lock, loose)
+	}
+	hubShell().must(t, "freeze", dir)
+	if again := read(t, filepath.Join(dir, "requirements.txt")); again != lock {
+		t.Errorf("frozen again: %s", cmp.Diff(lock, again))
+	}
+	if why := hubShell().must(t, "why", "humanize", dir); !strings.Contains(why, "requirements.txt:3") {
+		t.Errorf("why says %s", why)
+	}
+}
+
+// archive builds and returns the image's layers, configuration and digest.
+func archive(t *testing.T, sh shell, address string) []string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "image.tar")
+	sh.must(t, "build", address, "--output", file)
+	dir := t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), "tar", "-xf", file, "-C", dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	index, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := index.IndexManifest()
+	if err != nil || len(m.Manifests) == 0 {
+		t.Fatal(errors.Join(err, binnacle.Errorf(binnacle.CodeInternal, "the archive is empty")))
+	}
+	img, err := index.Image(m.Manifests[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := []string{m.Manifests[0].Digest.String()}
+	for _, l := range layers {
+		d, err := l.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, d.String())
+	}
+	return out
+}
