@@ -106,9 +106,19 @@ func (b *Builder) Build(ctx context.Context, req Request, emit func(binnacle.Eve
 		solve = b.solveDockerfile
 	}
 	// Headers of a containerd namespace in ctx would confuse BuildKit.
-	res, err := solve(metadata.NewOutgoingContext(ctx, metadata.MD{}), req, base, tree, opt, status)
+	ctx = metadata.NewOutgoingContext(ctx, metadata.MD{})
+	res, err := solve(ctx, req, base, tree, opt, status)
 	if err = errors.Join(err, watch.Wait()); err != nil {
 		return Image{}, p.explain(ctx, req, err)
+	}
+	if req.Push {
+		emit(logLine("push", "Pushing to "+req.Tag))
+		if err := b.push(ctx, req, opt, func(ctx context.Context, req Request, opt bkclient.SolveOpt, status chan *bkclient.SolveStatus) error {
+			_, err := solve(ctx, req, base, tree, opt, status)
+			return err
+		}); err != nil {
+			return Image{}, err
+		}
 	}
 	img := Image{Name: req.Name, Digest: res.ExporterResponse[exptypes.ExporterImageDigestKey], Environment: req.Recipe.Environment(), interfaces: interfaces(req.Recipe)}
 	if req.Asked != "" {
@@ -166,6 +176,9 @@ func (b *Builder) solveRecipe(ctx context.Context, req Request, base string, tre
 			return nil, err
 		}
 		res.AddMeta(exptypes.ExporterImageConfigKey, cfg)
+		if req.attested {
+			return b.attest(ctx, c, req, res)
+		}
 		return res, nil
 	}, status)
 }
@@ -222,18 +235,14 @@ func sortedEnv(env map[string]string) []string {
 // exports are where the image goes: always into the runtime's own store,
 // unpacked, which is why a session can start from it without pull or copy.
 func exports(req Request) []bkclient.ExportEntry {
-	attrs := map[string]string{
-		"compression": "zstd", "oci-mediatypes": "true", "source-date-epoch": strconv.FormatInt(commitTime(req.Time).Unix(), 10),
-	}
 	entry := func(kind string, more map[string]string) bkclient.ExportEntry {
-		all := maps.Clone(attrs)
+		all := exportAttrs(req)
 		maps.Copy(all, more)
 		return bkclient.ExportEntry{Type: kind, Attrs: all}
 	}
 	out := []bkclient.ExportEntry{entry(bkclient.ExporterImage, map[string]string{"name": req.Name, "unpack": "true"})}
-	if req.Tag != "" {
-		more := map[string]string{"name": req.Tag, "push": strconv.FormatBool(req.Push), "force-compression": strconv.FormatBool(req.Push)}
-		out = append(out, entry(bkclient.ExporterImage, more))
+	if req.Tag != "" && !req.Push {
+		out = append(out, entry(bkclient.ExporterImage, map[string]string{"name": req.Tag}))
 	}
 	if req.Output != "" {
 		name := req.Tag
@@ -245,6 +254,13 @@ func exports(req Request) []bkclient.ExportEntry {
 		out = append(out, e)
 	}
 	return out
+}
+
+// exportAttrs are BuildKit's settings for every image of a request.
+func exportAttrs(req Request) map[string]string {
+	return map[string]string{
+		"compression": "zstd", "oci-mediatypes": "true", "source-date-epoch": strconv.FormatInt(commitTime(req.Time).Unix(), 10),
+	}
 }
 
 // commitTime is the time of files and image; the year 2000 when there is none.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	bkclient "github.com/moby/buildkit/client"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/tonistiigi/fsutil"
 
 	"github.com/binnacle-hub/binnacle/internal/recipe"
@@ -33,12 +34,21 @@ func (b *Builder) solveDockerfile(ctx context.Context, req Request, _ string, _ 
 		return nil, fmt.Errorf("read the Dockerfile: %w", err)
 	}
 	opt.LocalMounts = map[string]fsutil.FS{"context": files, "dockerfile": files}
-	opt.Frontend = "dockerfile.v0"
-	opt.FrontendAttrs = dockerfileAttrs(req, req.Recipe.Dockerfile)
+	attrs := dockerfileAttrs(req, req.Recipe.Dockerfile)
 	for name, value := range b.labels(req) {
-		opt.FrontendAttrs["label:"+name] = value
+		attrs["label:"+name] = value
 	}
-	return b.buildkit.Solve(ctx, nil, opt, status)
+	if !req.attested {
+		opt.Frontend, opt.FrontendAttrs = "dockerfile.v0", attrs
+		return b.buildkit.Solve(ctx, nil, opt, status)
+	}
+	return b.buildkit.Build(ctx, opt, "binnacle", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+		res, err := c.Solve(ctx, gateway.SolveRequest{Frontend: "dockerfile.v0", FrontendOpt: attrs})
+		if err != nil {
+			return nil, err
+		}
+		return b.attest(ctx, c, req, res)
+	}, status)
 }
 
 func dockerfileAttrs(req Request, file string) map[string]string {

@@ -19,4 +19,5 @@ var (
 	DebianPackages = debianPackages
 	PythonPackages = pythonPackages
 	CondaPackages  = condaPackages
+	Installed      = installed
 )

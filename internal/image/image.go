@@ -52,6 +52,8 @@ type Request struct {
 	Push bool
 	// Output is the path of an OCI archive to write; empty for none.
 	Output string
+
+	attested bool // the result says what it is made of; see push
 }
 
 // Image is a built image in the runtime's store.

@@ -285,6 +285,7 @@ func TestExport(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkImage(t, img, true)
+	checkAttestations(t, ref)
 
 	archive := filepath.Join(dir, "image.tar")
 	sh.must(t, "build", dir, "--output", archive)
@@ -304,6 +305,57 @@ func TestExport(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkImage(t, img, false)
+}
+
+// checkAttestations: what was pushed says what is in it and how it was made.
+func checkAttestations(t *testing.T, ref name.Reference) {
+	t.Helper()
+	index, err := remote.Index(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := map[string]string{}
+	for _, d := range m.Manifests {
+		if d.Annotations["vnd.docker.reference.type"] != "attestation-manifest" {
+			continue
+		}
+		img, err := index.Image(d.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		am, err := img.Manifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range am.Layers {
+			layer, err := img.LayerByDigest(l.Digest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := layer.Compressed()
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(r)
+			if err = errors.Join(err, r.Close()); err != nil {
+				t.Fatal(err)
+			}
+			said[l.Annotations["in-toto.io/predicate-type"]] = string(b)
+		}
+	}
+	list := said["https://spdx.dev/Document"]
+	for _, want := range []string{"SPDX-2.3", "pkg:deb/debian/bash@", "pkg:pypi/jupyterlab@"} {
+		if !strings.Contains(list, want) {
+			t.Errorf("the list of packages has no %s: %.300s", want, list)
+		}
+	}
+	if p := said["https://slsa.dev/provenance/v1"] + said["https://slsa.dev/provenance/v0.2"]; !strings.Contains(p, "Python and Jupyter") && !strings.Contains(p, "buildDefinition") && !strings.Contains(p, "buildType") {
+		t.Errorf("the provenance is %.300s", p)
+	}
 }
 
 // checkImage looks at an image as another tool would.
