@@ -113,8 +113,8 @@ func (r *reader) pipSteps(file string, q *requirements) []Step {
   constraint=
   [ ! -e ` + locked + ` ] || constraint="--constraint ` + locked + `"
   dated=$(cat ` + dated + `)
-  if [ -z "$dated" ] || ! uv ` + q.install("requirements.txt", "$constraint $dated") + `; then
-    uv ` + q.install("requirements.txt", "$constraint") + `
+  if [ -z "$dated" ] || ! uv ` + q.install("$constraint $dated") + `; then
+    uv ` + q.install("$constraint") + `
   fi
 fi
 ` + finish + `[ ! -e ` + locked + ` ] || cp ` + locked + ` ` + LockStore + `/requirements.txt

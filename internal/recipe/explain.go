@@ -75,13 +75,14 @@ func causes() []cause {
 func allCauses() []cause {
 	const general = 6
 	all := causes()
-	return slices.Concat(all[:general], rCauses(), juliaCauses(), nixCauses(), languageCauses(), all[general:])
+	return slices.Concat(all[:general], rCauses(), juliaCauses(), nixCauses(), condaCauses(), languageCauses(), all[general:])
 }
 
 // Explain says what the failure of a step means to the author: which file and
 // line, what the tool said, what to change. log is the end of the step's output.
 func Explain(r Recipe, step string, log []string) *binnacle.Error {
 	s := r.step(step)
+	s.Packages = r.condaPackages(s)
 	script := s.Stage == StagePostBuild
 	e := &binnacle.Error{Code: binnacle.CodeBuildFailed, Op: "build", Message: "The step “" + step + "” failed.", Hint: "The log has its whole output."}
 	if len(s.From) > 0 {

@@ -86,6 +86,27 @@ func FuzzConda(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) { check(t, map[string]string{"environment.yml": text}) })
 }
 
+func FuzzCondaLock(f *testing.F) {
+	for _, s := range []string{condaLock, "version: 1\npackage: [{name: a, platform: linux-64, url: injected}]\n", "package: &a [*a]\n"} {
+		f.Add(s, "@EXPLICIT\n")
+	}
+	f.Add("", "@EXPLICIT\nhttps://example.org/a/linux-64/a-1-injected.conda#sha256:00\n# pip a @ injected --hash=x\n")
+	f.Fuzz(func(t *testing.T, unified, explicit string) {
+		check(t, map[string]string{"conda-lock.yml": unified, "environment.yml": "dependencies: [a]\n"})
+		check(t, map[string]string{"conda-linux-64.lock": explicit})
+	})
+}
+
+func FuzzPixi(f *testing.F) {
+	f.Add(workspace+"[dependencies]\na = 'injected'\n[environments]\nbinder = ['x']\n", pixiLock)
+	f.Add(workspace+"[pypi-dependencies]\na = { path = 'injected', extras = ['x'] }\n[activation.env]\nA = 'injected'\n", "")
+	f.Add("[project]\ndependencies = ['injected']\n[dependency-groups]\nbinder = [{include-group = 'binder'}]\n[tool.pixi.workspace]\nchannels = ['a']\n", "version: 6\nenvironments: {default: {packages: {linux-64: [{conda: x}]}}}\n")
+	f.Fuzz(func(t *testing.T, manifest, lock string) {
+		check(t, map[string]string{"pixi.toml": manifest, "pixi.lock": lock})
+		check(t, map[string]string{"pyproject.toml": manifest, "pixi.lock": lock})
+	})
+}
+
 func FuzzPyproject(f *testing.F) {
 	for _, s := range []string{"[project]\nrequires-python='>=3.11'\ndependencies=['a','injected; x']\n[build-system]\n", "[[project]]", "project=3", "[project]\nrequires-python='==3.11.4'"} {
 		f.Add(s)

@@ -212,7 +212,7 @@ func (q *requirements) step(name string, stage Stage, dir string) Step {
 	return Step{
 		Name: name, Stage: stage, Tools: []string{"uv"}, From: from, Packages: q.packages,
 		Inputs: append(q.inputs("requirements.txt", q.lines), compileInput()),
-		Script: setup + "uv " + q.install("requirements.txt", "") + "\n" + finish,
+		Script: setup + "uv " + q.install("") + "\n" + finish,
 	}
 }
 
@@ -225,7 +225,7 @@ func (q *requirements) inputs(name string, lines []string) []Input {
 }
 
 // install is the command without uv's name.
-func (q *requirements) install(input, more string) string {
+func (q *requirements) install(more string) string {
 	words := []string{"pip install --python " + Prefix}
 	words = append(words, q.flags...)
 	if more != "" {
@@ -234,7 +234,7 @@ func (q *requirements) install(input, more string) string {
 	if len(q.constraints) > 0 {
 		words = append(words, "--constraint "+InputDir+"/constraints.txt")
 	}
-	return strings.Join(append(words, "-r "+InputDir+"/"+input), " ")
+	return strings.Join(append(words, "-r "+InputDir+"/requirements.txt"), " ")
 }
 
 // projectStep installs the repository itself when it is a Python package: only

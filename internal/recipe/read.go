@@ -40,6 +40,8 @@ type Options struct {
 	BaseR string
 	// Interface is what the link asks for, from its urlpath: "vscode"; else empty.
 	Interface string
+	// Arch is the processor that locks are read for, "amd64" or "arm64"; empty is amd64.
+	Arch string
 }
 
 // Pythons are the minor versions that our Jupyter runs on, oldest first.
@@ -60,7 +62,7 @@ type kind struct {
 // kinds in the order of precedence: the first that has its file wins. The
 // order is repo2docker's (its documentation, "Configuration files").
 func kinds() []kind {
-	kinds := append([]kind{dockerfileKind(), juliaKind(), nixKind(), rKind(), condaKind(), pipfileKind(), pythonKind(), devcontainerKind()}, languageKinds()...)
+	kinds := append([]kind{dockerfileKind(), juliaKind(), nixKind(), rKind(), condaKind(), pipfileKind(), pixiKind(), condaLockKind(), pythonKind(), devcontainerKind()}, languageKinds()...)
 	return append(kinds, flakeKind())
 }
 

@@ -59,6 +59,14 @@ func input(t *testing.T, r recipe.Recipe, step, name string) string {
 				return string(in.Content)
 			}
 		}
+		if s.Lock == nil || s.Lock.Name != step {
+			continue
+		}
+		for _, in := range s.Lock.Inputs {
+			if in.Name == name {
+				return string(in.Content)
+			}
+		}
 	}
 	t.Fatalf("no step %q with an input %q", step, name)
 	return ""
@@ -340,6 +348,8 @@ func TestNoSharedCacheWithCode(t *testing.T) {
 		{"requirements.txt": "--no-binary :all:\nnumpy\n"},
 		{"requirements.txt": "./local\n"},
 		{"environment.yml": "dependencies: [python, {pip: [numpy]}]\n"},
+		{"pixi.toml": "[workspace]\nchannels = ['conda-forge']\n[dependencies]\nnumpy = '*'\n[pypi-dependencies]\na = '*'\n"},
+		{"conda-linux-64.lock": "@EXPLICIT\nhttps://example.org/a/linux-64/python-3.13.1-0.conda\n# pip b @ git+https://example.org/b\n"},
 	} {
 		tainted := false
 		for _, s := range read(t, files).Steps {
@@ -358,7 +368,7 @@ func TestNoSharedCacheWithCode(t *testing.T) {
 					t.Errorf("%q fetches what must be built: %s", s.Lock.Name, in.Content)
 				}
 			}
-			if !strings.Contains(s.Lock.Script, "--only-binary :all:") {
+			if slices.Contains(s.Lock.Tools, "uv") && !strings.Contains(s.Lock.Script, "--only-binary :all:") {
 				t.Errorf("%q may build what it resolves", s.Lock.Name)
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"github.com/binnacle-hub/binnacle/internal/recipe"
-	"github.com/binnacle-hub/binnacle/test/condachannel"
 )
 
 // machine runs scripts of steps with their places moved below a directory.
@@ -222,84 +220,6 @@ print(dict(collections.Counter(int.from_bytes(open(p, "rb").read(8)[4:], "little
 		}
 		if e := recipe.Explain(r, r.Steps[2].Name, strings.Split(out, "\n")); e.File != "requirements.txt" || e.Line != 2 || !strings.Contains(e.Message, "no package called") {
 			t.Errorf("%+v", e)
-		}
-	})
-}
-
-// TestCondaSteps runs the scripts of a conda repository for real, with a
-// channel of our own.
-func TestCondaSteps(t *testing.T) {
-	m := newMachine(t, "conda", "uv")
-	version := m.must(t, "", m.python, "-c", "import sys; print('.'.join(map(str, sys.version_info[:3])), end='')")
-	minor := strings.Join(strings.Split(version, ".")[:2], ".")
-	subdir := "linux-64"
-	if out := m.must(t, "", "uname", "-m"); strings.HasPrefix(out, "aarch64") {
-		subdir = "linux-aarch64"
-	}
-	python := func(version string) condachannel.Package { // a virtual environment, as a package
-		return condachannel.Package{
-			Name: "python", Version: version, Subdir: subdir,
-			Files: map[string]string{"pyvenv.cfg": "home = " + filepath.Dir(m.python) + "\ninclude-system-site-packages = false\n"},
-			Links: map[string]string{"bin/python": m.python, "bin/python3": "python"},
-		}
-	}
-	module := func(name, version string, depends ...string) condachannel.Package {
-		file := strings.ReplaceAll(name, "-", "_")
-		return condachannel.Package{
-			Name: name, Version: version, Python: true, Depends: append([]string{"python"}, depends...),
-			Files: map[string]string{
-				"site-packages/" + file + ".py":                                  fmt.Sprintf("version = %q\n", version),
-				"site-packages/" + file + "-" + version + ".dist-info/METADATA":  "Metadata-Version: 2.1\nName: " + name + "\nVersion: " + version + "\n",
-				"site-packages/" + file + "-" + version + ".dist-info/INSTALLER": "conda\n",
-			},
-		}
-	}
-	forge, err := condachannel.New("conda-forge", python(version), python("3.99.0"), module("pip", "25.0"), module("knots", "1.0"), module("knots", "2.0"), module("old", "1.0", "python <3.99", "knots <2"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	extra, err := condachannel.New("extra", module("fathom", "6.0", "knots >=1"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := condachannel.Start(forge, extra)
-	defer server.Close()
-	m.env = []string{"CONDA_CHANNEL_ALIAS=" + server.URL + "/", "NO_PROXY=127.0.0.1", "no_proxy=127.0.0.1"}
-
-	r := read(t, map[string]string{"environment.yml": "channels: [extra, defaults]\ndependencies:\n- python=" + minor + "\n- fathom\n- conda-forge::old\n- pip:\n  - humanize==4.12.3\n"})
-	m.steps(t, r)
-	if got := m.exec(t, "import fathom, knots, old, humanize, ipykernel; print(fathom.version, knots.version, humanize.__version__)"); got != "6.0 1.0 4.12.3" {
-		t.Errorf("installed %q", got)
-	}
-
-	for name, c := range map[string]struct {
-		yaml, says string
-		line       int
-	}{
-		"no package": {"dependencies:\n- knots\n- nosuch\n", "nosuch", 3},
-		"no version": {"dependencies:\n- knots=3\n", "knots", 2},
-		"conflict":   {"dependencies:\n- old\n- knots=2\n", "together", 2},
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := read(t, map[string]string{"environment.yml": c.yaml})
-			out, err := m.step(t, r.Steps[0])
-			if err == nil {
-				t.Fatal("it was installed")
-			}
-			e := recipe.Explain(r, r.Steps[0].Name, strings.Split(out, "\n"))
-			t.Log(e.Message, e.Hint)
-			if e.File != "environment.yml" || e.Line != c.line || !strings.Contains(e.Message, c.says) {
-				t.Errorf("%s:%d %s", e.File, e.Line, e.Message)
-			}
-		})
-	}
-	t.Run("preferred Python gives way", func(t *testing.T) {
-		if err := os.RemoveAll(m.environment()); err != nil {
-			t.Fatal(err)
-		}
-		r := read(t, map[string]string{"environment.yml": "dependencies: [old]\n"})
-		if out, err := m.step(t, r.Steps[0]); err != nil || !strings.Contains(out, "trying without") && minor != "3.13" {
-			t.Error(err, out)
 		}
 	})
 }

@@ -6,10 +6,11 @@ import "strings"
 // yet; repo2docker does not read them either.
 func hints() map[string]string {
 	const decides, version = "another file decides", "another file decides the version"
-	const versions, dev, r = "its versions are not used yet", "other files describe the environment", "the R of environment.yml is meant: name its packages there, as r-…"
+	const dev, r = "other files describe the environment", "the R of environment.yml is meant: name its packages there, as r-…"
+	const condaOther, pixiOther = "another file decides; it counts beside environment.yml, or in a binder directory", "another file decides; in a binder directory it would"
 	return map[string]string{
-		"uv.lock": decides, "poetry.lock": decides, "pdm.lock": decides, "pylock.toml": decides, "pylock.binder.toml": decides, "conda-lock.yml": versions,
-		"pixi.toml": "pixi is not supported yet", "pixi.lock": "pixi is not supported yet", "flake.nix": "another file decides",
+		"uv.lock": decides, "poetry.lock": decides, "pdm.lock": decides, "pylock.toml": decides, "pylock.binder.toml": decides, "conda-lock.yml": condaOther, "conda-linux-64.lock": condaOther,
+		"pixi.toml": pixiOther, "pixi.lock": pixiOther, "flake.nix": "another file decides",
 		"shell.nix": "only default.nix is read; make default.nix import it", "default.nix": "another file decides",
 		"renv.lock": r, "install.R": r, "DESCRIPTION": "it describes no package of R", "Manifest.toml": "it needs the Project.toml that it belongs to",
 		".python-version": version, ".tool-versions": version,

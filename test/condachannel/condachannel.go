@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"cmp"
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/hex"
@@ -38,6 +39,12 @@ type Package struct {
 	Links map[string]string
 	// Python says that it is a noarch package of Python.
 	Python bool
+	// EntryPoints are its commands, like "knots = knots:main".
+	EntryPoints []string
+	// Undated says that the channel does not tell when it was built; Built is
+	// that time in milliseconds, in 2023 when zero.
+	Undated bool
+	Built   int64
 }
 
 // Channel is a set of built packages. It is an http.Handler; the address of a
@@ -76,10 +83,21 @@ func New(name string, packages ...Package) (*Channel, error) {
 	return c, nil
 }
 
+// URL is the address of a package's file in a channel below alias, with its
+// sha256 after a hash sign; for lists that tests make.
+func (c *Channel) URL(alias, subdir, name, version string) string {
+	file := path.Join(c.name, subdir, fmt.Sprintf("%s-%s-0.conda", name, version))
+	sum := sha256.Sum256(c.files["/"+file])
+	return strings.TrimSuffix(alias, "/") + "/" + file + "#" + hex.EncodeToString(sum[:])
+}
+
 // Start serves the channels on loopback; its URL is what CONDA_CHANNEL_ALIAS
 // takes. The caller closes it.
-func Start(channels ...*Channel) *httptest.Server {
-	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+func Start(channels ...*Channel) *httptest.Server { return httptest.NewServer(Serve(channels...)) }
+
+// Serve answers for several channels.
+func Serve(channels ...*Channel) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for _, c := range channels {
 			if strings.HasPrefix(r.URL.Path, "/"+c.name+"/") {
 				c.ServeHTTP(w, r)
@@ -87,7 +105,7 @@ func Start(channels ...*Channel) *httptest.Server {
 			}
 		}
 		http.NotFound(w, r)
-	}))
+	})
 }
 
 // ServeHTTP gives repodata.json and packages.
@@ -101,9 +119,13 @@ func (c *Channel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p Package) index() map[string]any {
+	const in2023 = 1700000000000
 	index := map[string]any{
 		"name": p.Name, "version": p.Version, "build": "0", "build_number": 0, "subdir": p.Subdir,
-		"depends": append([]string{}, p.Depends...), "timestamp": 1700000000000, "arch": nil, "platform": nil,
+		"depends": append([]string{}, p.Depends...), "timestamp": cmp.Or(p.Built, in2023), "arch": nil, "platform": nil,
+	}
+	if p.Undated {
+		delete(index, "timestamp")
 	}
 	if p.Subdir == "noarch" {
 		index["noarch"] = "generic"
@@ -134,7 +156,11 @@ func (p Package) build() ([]byte, error) {
 		info[name] = string(b)
 	}
 	if p.Python {
-		info["info/link.json"] = `{"noarch":{"type":"python"},"package_metadata_version":1}`
+		link, err := json.Marshal(map[string]any{"noarch": map[string]any{"type": "python", "entry_points": append([]string{}, p.EntryPoints...)}, "package_metadata_version": 1})
+		if err != nil {
+			return nil, err
+		}
+		info["info/link.json"] = string(link)
 	}
 	stem := fmt.Sprintf("%s-%s-0.tar.zst", p.Name, p.Version)
 	var out bytes.Buffer

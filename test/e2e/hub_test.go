@@ -35,7 +35,7 @@ type world struct {
 	far  *farhost.Host // where servers are that builds may reach
 	cran *cran.Server
 	// late is a place for what TestJulia and TestNix make: Julia's releases below
-	// /bin, its packages at /, nixpkgs below /channels.
+	// /bin, its packages at /, nixpkgs below /channels. Channels of conda are below /conda.
 	late *lateServer
 	proc *hubProcess
 	out  *os.File // the hub's log
@@ -254,7 +254,7 @@ base: {archive: %s}
 source: {allow: [127.0.0.0/8], fetch_timeout: 2m}
 build: {limits: {memory: 4294967296, pids: 1000}}
 network: {allow: [%s]}
-mirrors: {cran: "%s", rstudio: "%s", julia: "%[7]s", julia_releases: "%[7]s/bin", nixpkgs: "%[7]s/channels"}
+mirrors: {cran: "%s", rstudio: "%s", julia: "%[7]s", julia_releases: "%[7]s/bin", nixpkgs: "%[7]s/channels", conda: "%[7]s/conda"}
 launch: {per_owner: 0, address_rate: 0, max_sessions: 30, limits: {memory: 1073741824}}
 `, w.data, w.addr, filepath.Join(os.TempDir(), "binnacle-test-base.tar"), w.far.Network(), w.cran.URL, "http://"+w.far.Addr().String(), w.late.URL)
 }
@@ -263,6 +263,25 @@ launch: {per_owner: 0, address_rate: 0, max_sessions: 30, limits: {memory: 10737
 func (w *world) example(t *testing.T, name string) *githost.Repo {
 	t.Helper()
 	r, err := w.git.Repo(t.Context(), strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))+"-"+name, filepath.Join("../../examples", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// exampleWith is an example with some files that only the tests can write.
+func (w *world) exampleWith(t *testing.T, name string, files map[string]string) *githost.Repo {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join("../../examples", name))); err != nil {
+		t.Fatal(err)
+	}
+	for file, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := w.git.Repo(t.Context(), strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))+"-"+name, dir)
 	if err != nil {
 		t.Fatal(err)
 	}

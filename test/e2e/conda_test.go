@@ -1,0 +1,129 @@
+package e2e_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/recipe"
+	"github.com/binnacle-hub/binnacle/test/condachannel"
+)
+
+// pipVersion is what our channel has; any will do.
+const pipVersion = "25.3"
+
+// condaChannel is a conda-forge of our own. Its python is honest about what it
+// is, a virtual environment of the image's Python 3.13 in a package; pip and
+// tabulate are the real ones, made of their wheels; tabulate got a script that runs
+// when it is installed, and one that runs when the environment is used.
+func condaChannel(t *testing.T) (_ *condachannel.Channel, subdir string) {
+	t.Helper()
+	subdir = "linux-64"
+	if runtime.GOARCH == "arm64" {
+		subdir = "linux-aarch64"
+	}
+	packages := []condachannel.Package{
+		{
+			Name: "python", Version: "3.13.0", Subdir: subdir,
+			Files: map[string]string{"pyvenv.cfg": "home = /usr/bin\ninclude-system-site-packages = false\n"},
+			Links: map[string]string{"bin/python": "/usr/bin/python3", "bin/python3": "python", "bin/python3.13": "python"},
+		},
+	}
+	for _, wheel := range wheels(t, "pip=="+pipVersion, "tabulate==0.9.0") {
+		p, err := condachannel.FromWheel(wheel)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Name == "tabulate" {
+			p.Files["bin/.tabulate-post-link.sh"] = "echo 1,2 | tabulate --sep , --format plain > \"$PREFIX/share/linked.txt\"\n"
+			p.Files["etc/conda/activate.d/tabulate.sh"] = "export TABULATED=$(cat \"$CONDA_PREFIX/share/linked.txt\")\n"
+		}
+		packages = append(packages, p)
+	}
+	c, err := condachannel.New("conda-forge", packages...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, subdir
+}
+
+// wheels fetches some from the Python package index, as anybody does.
+func wheels(t *testing.T, names ...string) []string {
+	t.Helper()
+	dir := t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), "python3", "-m", "venv", dir+"/venv").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	args := append([]string{"download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--dest", dir}, names...)
+	if out, err := exec.CommandContext(t.Context(), dir+"/venv/bin/pip", args...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	found, err := filepath.Glob(dir + "/*.whl")
+	if err != nil || len(found) != len(names) {
+		t.Fatalf("fetched %v, %v", found, err)
+	}
+	return found
+}
+
+// TestConda launches repositories whose environment conda makes, from a channel of
+// our own on a host of our own, and runs their notebooks.
+func TestConda(t *testing.T) {
+	channel, subdir := condaChannel(t)
+	the.late.mux.Handle("/conda/", http.StripPrefix("/conda", condachannel.Serve(channel)))
+	run := func(name string, files map[string]string) {
+		t.Run(name, func(t *testing.T) {
+			repo := the.exampleWith(t, name, files)
+			l, server := ready(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
+			stopAfter(t, l)
+			if err := server.RunNotebook(t.Context(), "index.ipynb"); err != nil {
+				t.Error(err)
+			}
+			cell(t, server, `import os; print(os.environ["TABULATED"])`, "1  2")
+			cell(t, server, `print(open("`+recipe.LockStore+`/conda.txt").read().count("/conda-forge/"))`, "3")
+		})
+	}
+	run("conda-course", nil)
+	run("pixi", map[string]string{"pixi.lock": pixiLock(t, channel, subdir)})
+	t.Run("failing-conda", func(t *testing.T) {
+		repo := the.example(t, "failing-conda")
+		l, _ := launch(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
+		if l.Error == nil || l.Error.Code != binnacle.CodeBuildFailed || l.Error.File != "environment.yml" || l.Error.Line != 5 || !strings.Contains(l.Error.Message, "like tabulate") {
+			t.Fatalf("ended as %s with %+v", l.Phase, l.Error)
+		}
+		t.Log(l.Error.Message, l.Error.Hint)
+	})
+}
+
+// pixiLock is what pixi would write for the example and our channel, with a wheel
+// of the Python package index.
+func pixiLock(t *testing.T, channel *condachannel.Channel, subdir string) string {
+	t.Helper()
+	wheel := wheels(t, "humanize==4.12.3")[0]
+	b, err := os.ReadFile(wheel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(b)
+	// The layout of an index's addresses; only the name and the hash are used.
+	pypi := fmt.Sprintf("https://files.example.org/packages/%02x/%02x/%060x/%s", 1, 2, 3, filepath.Base(wheel))
+	var used, described strings.Builder
+	for _, p := range [][3]string{{subdir, "python", "3.13.0"}, {"noarch", "pip", pipVersion}, {"noarch", "tabulate", "0.9.0"}} {
+		address, hash, _ := strings.Cut(channel.URL(the.condaURL(), p[0], p[1], p[2]), "#")
+		fmt.Fprintf(&used, "      - conda: %s\n", address)
+		fmt.Fprintf(&described, "- conda: %s\n  sha256: %s\n", address, hash)
+	}
+	fmt.Fprintf(&used, "      - pypi: %s\n      - pypi: ./package\n", pypi)
+	fmt.Fprintf(&described, "- pypi: %s\n  name: humanize\n  version: 4.12.3\n  sha256: %s\n- pypi: ./package\n  name: voyage\n  version: 0.1.0\n  editable: true\n", pypi, hex.EncodeToString(sum[:]))
+	return "version: 6\nenvironments:\n  binder:\n    channels:\n    - url: " + the.condaURL() + "/conda-forge/\n    packages:\n      " + subdir + ":\n" + used.String() + "packages:\n" + described.String()
+}
+
+// condaURL is where the hub looks for channels that have no address.
+func (w *world) condaURL() string { return w.late.URL + "/conda" }
