@@ -14,13 +14,14 @@ import (
 
 // engineConfig is the engine's part of the configuration.
 func engineConfig(cfg config.Config, net *network.Network) engine.Config {
+	mirrors := cfg.Mirrors.Effective()
 	return engine.Config{
 		Dir: cfg.Data,
 		Base: engine.Base{
-			Image: cfg.Base.Image, Suite: cfg.Base.Suite, Mirror: cfg.Mirrors.Debian, Packages: cfg.Base.Packages, Archive: cfg.Base.Archive,
+			Image: cfg.Base.Image, Suite: cfg.Base.Suite, Mirror: mirrors.Debian, Packages: cfg.Base.Packages, Archive: cfg.Base.Archive,
 		},
 		Env: buildEnv(cfg), CABundle: cfg.CABundle, BuildLimits: cfg.Build.Limits, Parallel: cfg.Build.Parallel,
-		Mirrors: cfg.Mirrors.Registries, Network: net.Provider(), Nameserver: nameserver(net.Gateway()),
+		Mirrors: mirrors.Registries, Network: net.Provider(), Nameserver: nameserver(net.Gateway()),
 		CheckAddress: checkAddress(cfg),
 	}
 }
@@ -35,7 +36,7 @@ func nameserver(a netip.Addr) string {
 // buildEnv tells the tools of build steps where packages come from. It never
 // gets into a layer or a cache key.
 func buildEnv(cfg config.Config) map[string]string {
-	env := map[string]string{}
+	env, mirrors := map[string]string{}, cfg.Mirrors.Effective()
 	put := func(value string, names ...string) {
 		for _, name := range names {
 			if value != "" {
@@ -46,25 +47,26 @@ func buildEnv(cfg config.Config) map[string]string {
 	put(string(cfg.OutboundProxy.HTTP), "HTTP_PROXY", "http_proxy")
 	put(string(cfg.OutboundProxy.HTTPS), "HTTPS_PROXY", "https_proxy")
 	put(strings.Join(cfg.OutboundProxy.No, ","), "NO_PROXY", "no_proxy")
-	put(string(cfg.Mirrors.PyPI), "PIP_INDEX_URL", "UV_DEFAULT_INDEX")
-	extra := make([]string, 0, len(cfg.Mirrors.PyPIExtra))
-	for _, s := range cfg.Mirrors.PyPIExtra {
+	put(string(mirrors.PyPI), "PIP_INDEX_URL", "UV_DEFAULT_INDEX")
+	extra := make([]string, 0, len(mirrors.PyPIExtra))
+	for _, s := range mirrors.PyPIExtra {
 		extra = append(extra, string(s))
 	}
 	put(strings.Join(extra, " "), "PIP_EXTRA_INDEX_URL", "UV_INDEX")
-	put(string(cfg.Mirrors.Conda), "CONDA_CHANNEL_ALIAS", "MAMBA_CHANNEL_ALIAS")
-	put(string(cfg.Mirrors.NPM), "NPM_CONFIG_REGISTRY", "npm_config_registry")
-	put(string(cfg.Mirrors.CRAN), "BINNACLE_CRAN")
-	put(string(cfg.Mirrors.Go), "GOPROXY")
-	put(string(cfg.Mirrors.Crates), "BINNACLE_CRATES") // Cargo has no variable for it: steps do
-	put(string(cfg.Mirrors.R), "BINNACLE_R")
-	put(string(cfg.Mirrors.Bioconductor), "BINNACLE_BIOCONDUCTOR")
-	put(string(cfg.Mirrors.RStudio), "BINNACLE_RSTUDIO")
-	put(cfg.Mirrors.RStudioSHA256, "BINNACLE_RSTUDIO_SHA256")
-	put(string(cfg.Mirrors.Julia), "JULIA_PKG_SERVER")
-	put(string(cfg.Mirrors.JuliaReleases), "BINNACLE_JULIA_RELEASES")
-	put(string(cfg.Mirrors.Nixpkgs), "BINNACLE_NIXPKGS")
-	if cache := string(cfg.Mirrors.NixCache); cache != "" {
+	put(string(mirrors.Python), "UV_PYTHON_INSTALL_MIRROR")
+	put(string(mirrors.Conda), "CONDA_CHANNEL_ALIAS", "MAMBA_CHANNEL_ALIAS")
+	put(string(mirrors.NPM), "NPM_CONFIG_REGISTRY", "npm_config_registry")
+	put(string(mirrors.CRAN), "BINNACLE_CRAN")
+	put(string(mirrors.Go), "GOPROXY")
+	put(string(mirrors.Crates), "BINNACLE_CRATES") // Cargo has no variable for it: steps do
+	put(string(mirrors.R), "BINNACLE_R")
+	put(string(mirrors.Bioconductor), "BINNACLE_BIOCONDUCTOR")
+	put(string(mirrors.RStudio), "BINNACLE_RSTUDIO")
+	put(mirrors.RStudioSHA256, "BINNACLE_RSTUDIO_SHA256")
+	put(string(mirrors.Julia), "JULIA_PKG_SERVER")
+	put(string(mirrors.JuliaReleases), "BINNACLE_JULIA_RELEASES")
+	put(string(mirrors.Nixpkgs), "BINNACLE_NIXPKGS")
+	if cache := string(mirrors.NixCache); cache != "" {
 		put("substituters = "+cache, "NIX_CONFIG") //nolint:misspell // as Nix spells it
 	}
 	for name, value := range cfg.Build.Env {

@@ -99,7 +99,7 @@ func (a *app) wait(ctx context.Context, h hubAPI, req binnacle.LaunchRequest, _ 
 
 // writeFrozen writes below dir only, whatever links are in it.
 func writeFrozen(dir string, files []recipe.Frozen) (err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // a checkout, which people share
 		return err
 	}
 	root, err := os.OpenRoot(dir)

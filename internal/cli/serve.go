@@ -37,6 +37,7 @@ func (a *app) serveCommand() *cobra.Command {
 		{"session-domain", "session_domain", "`domain` below which each session gets its own host"},
 		{"tls-cert", "tls.cert", "certificate `file`"},
 		{"tls-key", "tls.key", "key `file` of the certificate"},
+		{"offline-mirror", "mirrors.site", "`address` of a mirror that has everything: nothing is fetched from elsewhere"},
 		{"log-format", "log.format", "`format` of the log: auto, text or json"},
 	} {
 		flags[flag.path] = f.String(flag.name, "", flag.usage)

@@ -128,12 +128,20 @@ type Base struct {
 // Mirrors are where packages come from, for institutes that have mirrors or no
 // way to the internet.
 type Mirrors struct {
+	// Site is a mirror that has all of the others below it, so that nothing is
+	// fetched from anywhere else (`serve --offline-mirror`): debian, pypi/simple,
+	// python, conda, npm, go, crates, cran, r, bioconductor, rstudio, julia,
+	// julia-releases, nix and nixpkgs. Those set here keep their own address.
+	Site Secret `yaml:"site"`
 	// Debian is the address of a Debian mirror; empty is Debian's own.
 	Debian string `yaml:"debian"`
 	// PyPI is the Python package index; empty is the public one.
 	PyPI Secret `yaml:"pypi"`
 	// PyPIExtra are further indexes beside it.
 	PyPIExtra []Secret `yaml:"pypi_extra"`
+	// Python is where builds of other versions than the base's are, laid out as
+	// uv's own source of them; empty is that.
+	Python Secret `yaml:"python"`
 	// Conda is the channel alias: where channels named without an address are.
 	Conda Secret `yaml:"conda"`
 	// NPM is the registry of JavaScript packages.

@@ -43,7 +43,7 @@ func (b *Builder) push(ctx context.Context, req Request, opt bkclient.SolveOpt, 
 	status := make(chan *bkclient.SolveStatus)
 	var drain errgroup.Group
 	drain.Go(func() error {
-		for range status { //nolint:revive // every step was told when it ran
+		for range status { // every step was told when it ran
 		}
 		return nil
 	})

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -268,7 +268,7 @@ func TestExitCodes(t *testing.T) {
 // TestExport: images leave the machine, to a registry and as an archive.
 func TestExport(t *testing.T) {
 	sh := hubShell()
-	reg := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	reg := httptest.NewServer(registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug))))
 	defer reg.Close()
 	tag := strings.TrimPrefix(reg.URL, "http://") + "/team/image:1"
 	dir := plainDir(t, map[string]string{"a.txt": "one"})
@@ -386,7 +386,7 @@ func checkImage(t *testing.T, img v1.Image, zstd bool) {
 // and shows nowhere. It needs a hub of its own, which has that configuration.
 func TestPrivateRegistry(t *testing.T) {
 	const user, password = "sailor", "hunter2-of-the-sea"
-	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	inner := registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)))
 	reg := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if u, p, ok := r.BasicAuth(); !ok || u != user || p != password {
 			w.Header().Set("WWW-Authenticate", `Basic realm="ships"`)
