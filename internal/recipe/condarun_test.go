@@ -1,6 +1,7 @@
 package recipe_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"os"
@@ -115,6 +116,7 @@ func TestCondaSteps(t *testing.T) {
 	t.Run("failures", m.failures)
 	t.Run("dates", m.dates)
 	t.Run("locks", m.locks)
+	t.Run("pixi", m.pixi)
 }
 
 // whole is an environment with all that may be in one: packages of two channels
@@ -260,5 +262,42 @@ func (m *condaMachine) locks(t *testing.T) {
 				t.Errorf("%s:%d %s", e.File, e.Line, e.Message)
 			}
 		})
+	}
+}
+
+// pixi is a lock with packages of conda, of the Python package index and of the
+// repository; Jupyter is left out.
+func (m *condaMachine) pixi(t *testing.T) {
+	m.clear(t)
+	const wheel = "https://files.example.org/packages/01/02/000000000000000000000000000000000000000000000000000000000003/humanize-4.12.3-py3-none-any.whl"
+	var used, described strings.Builder
+	for _, p := range [][3]string{{m.subdir, "python", m.version}, {"noarch", "knots", "1.0"}} {
+		address, hash, _ := strings.Cut(m.forge.URL(m.server.URL, p[0], p[1], p[2]), "#")
+		fmt.Fprintf(&used, "      - conda: %s\n", address)
+		fmt.Fprintf(&described, "- conda: %s\n  sha256: %s\n", address, hash)
+	}
+	lock := func(sum string) string {
+		return "version: 6\nenvironments:\n  default:\n    packages:\n      linux-64:\n" + used.String() + "      - pypi: " + wheel + "\n      - pypi: ./package\n" +
+			"packages:\n" + described.String() + "- pypi: " + wheel + "\n  name: humanize\n  version: 4.12.3\n  sha256: " + sum + "\n- pypi: ./package\n  name: voyage\n  version: 0.1.0\n  editable: true\n"
+	}
+	for name, text := range map[string]string{"pyproject.toml": "[build-system]\nrequires = [\"hatchling\"]\nbuild-backend = \"hatchling.build\"\n[project]\nname = \"voyage\"\nversion = \"0.1.0\"\n", "voyage.py": "miles = 1200\n"} {
+		at := filepath.Join(m.dir, "home/package", name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := read(t, map[string]string{"pixi.toml": workspace, "pixi.lock": lock("2cbf6370af06568fa6d2da77c86edb7886f3160ecd19ee1ffef07979efc597f6")})
+	for _, i := range []int{0, 2, 3} {
+		if out, err := m.step(t, r.Steps[i]); err != nil {
+			t.Fatalf("%s: %v\n%s", r.Steps[i].Name, err, out)
+		}
+	}
+	if got := m.exec(t, "import humanize, knots, voyage; print(humanize.__version__, knots.version, voyage.miles)"); got != "4.12.3 1.0 1200" {
+		t.Error(got)
+	}
+	r = read(t, map[string]string{"pixi.toml": workspace, "pixi.lock": lock(strings.Repeat("0", 64))})
+	m.must(t, "", "rm", "-r", m.environment()+"/lib")
+	if e := m.explained(t, r, 2); e.File != "pixi.lock" || e.Line == 0 || !strings.Contains(e.Message, "humanize") {
+		t.Errorf("%s:%d %s", e.File, e.Line, e.Message)
 	}
 }
