@@ -61,3 +61,11 @@ func JuliaMatch(spec, version string) bool {
 	v, n := juliaParts(strings.Split(version, "."))
 	return n > 0 && within(ranges, v)
 }
+
+// What reads Python's locks.
+var (
+	PoetrySpec      = poetrySpec
+	Simplified      = simplified
+	ParsePipfile    = func(text string) error { _, err := parsePipfile("Pipfile", text); return err }
+	ParsePoetryLock = func(text string) error { _, _, err := parsePoetryLock("poetry.lock", text); return err }
+)

@@ -57,7 +57,7 @@ type markerParser struct {
 }
 
 func (p *markerParser) next() string {
-	if p.at == len(p.words) {
+	if p.at >= len(p.words) {
 		return ""
 	}
 	return p.words[p.at]

@@ -120,10 +120,13 @@ func (r *reader) requirementOption(q *requirements, option, value string, at Loc
 		}
 		q.lines = append(q.lines, "-e "+value)
 		q.sources["-e "+value] = true
-		q.packages = append(q.packages, Package{Manager: "pip", Name: value, Spec: "-e " + value, From: at})
+		q.packages = append(q.packages, Package{Manager: "pip", Name: shown(value), Spec: "-e " + shown(value), From: at})
 	case "--index-url", "--extra-index-url", "--find-links":
 		if value == "" {
 			return wrong(at.File, at.Line, option+" names nothing.", "Write an address after it.")
+		}
+		if option != "--find-links" && isDefaultIndex(value) {
+			return nil // as everywhere: the hub may have a mirror of it
 		}
 		q.local = q.local || !strings.Contains(value, "://") || strings.HasPrefix(value, "file:")
 		q.lines = append(q.lines, option+" "+value)
@@ -186,7 +189,7 @@ func (q *requirements) requirement(text string, at Location) error {
 	if name == "" {
 		name = word
 	}
-	q.packages = append(q.packages, Package{Manager: "pip", Name: name, Spec: text, From: at})
+	q.packages = append(q.packages, Package{Manager: "pip", Name: shown(name), Spec: shown(text), From: at})
 	return nil
 }
 

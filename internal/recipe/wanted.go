@@ -48,11 +48,11 @@ func (w *wanted) add(p pin, spec []string, at Location) error {
 	switch {
 	case plain && len(locked) == 0 && p.marker == "":
 		w.r.note(at.File, at.Line, w.file+" is older than "+at.File+": it does not have "+p.name+", whose version is that of the commit's day.", "Run `"+tool+" lock` and commit it.")
-	case plain && len(locked) > 0 && !fits:
+	case plain && len(locked) > 0 && !fits && p.marker == "":
 		w.r.note(at.File, at.Line, w.file+" is older than "+at.File+": its version of "+p.name+" does not fit.", "Run `"+tool+" lock` and commit it.")
 		w.free[name] = true
 	}
-	if plain && (len(locked) == 0 || w.free[name]) && len(spec) == 1 {
+	if plain && !fits && len(spec) == 1 { // none of the lock's
 		p.version = spec[0]
 	}
 	for _, l := range locked {

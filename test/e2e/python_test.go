@@ -1,0 +1,35 @@
+package e2e_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/binnacle-hub/binnacle"
+)
+
+// TestPythonFiles launches repositories with each of Python's files, and runs
+// their notebooks.
+func TestPythonFiles(t *testing.T) {
+	for name, notebook := range map[string]string{
+		"pipenv-course": "index.ipynb", "pipenv-loose": "index.ipynb", "uv-paper": "index.ipynb", "uv-workspace": "notebooks/index.ipynb",
+		"poetry-library": "index.ipynb", "pdm-workshop": "index.ipynb", "pylock-binder": "index.ipynb", "dependency-groups": "index.ipynb",
+		"inline-metadata": "index.ipynb", "requirements-utf16": "index.ipynb", "requirements-constraints": "index.ipynb", "src-layout": "notebooks/kepler.ipynb",
+	} {
+		t.Run(name, func(t *testing.T) {
+			repo := the.example(t, name)
+			l, server := ready(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
+			stopAfter(t, l)
+			if err := server.RunNotebook(t.Context(), notebook); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Run("failing-hash", func(t *testing.T) {
+		repo := the.example(t, "failing-hash")
+		l, _ := launch(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
+		if l.Error == nil || l.Error.Code != binnacle.CodeBuildFailed || l.Error.File != "Pipfile.lock" || l.Error.Line != 11 || !strings.Contains(l.Error.Message, "humanize") {
+			t.Fatalf("ended as %s with %+v", l.Phase, l.Error)
+		}
+		t.Log(l.Error.Message, l.Error.Hint)
+	})
+}
