@@ -177,19 +177,19 @@ func TestUVLock(t *testing.T) {
 			if !strings.Contains(notes(r), c.note) {
 				t.Errorf("no note has %q: %s", c.note, notes(r))
 			}
-			all := ""
+			var all strings.Builder
 			for _, s := range r.Steps[1:] {
-				all += s.Script
+				all.WriteString(s.Script)
 				inputs := s.Inputs
 				if s.Lock != nil {
-					all += s.Lock.Script
+					all.WriteString(s.Lock.Script)
 					inputs = append(inputs, s.Lock.Inputs...)
 				}
 				for _, in := range inputs {
-					all += string(in.Content)
+					all.Write(in.Content)
 				}
 			}
-			if !strings.Contains(all, c.has) {
+			if !strings.Contains(all.String(), c.has) {
 				t.Errorf("no %q", c.has)
 			}
 		})
@@ -210,11 +210,8 @@ func TestUVLock(t *testing.T) {
 // TestPythonOfWheels: a lock that was made for an older Python gets one.
 func TestPythonOfWheels(t *testing.T) {
 	wheels := func(files ...string) string {
-		text := "source = { registry = \"https://pypi.org/simple\" }\nwheels = ["
-		for _, f := range files {
-			text += `{ url = "https://example.org/` + f + `", hash = "` + hash0 + `" },`
-		}
-		return text + "]"
+		const before, after = `{ url = "https://example.org/`, `", hash = "` + hash0 + `" }`
+		return "source = { registry = \"https://pypi.org/simple\" }\nwheels = [" + before + strings.Join(files, after+", "+before) + after + "]"
 	}
 	for name, c := range map[string]struct {
 		wheels []string
@@ -618,6 +615,60 @@ func TestHiddenPasswords(t *testing.T) {
 		r := read(t, files)
 		if all := fmt.Sprint(r.Packages(), r.Notes, r.Files, r.Python, steps(r)); strings.Contains(all, "injected") {
 			t.Error(all)
+		}
+	}
+}
+
+// TestRequirementKinds is repo2docker's table of what is local, with what pip takes
+// and repo2docker's reading does not.
+func TestRequirementKinds(t *testing.T) {
+	for line, c := range map[string]struct {
+		stage recipe.Stage // of the last step; empty is no step, "!" refused
+		want  string
+	}{
+		"-r more.txt":            {recipe.StageEnvironment, "there\n"}, // not local: it is read
+		"--requirement more.txt": {recipe.StageEnvironment, "there\n"},
+		"-rmore.txt":             {recipe.StageEnvironment, "there\n"},
+		"-c more.txt":            {"", ""},
+		"--constraint more.txt":  {"", ""},
+		"--editable=git+https://example.org/stdpopsim.git#egg=stdpopsim-master": {recipe.StageEnvironment, "-e git+https://example.org/stdpopsim.git#egg=stdpopsim-master\n"},
+		"git://example.org/repo2docker":                                         {recipe.StageEnvironment, "git://example.org/repo2docker\n"},
+		"git+https://example.org/repo2docker":                                   {recipe.StageEnvironment, "git+https://example.org/repo2docker\n"},
+		"# -e .":                                                                {"", ""},
+		"--pre":                                                                 {"", ""},
+		"--index-url https://pypi.org/simple/\nthere":                           {recipe.StageEnvironment, "there\n"}, // pip-compile writes it; the hub may have a mirror
+		"-i https://example.org/simple\nthere":                                  {recipe.StageEnvironment, "--index-url https://example.org/simple\nthere\n"},
+		"--extra-index-url=https://example.org/simple\nthere":                   {recipe.StageEnvironment, "--extra-index-url https://example.org/simple\nthere\n"},
+		"--find-links ./wheels\nthere":                                          {recipe.StageContent, "--find-links ./wheels\nthere\n"},
+		"./wheels/there-1-py3-none-any.whl":                                     {recipe.StageContent, "./wheels/there-1-py3-none-any.whl\n"},
+		"there @ file:./there":                                                  {recipe.StageContent, "there @ file:./there\n"},
+		"there[x] == 1.0 ; python_version<'3.14' \\\n  --hash=sha256:00":        {recipe.StageEnvironment, "there[x]==1.0; python_version<'3.14' --hash=sha256:00\n"},
+		"\ufeffthere":                                                           {recipe.StageEnvironment, "there\n"},
+		"there\r\nhere":                                                         {recipe.StageEnvironment, "there\nhere\n"},
+		"there==1  # via here":                                                  {recipe.StageEnvironment, "there==1\n"},
+		"there@https://example.org/there.zip":                                   {recipe.StageEnvironment, "there@https://example.org/there.zip\n"},
+		"-e ./none/../..":                                                       {"!", ""},
+		"-e":                                                                    {"!", ""},
+		"--unrecognized":                                                        {"!", ""},
+		"-c none.txt":                                                           {"!", ""},
+	} {
+		files := map[string]string{"requirements.txt": line, "more.txt": "there\n"}
+		if c.stage == "!" {
+			if e := refused(t, repo(files)); e.Line != 1 {
+				t.Errorf("%q: %+v", line, e)
+			}
+			continue
+		}
+		r := read(t, files)
+		last := r.Steps[len(r.Steps)-1]
+		if c.stage == "" {
+			if len(r.Steps) != 1 {
+				t.Errorf("%q: %v", line, steps(r))
+			}
+			continue
+		}
+		if have := input(t, r, last.Name, "requirements.txt"); have != c.want || last.Stage != c.stage {
+			t.Errorf("%q: %q in %s", line, have, last.Stage)
 		}
 	}
 }
