@@ -346,12 +346,22 @@ func (s *server) openHub(ctx context.Context, version string) (err error) {
 	}
 	s.hub, err = hub.New(ctx, cfg, hub.Deps{
 		Service: service{s.service}, Proxy: s.proxy, Parse: parseTarget, Checks: s.checks(), Janitor: janitor{s}, Log: s.log,
+		Quota: s.quota, Rate: s.service.Rate,
 	})
 	if err != nil {
 		return err
 	}
 	s.proxy.SetReasons(s.service)
 	return nil
+}
+
+// quota is what federations ask before they send somebody here.
+func (s *server) quota(ctx context.Context) (hub.Quota, error) {
+	builds, sessions, limit, err := s.service.Load(ctx)
+	if err == nil && limit == 0 {
+		limit = builds + sessions + 1 // there is room as long as there is memory
+	}
+	return hub.Quota{Builds: builds, Sessions: sessions, Limit: limit}, err
 }
 
 func parseTarget(input string) (hub.Target, error) {

@@ -187,7 +187,18 @@ func TestErrorsKeepSecrets(t *testing.T) {
 	if resp, _ := ask(t, "GET", public.URL+"/api/sessions", ""); resp.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
+	f.err = later{f.err}
+	if resp, _ := ask(t, "GET", public.URL+"/api/sessions", ""); resp.Header.Get("Retry-After") != "91" {
+		t.Errorf("Retry-After is %s; want what the error says", resp.Header.Get("Retry-After"))
+	}
 }
+
+// later is a refusal that says when to come again.
+type later struct{ error }
+
+func (later) RetryAfter() time.Duration { return 90*time.Second + time.Millisecond }
+
+func (l later) Unwrap() error { return l.error }
 
 // TestResume breaks a live stream and takes it up again.
 func TestResume(t *testing.T) {

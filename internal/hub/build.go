@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ const buildKeepAlive = 25 * time.Second
 // "failed", and take a closed stream for a broken one: so every outcome is an
 // event, and the stream stays open until the client leaves or CloseGrace ends.
 func (h *Hub) build(w http.ResponseWriter, r *http.Request) error {
+	h.rate(w, r)
 	s := h.openStream(r.Context(), w, typeSSE, ":keepalive\n\n", min(buildKeepAlive, max(h.cfg.KeepAlive, time.Millisecond)))
 	defer s.close()
 	b := &buildStream{h: h, r: r, s: s, found: true}
@@ -106,6 +108,18 @@ func (b *buildStream) run(w http.ResponseWriter) error {
 	b.h.watch.observe(b.caller, l.ID, true)
 	defer b.h.watch.join(l.ID)()
 	return b.follow(b.r.Context(), l.ID)
+}
+
+// rate tells how many launches are left after this one, in BinderHub's headers.
+func (h *Hub) rate(w http.ResponseWriter, r *http.Request) {
+	if h.deps.Rate == nil {
+		return
+	}
+	if limit, left, full, ok := h.deps.Rate(h.address(r)); ok {
+		w.Header().Set("X-Ratelimit-Limit", strconv.Itoa(limit))
+		w.Header().Set("X-Ratelimit-Remaining", strconv.Itoa(max(0, left-1)))
+		w.Header().Set("X-Ratelimit-Reset", strconv.FormatInt(full.Unix(), 10))
+	}
 }
 
 // buildCaller is who launches: the cookie's owner on our own pages, and a

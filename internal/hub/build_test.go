@@ -126,6 +126,22 @@ func TestBuildToken(t *testing.T) {
 	}
 }
 
+// TestBuildRate has BinderHub's headers, when there is a limit.
+func TestBuildRate(t *testing.T) {
+	full := time.Unix(1_800_000_000, 0)
+	public, _ := start(t, newFake(), func(o *options) {
+		o.deps.Rate = func(address string) (int, int, time.Time, bool) {
+			return 60, 59, full, strings.HasPrefix(address, "127.")
+		}
+	})
+	resp, _ := ask(t, "GET", public.URL+"/build/gh/o/r/HEAD", "")
+	for name, want := range map[string]string{"X-Ratelimit-Limit": "60", "X-Ratelimit-Remaining": "58", "X-Ratelimit-Reset": "1800000000"} {
+		if got := resp.Header.Get(name); got != want {
+			t.Errorf("%s is %q; want %q", name, got, want)
+		}
+	}
+}
+
 // TestBuildAbandoned leaves a launch that runs: it is canceled after the grace.
 func TestBuildAbandoned(t *testing.T) {
 	f := newFake()

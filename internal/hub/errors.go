@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/binnacle-hub/binnacle"
 )
@@ -72,10 +75,21 @@ func (h *Hub) handle(pattern string, f handlerFunc, render renderError) http.Han
 			return // the answer has begun: it can only be cut
 		}
 		if e.Code.Retryable() {
-			rec.Header().Set("Retry-After", retryAfter)
+			rec.Header().Set("Retry-After", retryIn(err))
 		}
 		render(rec, r, Status(e.Code), e)
 	})
+}
+
+// retryIn is when to come again, in seconds: what the error says, or a while.
+func retryIn(err error) string {
+	if e, ok := errors.AsType[interface {
+		error
+		RetryAfter() time.Duration
+	}](err); ok {
+		return strconv.Itoa(int(math.Ceil(e.RetryAfter().Seconds())))
+	}
+	return retryAfter
 }
 
 // report makes err fit to be shown and logs the whole of it under its id.

@@ -123,6 +123,9 @@ type Deps struct {
 	Checks []Check
 	// Quota is told by /health to BinderHub's federation; nil leaves it out.
 	Quota func(ctx context.Context) (Quota, error)
+	// Rate is how many launches an address may ask for, how many are left and when
+	// all will be, for the headers of /build; nil or !ok leaves them out.
+	Rate func(address string) (limit, left int, full time.Time, ok bool)
 	// Janitor may be nil: then its routes are not_found.
 	Janitor Janitor
 	// Web holds the pages and their parts; nil means those in the binary.

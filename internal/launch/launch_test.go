@@ -41,6 +41,9 @@ end ready
 		if diff := cmp.Diff(want, brief(follow(t, svc, id, 0))); diff != "" {
 			t.Error(diff)
 		}
+		if builds, sessions, _, err := svc.Load(t.Context()); err != nil || builds != 0 || sessions != 1 {
+			t.Errorf("Load = %d builds, %d sessions, %v", builds, sessions, err)
+		}
 		versions, err := svc.Resolved(t.Context(), ann, id)
 		if err != nil || len(versions) != 1 || versions[0].Content != "img/c0ffee-main\n" {
 			t.Errorf("Resolved = %+v, %v", versions, err)

@@ -25,6 +25,9 @@ func (e *retryError) Error() string { return e.err.Error() }
 
 func (e *retryError) Unwrap() error { return e.err }
 
+// RetryAfter is how long to wait.
+func (e *retryError) RetryAfter() time.Duration { return e.after }
+
 // RetryAfter says when the request that err refused may be made again.
 func RetryAfter(err error) (time.Duration, bool) {
 	if e, ok := errors.AsType[*retryError](err); ok {
@@ -104,6 +107,18 @@ func (b *buckets) take(address string, now time.Time) (time.Duration, bool) {
 	}
 	v.tokens--
 	return 0, true
+}
+
+// left is how many tokens an address has, and when its bucket is full again.
+func (b *buckets) left(address string, now time.Time) (float64, time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	v := b.full[network(address)]
+	if v == nil {
+		return b.burst, now
+	}
+	tokens := min(b.burst, v.tokens+b.gain(now.Sub(v.at)))
+	return tokens, now.Add(time.Duration((b.burst - tokens) / b.rate * float64(time.Hour)))
 }
 
 func (b *buckets) gain(d time.Duration) float64 { return d.Hours() * b.rate }

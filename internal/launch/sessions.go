@@ -11,6 +11,28 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/store"
 )
 
+// Load is how many builds and sessions there are, and how many sessions there
+// may be; a limit of 0 is as many as the machine has memory for.
+func (s *Service) Load(ctx context.Context) (builds, sessions, limit int, err error) {
+	list, err := s.deps.Spawner.List(ctx)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.byKey), len(list), s.cfg.MaxSessions, nil
+}
+
+// Rate is how many launches an address may ask for at once, how many of them are
+// left, and when all will be; ok is false when there is no such limit.
+func (s *Service) Rate(address string) (limit, left int, full time.Time, ok bool) {
+	if s.cfg.AddressRate <= 0 {
+		return 0, 0, time.Time{}, false
+	}
+	tokens, full := s.rates.left(address, time.Now())
+	return s.cfg.AddressBurst, int(tokens), full, true
+}
+
 // Resolved tells the exact versions in the image of a launch. Returns not_found
 // for a launch that is not there or not the caller's, and conflict while there
 // is no image yet.

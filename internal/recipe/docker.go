@@ -1,6 +1,8 @@
 package recipe
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"strings"
 )
 
@@ -41,6 +43,8 @@ func readDockerfile(r *reader) error {
 	}
 	r.use(file, "builds the whole image")
 	r.Dockerfile = file
+	sum := sha256.Sum256([]byte(text))
+	r.DockerfileSum = hex.EncodeToString(sum[:])
 	var passed []string
 	for _, name := range ours() {
 		if r.has(name) {

@@ -21,14 +21,14 @@ func (r Recipe) Environment() string {
 		Lock   Lock
 	}
 	type key struct {
-		Kind, Dockerfile, Python string
-		Steps                    []step
-		Env                      map[string]string
-		LateEnv                  map[string]string
-		Node                     []byte
-		Base                     *Base
+		Kind, Dockerfile, DockerfileSum, Python string
+		Steps                                   []step
+		Env                                     map[string]string
+		LateEnv                                 map[string]string
+		Node                                    []byte
+		Base                                    *Base
 	}
-	k := key{Kind: r.Kind, Dockerfile: r.Dockerfile, Python: r.Python.Value, Env: r.Env, LateEnv: r.LateEnv, Node: nodeLock}
+	k := key{Kind: r.Kind, Dockerfile: r.Dockerfile, DockerfileSum: r.DockerfileSum, Python: r.Python.Value, Env: r.Env, LateEnv: r.LateEnv, Node: nodeLock}
 	if r.Base != nil {
 		base := *r.Base
 		base.From = Location{}

@@ -27,6 +27,8 @@ type Recipe struct {
 	Dir string `json:"dir,omitempty"`
 	// Dockerfile is the path of the file to build instead of Steps; else empty.
 	Dockerfile string `json:"dockerfile,omitempty"`
+	// DockerfileSum is the SHA-256 of its text, in hexadecimal.
+	DockerfileSum string `json:"dockerfile_sum,omitempty"`
 	// Base is the image to stand on instead of the hub's; or nil.
 	Base *Base `json:"base,omitempty"`
 	// Python is the version the environment has, "X.Y" (or "X.Y.Z" when the

@@ -23,7 +23,7 @@ func TestAddresses(t *testing.T) {
 		says []string
 	}{
 		"health":              {"application/json", []string{`"ok":true`}},
-		"versions":            {"application/json", []string{`"binderhub"`, `"builder"`}},
+		"versions":            {"application/json", []string{`"binderhub"`, `"builder_info"`}},
 		"metrics":             {"text/plain", []string{"binderhub_", "go_goroutines"}},
 		"api/repoproviders":   {"application/json", []string{`"GitHub"`, `"git"`}},
 		"api/openapi.json":    {"application/json", []string{`"openapi"`, "/api/launches/{id}/resolved"}},
