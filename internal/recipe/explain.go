@@ -75,7 +75,7 @@ func causes() []cause {
 func allCauses() []cause {
 	const general = 6
 	all := causes()
-	return slices.Concat(all[:general], rCauses(), juliaCauses(), nixCauses(), condaCauses(), languageCauses(), all[general:])
+	return slices.Concat(all[:general], rCauses(), juliaCauses(), nixCauses(), condaCauses(), lockCauses(), languageCauses(), all[general:])
 }
 
 // Explain says what the failure of a step means to the author: which file and

@@ -157,17 +157,19 @@ func TestUVLock(t *testing.T) {
 		note  string
 		has   string // a part of all scripts and inputs
 	}{
-		"group":         {map[string]string{"uv.lock": lock, "pyproject.toml": project + "[dependency-groups]\nNotebook = [\"numpy\"]\nbinder = []\n"}, "wheels: uv.lock,pip: uv.lock", "", "--group 'binder'"},
-		"other index":   {map[string]string{"uv.lock": lock + uvPackage("torch", "2+cpu", `source = { registry = "https://example.org/whl" }`), "pyproject.toml": project}, "wheels: uv.lock,pip: uv.lock", "", "--extra-index-url https://example.org/whl"},
-		"package":       {map[string]string{"uv.lock": uvHead + uvPackage("a", "1", `source = { editable = "." }`) + uvPackage("numpy", "2.1.0", registry), "pyproject.toml": project + "[build-system]\n"}, "wheels: uv.lock,pip: uv.lock,pip: packages of the repository", "", "local.txt"},
-		"stale name":    {map[string]string{"uv.lock": uvHead + uvPackage("a", "1", registry), "pyproject.toml": project}, "wheels: pyproject.toml,pip: pyproject.toml", "numpy is not in it", "numpy>=2"},
-		"stale version": {map[string]string{"uv.lock": uvHead + uvPackage("numpy", "1.26.4", registry), "pyproject.toml": project}, "wheels: pyproject.toml,pip: pyproject.toml", "1.26.4, which is not >=2", "numpy>=2"},
-		"requirements":  {map[string]string{"uv.lock": lock, "pyproject.toml": project, "requirements.txt": "x\n"}, "wheels: requirements.txt,pip: requirements.txt", "uv.lock is passed over: requirements.txt decides", ""},
-		"no project":    {map[string]string{"uv.lock": lock}, "", "no pyproject.toml beside it", ""},
-		"binder":        {map[string]string{"binder/uv.lock": lock, "binder/pyproject.toml": project, "requirements.txt": "x\n"}, "wheels: binder/uv.lock,pip: binder/uv.lock", "Only files in binder/", ""},
-		"several locks": {map[string]string{"uv.lock": lock, "pyproject.toml": project, "poetry.lock": "", "pylock.toml": ""}, "wheels: uv.lock,pip: uv.lock", "poetry.lock is passed over: uv.lock decides", ""},
-		"workspace":     {map[string]string{"uv.lock": lock + uvPackage("b", "1", `source = { editable = "libs/b" }`), "pyproject.toml": project, "libs/b/pyproject.toml": "[project]\nname = \"b\"\n"}, "wheels: uv.lock,pip: uv.lock,pip: packages of the repository", "", "name = \"b\""},
-		"environment":   {map[string]string{"uv.lock": lock, "environment.yml": ""}, "Jupyter", "uv.lock is there, but another file decides", ""},
+		"group":          {map[string]string{"uv.lock": strings.Replace(lock, `virtual = "." }`, "virtual = \".\" }\n[package.dev-dependencies]\nbinder = []", 1), "pyproject.toml": project + "[dependency-groups]\nNotebook = [\"numpy\"]\nBinder = []\n"}, "wheels: uv.lock,pip: uv.lock", "", "--group 'Binder'"},
+		"stale group":    {map[string]string{"uv.lock": lock, "pyproject.toml": project + "[dependency-groups]\nbinder = []\n"}, "wheels: pyproject.toml,pip: pyproject.toml", "it does not have the group binder", "numpy>=2"},
+		"stale in group": {map[string]string{"uv.lock": lock, "pyproject.toml": project + "[dependency-groups]\nbinder = [\"idna\"]\n"}, "wheels: pyproject.toml,pip: pyproject.toml", "does not have the group binder", "idna"},
+		"other index":    {map[string]string{"uv.lock": lock + uvPackage("torch", "2+cpu", `source = { registry = "https://example.org/whl" }`), "pyproject.toml": project}, "wheels: uv.lock,pip: uv.lock", "", "--extra-index-url https://example.org/whl"},
+		"package":        {map[string]string{"uv.lock": uvHead + uvPackage("a", "1", `source = { editable = "." }`) + uvPackage("numpy", "2.1.0", registry), "pyproject.toml": project + "[build-system]\n"}, "wheels: uv.lock,pip: uv.lock,pip: packages of the repository", "", "local.txt"},
+		"stale name":     {map[string]string{"uv.lock": uvHead + uvPackage("a", "1", registry), "pyproject.toml": project}, "wheels: pyproject.toml,pip: pyproject.toml", "numpy is not in it", "numpy>=2"},
+		"stale version":  {map[string]string{"uv.lock": uvHead + uvPackage("numpy", "1.26.4", registry), "pyproject.toml": project}, "wheels: pyproject.toml,pip: pyproject.toml", "1.26.4, which is not >=2", "numpy>=2"},
+		"requirements":   {map[string]string{"uv.lock": lock, "pyproject.toml": project, "requirements.txt": "x\n"}, "wheels: requirements.txt,pip: requirements.txt", "uv.lock is passed over: requirements.txt decides", ""},
+		"no project":     {map[string]string{"uv.lock": lock}, "", "no pyproject.toml beside it", ""},
+		"binder":         {map[string]string{"binder/uv.lock": lock, "binder/pyproject.toml": project, "requirements.txt": "x\n"}, "wheels: binder/uv.lock,pip: binder/uv.lock", "Only files in binder/", ""},
+		"several locks":  {map[string]string{"uv.lock": lock, "pyproject.toml": project, "poetry.lock": "", "pylock.toml": ""}, "wheels: uv.lock,pip: uv.lock", "poetry.lock is passed over: uv.lock decides", ""},
+		"workspace":      {map[string]string{"uv.lock": lock + uvPackage("b", "1", `source = { editable = "libs/b" }`), "pyproject.toml": project, "libs/b/pyproject.toml": "[project]\nname = \"b\"\n"}, "wheels: uv.lock,pip: uv.lock,pip: packages of the repository", "", "name = \"b\""},
+		"environment":    {map[string]string{"uv.lock": lock, "environment.yml": ""}, "Jupyter", "uv.lock is there, but another file decides", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := read(t, c.files)
@@ -669,6 +671,28 @@ func TestRequirementKinds(t *testing.T) {
 		}
 		if have := input(t, r, last.Name, "requirements.txt"); have != c.want || last.Stage != c.stage {
 			t.Errorf("%q: %q in %s", line, have, last.Stage)
+		}
+	}
+}
+
+// TestExplainLocks has uv's own words.
+func TestExplainLocks(t *testing.T) {
+	r := read(t, map[string]string{"uv.lock": uvHead + uvPackage("numpy", "2.1.0", `source = { registry = "https://pypi.org/simple" }`), "pyproject.toml": "[project]\nname = \"a\"\n"})
+	for said, want := range map[string]string{
+		"error: The lockfile at `uv.lock` needs to be updated, but `--frozen` was provided: Missing workspace member `y`.\n\nhint: To update the lockfile, run `uv lock`.":    "uv.lock:0 uv.lock is older than pyproject.toml.",
+		"error: Group `new` is not defined in the project's `dependency-groups` table":                                                                                        "uv.lock:0 uv.lock does not have a dependency group",
+		"error: Failed to download `numpy==2.1.0`\n  cause: Hash mismatch for `numpy==2.1.0`\n\n  Expected:\n    sha256:00\n\n  Computed:\n    sha256:11":                     "uv.lock:5 What was downloaded for numpy is not what its hash says.",
+		"error: No solution found when resolving dependencies:\n  cause: Because there is no version of numpy==2.1.0 and you require numpy==2.1.0, we can conclude that bad.": "uv.lock:5 The version asked for of numpy does not exist.",
+	} {
+		for _, step := range []string{"pip: uv.lock", "Versions: uv.lock"} {
+			e := recipe.Explain(r, step, strings.Split(said, "\n"))
+			have := fmt.Sprintf("%s:%d %s", e.File, e.Line, e.Message)
+			if step[0] == 'V' && strings.Contains(want, ":5") {
+				continue // it asks no index
+			}
+			if !strings.HasPrefix(have, want) || e.Hint == "" {
+				t.Errorf("%s: %s", step, have)
+			}
 		}
 	}
 }

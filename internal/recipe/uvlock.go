@@ -105,6 +105,7 @@ type uvPackage struct {
 		Filename string `toml:"filename"`
 		Path     string `toml:"path"`
 	} `toml:"wheels"`
+	Groups map[string][]any `toml:"dev-dependencies"`
 }
 
 // is gives the value of a kind of source: "registry", "editable", "virtual".
@@ -143,16 +144,20 @@ func readUVLock(r *reader, file string) (*lockPlan, error) {
 		}
 		plan.pins = append(plan.pins, one)
 	}
-	if old := stale(p, plan.pins); old != "" {
+	group, err := r.chosenGroup(p)
+	if err != nil {
+		return nil, err
+	}
+	old, err := r.stale(p, l, plan.pins, group)
+	if err != nil {
+		return nil, err
+	}
+	if old != "" {
 		r.pass(file, "it is older than pyproject.toml")
 		r.note(file, 0, "uv.lock is older than pyproject.toml: "+old+" It is passed over, and the packages are those of the commit's day.", "Run `uv lock` and commit uv.lock.")
 		return nil, nil
 	}
 	plan.wishes, err = wishes(file, keyLine(text, "requires-python", 0), l.RequiresPython)
-	if err != nil {
-		return nil, err
-	}
-	group, err := r.chosenGroup(p)
 	if err != nil {
 		return nil, err
 	}
@@ -162,15 +167,35 @@ func readUVLock(r *reader, file string) (*lockPlan, error) {
 }
 
 // stale says what of pyproject.toml a lock does not have; empty when it fits.
-func stale(p pyproject, pins []pin) string {
-	if p.Project == nil {
-		return ""
+func (r *reader) stale(p pyproject, l uvLock, pins []pin, group string) (string, error) {
+	var wants []string
+	if p.Project != nil {
+		wants = p.Project.Dependencies
 	}
+	if group != "" {
+		lines, err := r.groupRequirements(p, group)
+		if err != nil {
+			return "", err
+		}
+		for _, one := range lines {
+			wants = append(slices.Clip(wants), one.text)
+		}
+		for _, k := range l.Package {
+			if _, ok := k.Groups[canonical(group)]; !ok && (k.is("virtual") == "." || k.is("editable") == ".") {
+				return "it does not have the group " + group + ".", nil
+			}
+		}
+	}
+	return missing(wants, pins), nil
+}
+
+// missing says which requirements no pin meets; empty when there is none.
+func missing(wants []string, pins []pin) string {
 	versions := map[string][]string{}
 	for _, k := range pins {
 		versions[canonical(k.name)] = append(versions[canonical(k.name)], k.version)
 	}
-	for _, text := range p.Project.Dependencies {
+	for _, text := range wants {
 		name, spec := splitRequirement(text)
 		have, ok := versions[canonical(name)]
 		if !ok && !strings.Contains(text, ";") {
@@ -289,4 +314,14 @@ func (r *reader) uvProject(file string, l uvLock) ([]Input, error) {
 		}
 	}
 	return inputs, nil
+}
+
+// lockCauses are the ways in which a lock fails, in the words of uv.
+func lockCauses() []cause {
+	const again = "Run `uv lock` and commit uv.lock."
+	return []cause{
+		{pattern: `The lockfile at \S+ needs to be updated`, message: "uv.lock is older than pyproject.toml.", hint: again, tools: true},
+		{pattern: `[Gg]roup \S+ is not defined in`, message: "uv.lock does not have a dependency group of pyproject.toml.", hint: again, tools: true},
+		{pattern: `(?i)failed to parse .?\S*uv\.lock|unsupported schema version`, message: "uv.lock can't be read.", hint: "Write it anew with a current uv: `uv lock`.", tools: true},
+	}
 }
