@@ -7,7 +7,8 @@ compiled its own.
 
 The same sources give the same bytes, on any machine: what Python writes into a
 .pyc depends on what its process compiled before, so every few files, in the order
-of their names, have a process of their own.
+of their names, have a process of their own. Sets are written in the order of
+their hashes, so it runs with PYTHONHASHSEED=0.
 
 A .pyc is kept when it is of the unchecked-hash kind and not older than its
 source. Python's own compileall would write all of them anew: it knows only

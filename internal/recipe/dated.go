@@ -140,7 +140,7 @@ fi
 		Script: uvShared + `python=$(readlink -f ` + Prefix + `/bin/python)
 if [ -e ` + locked + ` ]; then
   ` + install + `
-  "$python" -I -S -B ` + InputDir + `/compile.py /srv/conda ` + Prefix + `/lib/python3*/site-packages
+  env -i PYTHONHASHSEED=0 "$python" -s -S -B ` + InputDir + `/compile.py /srv/conda ` + Prefix + `/lib/python3*/site-packages
 fi
 ` + tidy,
 	}, whole}

@@ -190,7 +190,7 @@ func wheelStep(file, list, options string, lock *Lock, inputs ...Input) Step {
 if [ -e ` + list + ` ]; then
   uv pip install --python ` + Prefix + ` --no-deps --only-binary :all: --no-compile-bytecode` + options + ` -r ` + list + ` ||
     echo "Not everything has a wheel that fits: the next step builds it from source."
-  "$python" -I -S -B ` + InputDir + `/compile.py /srv/conda ` + Prefix + `/lib/python3*/site-packages
+  env -i PYTHONHASHSEED=0 "$python" -s -S -B ` + InputDir + `/compile.py /srv/conda ` + Prefix + `/lib/python3*/site-packages
 fi
 ` + tidy,
 	}

@@ -125,7 +125,7 @@ const (
 	// it may fetch news from another host.
 	quietLab = "mkdir -p " + Prefix + "/etc/jupyter/labconfig\n" +
 		`echo '{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}' > ` + Prefix + "/etc/jupyter/labconfig/page_config.json\n"
-	finish = Prefix + "/bin/python -B " + InputDir + "/compile.py /srv/conda\n" + tidy
+	finish = "PYTHONHASHSEED=0 " + Prefix + "/bin/python -B " + InputDir + "/compile.py /srv/conda\n" + tidy
 )
 
 func uvCache() []Cache { return []Cache{{ID: "uv", Path: uvCachePath}} }
@@ -151,7 +151,7 @@ func (r *reader) pythonServer() {
 		Name: "Python and Jupyter", From: from, Stage: StageServer, Tools: []string{"uv"}, Caches: uvCache(),
 		Inputs: []Input{{Name: "server.txt", Content: serverLock}, {Name: "overrides.txt", Content: serverOverrides}, compileInput()},
 		Script: uvShared + `uv venv --quiet --python ` + quote(python) + ` ` + Prefix + `
-uv pip install --quiet --python ` + Prefix + ` --only-binary :all: --require-hashes --compile-bytecode` + withoutSlow + `-r ` + InputDir + `/server.txt
+uv pip install --quiet --python ` + Prefix + ` --only-binary :all: --require-hashes --no-compile-bytecode` + withoutSlow + `-r ` + InputDir + `/server.txt
 ` + quietLab + finish,
 	})
 	r.environment()
