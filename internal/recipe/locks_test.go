@@ -696,3 +696,45 @@ func TestExplainLocks(t *testing.T) {
 		}
 	}
 }
+
+// TestLocksAndCaches: what is shared by all repositories is filled with wheels
+// only, whatever a lock names.
+func TestLocksAndCaches(t *testing.T) {
+	for name, files := range map[string]map[string]string{
+		"Pipfile.lock": {"Pipfile.lock": pipfileLock("", `"a": {"git": "https://example.org/a", "ref": "0"}`, `"b": {"version": "==1"}`, `"c": {"file": "https://example.org/c.zip"}`, `"d": {"path": "./d"}`)},
+		"pylock.toml":  {"pylock.toml": "lock-version = \"1.0\"\n[[packages]]\nname = \"a\"\nvcs = {type = \"git\", url = \"https://example.org/a\", commit-id = \"0\"}\n[[packages]]\nname = \"b\"\nversion = \"1\"\nwheels = [{name = \"b-1-py3-none-any.whl\", hashes = {sha256 = \"00\"}}]\n"},
+		"uv.lock":      {"uv.lock": uvHead + uvPackage("b", "1", `source = { registry = "https://pypi.org/simple" }`) + uvPackage("a", "1", `source = { git = "https://example.org/a#0" }`), "pyproject.toml": "[project]\nname = \"x\"\n"},
+		"poetry.lock":  {"poetry.lock": poetryPackage("b", "1", "") + poetryPackage("a", "1", "[package.source]\ntype = \"git\"\nurl = \"https://example.org/a\"\n") + poetryHead, "pyproject.toml": "[tool.poetry.dependencies]\na = \"*\"\nb = \"*\"\n"},
+	} {
+		cached := 0
+		for _, s := range read(t, files).Steps[1:] {
+			if l := s.Lock; l != nil && len(l.Caches) > 0 && !strings.Contains(l.Script, "--only-binary :all:") {
+				t.Errorf("%s: %q may build what it resolves", name, l.Name)
+			}
+			if len(s.Caches) == 0 {
+				continue
+			}
+			cached++
+			if s.Stage != recipe.StageBinary || !strings.Contains(s.Script, "--no-deps --only-binary :all:") {
+				t.Errorf("%s: %q has a shared cache: %s", name, s.Name, s.Script)
+			}
+			for _, in := range s.Inputs {
+				if in.Name != "compile.py" && strings.Contains(string(in.Content), "example.org") {
+					t.Errorf("%s: %q fetches what must be built: %s", name, s.Name, in.Content)
+				}
+			}
+		}
+		if cached != 1 {
+			t.Errorf("%s: %d steps have a shared cache, want one", name, cached)
+		}
+	}
+}
+
+// TestFreezeLocks: who has a lock needs no other.
+func TestFreezeLocks(t *testing.T) {
+	r := read(t, map[string]string{"binder/Pipfile.lock": pipfileLock("", `"b": {"version": "==1"}`)})
+	frozen, notes := recipe.Freeze(r, map[string]string{"requirements.txt": "b==1\n"})
+	if len(frozen) != 0 || len(notes) != 1 || notes[0].File != "binder/Pipfile.lock" {
+		t.Errorf("%+v %+v", frozen, notes)
+	}
+}
