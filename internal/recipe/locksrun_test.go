@@ -20,11 +20,8 @@ func TestLockSteps(t *testing.T) {
 	}
 	const version = "from importlib.metadata import version, distributions; names = {d.name.lower() for d in distributions()}; "
 	for _, c := range []struct{ name, code, want string }{
-		{"pipenv-course", "import coursekit; print(version('humanize'), version('docopt'), 'home/coursekit' in coursekit.__file__)", "4.12.3 0.6.2 True"},
-		{"uv-paper", "print('home' in names, version('humanize') in open('uv.lock').read(), version('idna') in open('uv.lock').read())", "False True True"},
 		{"uv-workspace", "import analysis, tides; print(analysis.height(0), 'docopt' in names, 'inflection' in names)", "2.75 True True"},
 		{"poetry-library", "import rainfall; print(version('rainfall'), version('humanize') in open('poetry.lock').read(), 'inflection' in names)", "2.1.0 True True"},
-		{"pdm-workshop", "print(version('humanize') in open('pdm.lock').read(), version('idna') in open('pdm.lock').read(), 'workshop' in names)", "True True False"},
 		{"pylock-binder", "import docopt; print(version('humanize'))", "4.12.3"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
