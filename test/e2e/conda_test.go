@@ -43,7 +43,7 @@ func condaChannel(t *testing.T) (_ *condachannel.Channel, subdir string) {
 			t.Fatal(err)
 		}
 		if p.Name == "tabulate" {
-			p.Files["bin/.tabulate-post-link.sh"] = "echo 1,2 | tabulate --sep , --format plain > \"$PREFIX/share/linked.txt\"\n"
+			p.Files["bin/.tabulate-post-link.sh"] = "mkdir -p \"$PREFIX/share\"\necho 1,2 | tabulate --sep , --format plain > \"$PREFIX/share/linked.txt\"\n"
 			p.Files["etc/conda/activate.d/tabulate.sh"] = "export TABULATED=$(cat \"$CONDA_PREFIX/share/linked.txt\")\n"
 		}
 		packages = append(packages, p)
