@@ -148,8 +148,9 @@ func checkPin(p pin, text string, at Location) error {
 			return wrong(at.File, at.Line, "The version of "+p.name+" is none: "+short(p.version)+".", "Let the tool that wrote the file write it anew.")
 		}
 	}
+	hash := regexp.MustCompile(`^[a-z0-9]+:[0-9a-f]+$`)
 	for _, h := range p.hashes {
-		if !regexp.MustCompile(`^[a-z0-9]+:[0-9a-f]+$`).MatchString(h) {
+		if !hash.MatchString(h) {
 			return wrong(at.File, at.Line, "A hash of "+p.name+" is none: "+short(h)+".", "Let the tool that wrote the file write it anew.")
 		}
 	}
@@ -306,6 +307,23 @@ func keyLine(text, key string, after int) int {
 		}
 	}
 	return 0
+}
+
+// keyLines are the lines after one that begin with a key of TOML or JSON; the
+// first of a key counts.
+func keyLines(text string, after int) map[string]int {
+	key := regexp.MustCompile(`^\s*(?:\{\s*)?(?:"([^"]+)"|'([^']+)'|([^\s"'=:]+))\s*[=:]`)
+	lines := map[string]int{}
+	i := 0
+	for line := range strings.Lines(text) {
+		if i++; i <= after {
+			continue
+		}
+		if m := key.FindStringSubmatch(line); m != nil && lines[m[1]+m[2]+m[3]] == 0 {
+			lines[m[1]+m[2]+m[3]] = i
+		}
+	}
+	return lines
 }
 
 // shown is a text for people: without the password of an address.

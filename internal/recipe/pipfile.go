@@ -416,7 +416,8 @@ func (p *pipfile) add(section map[string]any, head string, dev bool) {
 			break
 		}
 	}
+	lines := keyLines(p.text, after)
 	for _, name := range slices.Sorted(maps.Keys(section)) {
-		p.packages = append(p.packages, pipPackage{name, section[name], dev, keyLine(p.text, name, after)})
+		p.packages = append(p.packages, pipPackage{name, section[name], dev, lines[name]})
 	}
 }
