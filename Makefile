@@ -24,7 +24,7 @@ run: setup build ## Install what is missing, build, start the hub, launch an exa
 
 .PHONY: test
 test: setup-test build lint ## Install what tests need and run all of them
-	BINNACLE_TEST_REQUIRE=all go test -race -shuffle=on -p 2 -timeout 30m $(EXEC) $(PKG)
+	BINNACLE_TEST_REQUIRE=all go test -race -shuffle=on -p 2 -timeout 50m $(EXEC) $(PKG)
 
 .PHONY: build
 build: $(EMBED)/runc $(EMBED)/containerd-shim-runc-v2 ## Build bin/binnacle, with runc and the shim inside
