@@ -137,6 +137,8 @@ func Freeze(r Recipe, files map[string]string) ([]Frozen, []Note) {
 		switch f, how := (Frozen{Path: at, Content: files[name]}), freezing()[name]; {
 		case name == lockedFile && r.pythonLock() != "":
 			notes = append(notes, Note{Location: Location{File: r.pythonLock()}, Message: r.pythonLock() + " has exact versions already: it stays as it is."})
+		case name == lockedFile && files["conda.txt"] != "":
+			notes = append(notes, Note{Location: Location{File: name}, Message: "Packages of pip are not frozen beside conda's, which decide: pin them below `pip:`. Their versions are in requirements.txt of the image."})
 		case name == lockedFile:
 			if r.uses(at) {
 				f.Keep = strings.TrimSuffix(at, ".txt") + ".in"
@@ -145,7 +147,11 @@ func Freeze(r Recipe, files map[string]string) ([]Frozen, []Note) {
 			f.Content = frozenHead + f.Content
 			out = append(out, f)
 		case name == "conda.txt" && strings.Contains(f.Content, "@EXPLICIT"):
-			f.Path, f.Why = strings.TrimSuffix(at, name)+"conda-linux-64.lock", "exact conda packages"
+			subdir := "linux-64"
+			if strings.Contains(f.Content, "/linux-aarch64/") {
+				subdir = "linux-aarch64"
+			}
+			f.Path, f.Why = strings.TrimSuffix(at, name)+"conda-"+subdir+".lock", "exact conda packages"
 			out = append(out, f)
 		case how.note != "":
 			notes = append(notes, Note{Location: Location{File: name}, Message: how.note})

@@ -79,6 +79,10 @@ func TestFreeze(t *testing.T) {
 	if frozen[1].Path != "binder/requirements.txt" || !strings.HasSuffix(frozen[1].Content, "numpy==2\n") {
 		t.Errorf("%+v", frozen[1])
 	}
+	conda, notes := recipe.Freeze(loose, map[string]string{"conda.txt": "@EXPLICIT\nhttps://example.org/linux-aarch64/a-1-0.conda\n", "requirements.txt": "numpy==2\n"})
+	if len(conda) != 1 || conda[0].Path != "binder/conda-linux-aarch64.lock" || len(notes) != 1 {
+		t.Errorf("%+v %+v", conda, notes)
+	}
 	pyproject := read(t, map[string]string{"pyproject.toml": "[project]\nname = \"a\"\ndependencies = [\"numpy\"]\n[build-system]\n"})
 	if frozen, _ := recipe.Freeze(pyproject, map[string]string{"requirements.txt": "numpy==2\n"}); frozen[0].Keep != "" {
 		t.Errorf("moves a file that is not there: %+v", frozen)
