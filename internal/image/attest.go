@@ -36,7 +36,7 @@ const predicateSPDX = "https://spdx.dev/Document"
 // attestations to the registry in req.Tag.
 func (b *Builder) push(ctx context.Context, req Request, opt bkclient.SolveOpt, solve func(context.Context, Request, bkclient.SolveOpt, chan *bkclient.SolveStatus) error) error {
 	req.attested = true
-	attrs := exportAttrs(req)
+	attrs := exportAttrs()
 	maps.Copy(attrs, map[string]string{"name": req.Tag, "push": "true", "force-compression": "true"})
 	opt.Exports = []bkclient.ExportEntry{{Type: bkclient.ExporterImage, Attrs: attrs}}
 	opt.FrontendAttrs = map[string]string{"attest:provenance": "mode=max"}

@@ -236,7 +236,7 @@ func sortedEnv(env map[string]string) []string {
 // unpacked, which is why a session can start from it without pull or copy.
 func exports(req Request) []bkclient.ExportEntry {
 	entry := func(kind string, more map[string]string) bkclient.ExportEntry {
-		all := exportAttrs(req)
+		all := exportAttrs()
 		maps.Copy(all, more)
 		return bkclient.ExportEntry{Type: kind, Attrs: all}
 	}
@@ -256,10 +256,12 @@ func exports(req Request) []bkclient.ExportEntry {
 	return out
 }
 
-// exportAttrs are BuildKit's settings for every image of a request.
-func exportAttrs(req Request) map[string]string {
+// exportAttrs are BuildKit's settings for every image. Nothing in it is younger
+// than a fixed time: a layer that an earlier build left in the cache would else
+// be told from one that was just made. When the commit was made is a label.
+func exportAttrs() map[string]string {
 	return map[string]string{
-		"compression": "zstd", "oci-mediatypes": "true", "source-date-epoch": strconv.FormatInt(commitTime(req.Time).Unix(), 10),
+		"compression": "zstd", "oci-mediatypes": "true", "source-date-epoch": strconv.FormatInt(commitTime(0).Unix(), 10),
 	}
 }
 

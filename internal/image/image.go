@@ -30,6 +30,8 @@ const (
 	LabelVersion     = "repo2docker.version"
 	LabelEnvironment = "dev.binnacle.environment"
 	LabelKind        = "dev.binnacle.kind"
+	// LabelCreated is when the commit was made (OCI's pre-defined annotations).
+	LabelCreated = "org.opencontainers.image.created"
 	LabelInterfaces  = "dev.binnacle.interfaces" // their names, with commas
 )
 

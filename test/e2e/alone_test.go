@@ -150,7 +150,11 @@ func archive(t *testing.T, sh shell, address string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := []string{m.Manifests[0].Digest.String()}
+	config, err := img.RawConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := []string{string(config), m.Manifests[0].Digest.String()}
 	for _, l := range layers {
 		d, err := l.Digest()
 		if err != nil {
