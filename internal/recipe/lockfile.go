@@ -17,13 +17,11 @@ import (
 // packages has about five million.
 const maxLock = 8 << 20
 
-// defaultIndex is how files write the index that every installer knows. Where
-// they name it, the hub's own setting is meant, which may be a mirror.
-const defaultIndex = "https://pypi.org/simple"
-
+// isDefaultIndex says whether an address means the index that every installer
+// knows: a host called pypi in whatever domain. Where a file names it, the hub's
+// own setting is meant, which may be a mirror.
 func isDefaultIndex(address string) bool {
-	address = strings.TrimRight(address, "/")
-	return address == "" || address == defaultIndex || address == "https://pypi.python.org/simple"
+	return address == "" || regexp.MustCompile(`^https://pypi(\.[a-z]+)+/simple/*$`).MatchString(address)
 }
 
 // pin is what a lock says of one package.

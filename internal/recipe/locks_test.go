@@ -17,7 +17,7 @@ const (
 
 // pipfileLock is a Pipfile.lock with packages, each a line.
 func pipfileLock(requires string, packages ...string) string {
-	return "{\n\"_meta\": {\"requires\": {" + requires + "}, \"sources\": [{\"name\": \"pypi\", \"url\": \"https://pypi.org/simple\"}, {\"name\": \"ours\", \"url\": \"https://a:injected@example.org/simple\"}]},\n\"default\": {\n" +
+	return "{\n\"_meta\": {\"requires\": {" + requires + "}, \"sources\": [{\"name\": \"pypi\", \"url\": \"https://pypi.example/simple\"}, {\"name\": \"ours\", \"url\": \"https://a:injected@example.org/simple\"}]},\n\"default\": {\n" +
 		strings.Join(packages, ",\n") + "\n},\n\"develop\": {}}\n"
 }
 
@@ -96,7 +96,7 @@ func TestPipfile(t *testing.T) {
 		"full version":      {map[string]string{"Pipfile.lock": pipfileLock(`"python_full_version": "3.12.4", "python_version": "3.11"`, one)}, "3.12", "a==1\n", ""},
 		"python of Pipfile": {map[string]string{"Pipfile": "[requires]\npython_version = \"3.11\"\n", "Pipfile.lock": pipfileLock("", one)}, "3.11", "a==1\n", ""},
 		"any Python":        {map[string]string{"Pipfile": "[packages]\na='*'\n[requires]\npython_version = \"3\"\n"}, "", "a\n", "no Pipfile.lock"},
-		"loose":             {map[string]string{"Pipfile": "[[source]]\nname = \"pypi\"\nurl = \"https://pypi.org/simple\"\n[packages]\na = \">=1,<2\"\n\"b\" = {version = \"~=1.2\", extras = [\"x\"], markers = \"os_name == 'posix'\"}\n[dev-packages]\nc = {git = \"https://example.org/c\", ref = \"v1\", editable = true}\n"}, "", "a>=1,<2\nb[x]~=1.2; os_name == 'posix'\n", ""},
+		"loose":             {map[string]string{"Pipfile": "[[source]]\nname = \"pypi\"\nurl = \"https://pypi.example/simple\"\n[packages]\na = \">=1,<2\"\n\"b\" = {version = \"~=1.2\", extras = [\"x\"], markers = \"os_name == 'posix'\"}\n[dev-packages]\nc = {git = \"https://example.org/c\", ref = \"v1\", editable = true}\n"}, "", "a>=1,<2\nb[x]~=1.2; os_name == 'posix'\n", ""},
 		"other index":       {map[string]string{"Pipfile": "[[source]]\nname = \"ours\"\nurl = \"https://example.org/simple\"\n[packages]\na = \"*\"\n"}, "", "--index-url https://example.org/simple\na\n", ""},
 		"binder":            {map[string]string{"binder/Pipfile.lock": pipfileLock("", `"a": {"path": "./a", "editable": true}`), "Pipfile": "["}, "", "-e ./binder/a\n", "Only files in binder/"},
 		"nothing":           {map[string]string{"Pipfile": ""}, "", "", "names no package"},
@@ -141,7 +141,7 @@ func uvPackage(name, version, more string) string {
 
 // TestUVLock: what uv is asked, and what is told.
 func TestUVLock(t *testing.T) {
-	const registry = `source = { registry = "https://pypi.org/simple" }`
+	const registry = `source = { registry = "https://pypi.example/simple" }`
 	const project = "[project]\nname = \"a\"\nversion = \"1\"\ndependencies = [\"numpy>=2\"]\n"
 	lock := uvHead + uvPackage("a", "1", `source = { virtual = "." }`) + uvPackage("numpy", "2.1.0", registry)
 	r := read(t, map[string]string{"uv.lock": lock, "pyproject.toml": project})
@@ -213,7 +213,7 @@ func TestUVLock(t *testing.T) {
 func TestPythonOfWheels(t *testing.T) {
 	wheels := func(files ...string) string {
 		const before, after = `{ url = "https://example.org/`, `", hash = "` + hash0 + `" }`
-		return "source = { registry = \"https://pypi.org/simple\" }\nwheels = [" + before + strings.Join(files, after+", "+before) + after + "]"
+		return "source = { registry = \"https://pypi.example/simple\" }\nwheels = [" + before + strings.Join(files, after+", "+before) + after + "]"
 	}
 	for name, c := range map[string]struct {
 		wheels []string
@@ -638,7 +638,7 @@ func TestRequirementKinds(t *testing.T) {
 		"git+https://example.org/repo2docker":                                   {recipe.StageEnvironment, "git+https://example.org/repo2docker\n"},
 		"# -e .":                                                                {"", ""},
 		"--pre":                                                                 {"", ""},
-		"--index-url https://pypi.org/simple/\nthere":                           {recipe.StageEnvironment, "there\n"}, // pip-compile writes it; the hub may have a mirror
+		"--index-url https://pypi.example/simple/\nthere":                           {recipe.StageEnvironment, "there\n"}, // pip-compile writes it; the hub may have a mirror
 		"-i https://example.org/simple\nthere":                                  {recipe.StageEnvironment, "--index-url https://example.org/simple\nthere\n"},
 		"--extra-index-url=https://example.org/simple\nthere":                   {recipe.StageEnvironment, "--extra-index-url https://example.org/simple\nthere\n"},
 		"--find-links ./wheels\nthere":                                          {recipe.StageContent, "--find-links ./wheels\nthere\n"},
@@ -677,7 +677,7 @@ func TestRequirementKinds(t *testing.T) {
 
 // TestExplainLocks has uv's own words.
 func TestExplainLocks(t *testing.T) {
-	r := read(t, map[string]string{"uv.lock": uvHead + uvPackage("numpy", "2.1.0", `source = { registry = "https://pypi.org/simple" }`), "pyproject.toml": "[project]\nname = \"a\"\n"})
+	r := read(t, map[string]string{"uv.lock": uvHead + uvPackage("numpy", "2.1.0", `source = { registry = "https://pypi.example/simple" }`), "pyproject.toml": "[project]\nname = \"a\"\n"})
 	for said, want := range map[string]string{
 		"error: The lockfile at `uv.lock` needs to be updated, but `--frozen` was provided: Missing workspace member `y`.\n\nhint: To update the lockfile, run `uv lock`.":    "uv.lock:0 uv.lock is older than pyproject.toml.",
 		"error: Group `new` is not defined in the project's `dependency-groups` table":                                                                                        "uv.lock:0 uv.lock does not have a dependency group",
@@ -703,7 +703,7 @@ func TestLocksAndCaches(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"Pipfile.lock": {"Pipfile.lock": pipfileLock("", `"a": {"git": "https://example.org/a", "ref": "0"}`, `"b": {"version": "==1"}`, `"c": {"file": "https://example.org/c.zip"}`, `"d": {"path": "./d"}`)},
 		"pylock.toml":  {"pylock.toml": "lock-version = \"1.0\"\n[[packages]]\nname = \"a\"\nvcs = {type = \"git\", url = \"https://example.org/a\", commit-id = \"0\"}\n[[packages]]\nname = \"b\"\nversion = \"1\"\nwheels = [{name = \"b-1-py3-none-any.whl\", hashes = {sha256 = \"00\"}}]\n"},
-		"uv.lock":      {"uv.lock": uvHead + uvPackage("b", "1", `source = { registry = "https://pypi.org/simple" }`) + uvPackage("a", "1", `source = { git = "https://example.org/a#0" }`), "pyproject.toml": "[project]\nname = \"x\"\n"},
+		"uv.lock":      {"uv.lock": uvHead + uvPackage("b", "1", `source = { registry = "https://pypi.example/simple" }`) + uvPackage("a", "1", `source = { git = "https://example.org/a#0" }`), "pyproject.toml": "[project]\nname = \"x\"\n"},
 		"poetry.lock":  {"poetry.lock": poetryPackage("b", "1", "") + poetryPackage("a", "1", "[package.source]\ntype = \"git\"\nurl = \"https://example.org/a\"\n") + poetryHead, "pyproject.toml": "[tool.poetry.dependencies]\na = \"*\"\nb = \"*\"\n"},
 	} {
 		cached := 0
