@@ -131,9 +131,9 @@ func freeAddress() (string, error) {
 // artefacts is where screenshots and logs go, for people to look at.
 func artefacts() string { return "artefacts" }
 
-// start runs the hub and waits until it answers.
-func (w *world) start() error {
-	cmd := exec.Command(w.bin, "serve", "--config", filepath.Join(w.data, "binnacle.yaml"))
+// start runs the hub, with flags, and waits until it answers.
+func (w *world) start(flags ...string) error {
+	cmd := exec.Command(w.bin, append([]string{"serve", "--config", filepath.Join(w.data, "binnacle.yaml")}, flags...)...)
 	cmd.Stdout, cmd.Stderr = w.out, w.out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
