@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"strings"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/config"
+	"github.com/binnacle-hub/binnacle/internal/hub"
 	"github.com/binnacle-hub/binnacle/internal/image"
 )
 
@@ -191,10 +191,7 @@ func undo(ctx context.Context, f func(context.Context) error) error {
 // present tells where the session is, and unless detached stays until it ends
 // or the person does.
 func (a *app) present(ctx context.Context, h hubAPI, l binnacle.Launch, o launchOptions) error {
-	address, err := sessionAddress(*l.Session, cmp.Or(l.Path, l.Session.Path))
-	if err != nil {
-		return err
-	}
+	address := sessionAddress(*l.Session, cmp.Or(l.Path, l.Session.Path))
 	if o.asJSON {
 		if err := json.NewEncoder(a.Out).Encode(l.Session); err != nil {
 			return err
@@ -213,7 +210,7 @@ func (a *app) present(ctx context.Context, h hubAPI, l binnacle.Launch, o launch
 		fmt.Fprintln(a.Err, "Ctrl-C stops the session.")
 	}
 	// The log ends when the session does, whoever stops it.
-	err = h.Logs(ctx, l.Session.ID, true, io.Discard)
+	err := h.Logs(ctx, l.Session.ID, true, io.Discard)
 	if ctx.Err() == nil && (err == nil || binnacle.CodeOf(err) == binnacle.CodeNotFound) {
 		fmt.Fprintln(a.Err, "The session has ended.")
 	}
@@ -230,18 +227,6 @@ func (a *app) present(ctx context.Context, h hubAPI, l binnacle.Launch, o launch
 }
 
 // sessionAddress is the address to open, with the token that lets one in.
-func sessionAddress(s binnacle.Session, path string) (string, error) {
-	u, err := url.Parse(s.URL)
-	if err != nil {
-		return "", fmt.Errorf("read the address of the session: %w", err)
-	}
-	rest, err := url.Parse(strings.TrimLeft(cmp.Or(path, "lab"), "/"))
-	if err != nil || rest.Host != "" || rest.Scheme != "" {
-		rest = &url.URL{Path: "lab"}
-	}
-	u.Path = strings.TrimSuffix(u.Path, "/") + "/" + rest.Path
-	query := rest.Query()
-	query.Set("token", s.Token)
-	u.RawQuery, u.Fragment = query.Encode(), rest.Fragment
-	return u.String(), nil
+func sessionAddress(s binnacle.Session, path string) string {
+	return hub.OpenURL(s, cmp.Or(path, "lab"))
 }

@@ -50,8 +50,8 @@ func TestOrigins(t *testing.T) {
 	if own := b.async(`fetch("/api/sessions").then((r) => String(r.status))`); own != "200" {
 		t.Fatalf("the hub's own page is answered %s: this test shows nothing", own)
 	}
-	b.do("my session", chromedp.Navigate(mine.Session.URL+"api?token="+mine.Session.Token))
-	b.until(`document.body && document.body.innerText.includes("version")`)
+	b.do("my session", chromedp.Navigate(mine.Session.URL+"lab?token="+mine.Session.Token))
+	b.until(`document.title.includes("JupyterLab") && document.readyState == "complete"`)
 	if own := b.async(`fetch("` + mine.Session.URL + `api/status").then((r) => String(r.status))`); own != "200" {
 		t.Errorf("the session's page and its own server: %s", own)
 	}
