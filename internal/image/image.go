@@ -31,8 +31,8 @@ const (
 	LabelEnvironment = "dev.binnacle.environment"
 	LabelKind        = "dev.binnacle.kind"
 	// LabelCreated is when the commit was made (OCI's pre-defined annotations).
-	LabelCreated = "org.opencontainers.image.created"
-	LabelInterfaces  = "dev.binnacle.interfaces" // their names, with commas
+	LabelCreated    = "org.opencontainers.image.created"
+	LabelInterfaces = "dev.binnacle.interfaces" // their names, with commas
 )
 
 // Request asks for a build.

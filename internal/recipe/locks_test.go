@@ -638,7 +638,7 @@ func TestRequirementKinds(t *testing.T) {
 		"git+https://example.org/repo2docker":                                   {recipe.StageEnvironment, "git+https://example.org/repo2docker\n"},
 		"# -e .":                                                                {"", ""},
 		"--pre":                                                                 {"", ""},
-		"--index-url https://pypi.example/simple/\nthere":                           {recipe.StageEnvironment, "there\n"}, // pip-compile writes it; the hub may have a mirror
+		"--index-url https://pypi.example/simple/\nthere":                       {recipe.StageEnvironment, "there\n"}, // pip-compile writes it; the hub may have a mirror
 		"-i https://example.org/simple\nthere":                                  {recipe.StageEnvironment, "--index-url https://example.org/simple\nthere\n"},
 		"--extra-index-url=https://example.org/simple\nthere":                   {recipe.StageEnvironment, "--extra-index-url https://example.org/simple\nthere\n"},
 		"--find-links ./wheels\nthere":                                          {recipe.StageContent, "--find-links ./wheels\nthere\n"},

@@ -252,7 +252,7 @@ func (w *world) config() string {
 listen: %s
 base: {archive: %s}
 source: {allow: [127.0.0.0/8], fetch_timeout: 2m}
-build: {limits: {memory: 4294967296, pids: 1000}}
+build: {limits: {memory: 4294967296, pids: 1000, disk: 8589934592}}
 network: {allow: [%s]}
 mirrors: {cran: "%s", rstudio: "%s", julia: "%[7]s", julia_releases: "%[7]s/bin", nixpkgs: "%[7]s/channels", conda: "%[7]s/conda"}
 launch: {per_owner: 0, address_rate: 0, max_sessions: 30, limits: {memory: 1073741824}}
