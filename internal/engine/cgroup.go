@@ -90,6 +90,16 @@ func enable(root, path string) error {
 // remove ends what the step may have left and takes its groups away.
 func (g group) remove() error { return removeGroups(g.mounts, g.parent) }
 
+// release takes the tree away when its last step has ended; sessions beside it
+// keep theirs.
+func (g cgroups) release() error {
+	err := removeGroups(g.mounts, g.parent)
+	for _, m := range g.mounts {
+		_ = os.Remove(filepath.Join(m, filepath.Dir(g.parent))) // stays while it has sessions
+	}
+	return err
+}
+
 // removeGroups kills every process below path in each hierarchy, then removes
 // the groups.
 func removeGroups(mounts []string, path string) error {

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 
 	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/cli"
 )
 
 func goarch(t *testing.T) string {
@@ -55,16 +57,16 @@ func ownShell(t *testing.T) (shell, string) {
 // nothingOf looks for what a hub with that data directory left on the machine.
 func nothingOf(t *testing.T, data string) {
 	t.Helper()
-	// The name of the network is made from its directory: see engine/network.
+	// Network and control groups are named after their directory: see engine.
 	sum := sha256.Sum256([]byte(data))
-	bridge := "bn" + hex.EncodeToString(sum[:3])
-	for _, c := range [][]string{{"mount"}, {"ps", "-eo", "args"}, {"ip", "-o", "link"}, {"ip", "netns"}, {"nft", "list", "tables"}, {"find", "/sys/fs/cgroup", "-maxdepth", "4", "-name", "*binnacle*"}} {
+	bridge, group := "bn"+hex.EncodeToString(sum[:3]), "/binnacle/"+hex.EncodeToString(sum[:4])
+	for _, c := range [][]string{{"mount"}, {"ps", "-eo", "args"}, {"ip", "-o", "link"}, {"ip", "netns"}, {"nft", "list", "tables"}, {"find", "/sys/fs/cgroup", "-type", "d", "-path", "*/binnacle/*"}} {
 		out, err := exec.CommandContext(t.Context(), c[0], c[1:]...).Output()
 		if err != nil {
 			t.Fatalf("%q: %v", c, err)
 		}
 		for line := range strings.SplitSeq(string(out), "\n") {
-			if strings.Contains(line, data) || strings.Contains(line, bridge) {
+			if strings.Contains(line, data) || strings.Contains(line, bridge) || strings.Contains(line, group) {
 				t.Errorf("%s: left behind: %s", c[0], line)
 			}
 		}
@@ -80,6 +82,14 @@ func TestAlone(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	nothingOf(t, data)
+	building := plainDir(t, map[string]string{"postBuild": "#!/bin/sh\necho slow step runs\nexec sleep 525252\n"})
+	if code := sh.interrupt(t, "slow step runs", "launch", building, "--json"); code != cli.ExitCanceled {
+		t.Errorf("during the build: exit code %d; want %d", code, cli.ExitCanceled)
+	}
+	nothingOf(t, data)
+	if running(t, "sleep 525252") {
+		t.Error("the build's step goes on")
+	}
 
 	var use struct {
 		Total int64
@@ -88,10 +98,15 @@ func TestAlone(t *testing.T) {
 	if err := json.Unmarshal([]byte(sh.must(t, "clean", "--dry-run", "--json")), &use); err != nil || use.Total < 100<<20 || len(use.Parts) == 0 {
 		t.Errorf("clean --dry-run: %+v, %v", use, err)
 	}
-	sh.must(t, "clean", "--all", "--json")
 	after := use
-	if err := json.Unmarshal([]byte(sh.must(t, "clean", "--dry-run", "--json")), &after); err != nil || after.Total >= use.Total {
-		t.Errorf("%d bytes before clean --all and %d after, %v", use.Total, after.Total, err)
+	half := use.Total / 2
+	sh.must(t, "clean", "--budget", strconv.FormatInt(half, 10))
+	if err := json.Unmarshal([]byte(sh.must(t, "clean", "--dry-run", "--json")), &after); err != nil || after.Total > half {
+		t.Errorf("%d bytes after clean --budget %d, %v", after.Total, half, err)
+	}
+	sh.must(t, "clean", "--all", "--json")
+	if err := json.Unmarshal([]byte(sh.must(t, "clean", "--dry-run", "--json")), &after); err != nil || after.Total >= half {
+		t.Errorf("%d bytes after clean --all, %v", after.Total, err)
 	}
 	nothingOf(t, data)
 }

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -129,6 +131,8 @@ func TestSessionCommands(t *testing.T) {
 	if text := sh.must(t, "ps"); !found || !strings.Contains(text, s.ID) || strings.Contains(text, s.Token) {
 		t.Errorf("ps: %+v\n%s", list, text)
 	}
+	limited(t, s.ID, 512<<20)
+	followed(t, sh, l)
 	if text := sh.must(t, "logs", s.ID); !strings.Contains(text, "jupyter") && !strings.Contains(text, "ServerApp") {
 		t.Errorf("the log is %q", text)
 	}
@@ -139,6 +143,69 @@ func TestSessionCommands(t *testing.T) {
 	}
 	if _, text, code := sh.run(t, "stop", s.ID); code != cli.ExitRefused || !strings.Contains(text, "try:") {
 		t.Errorf("stopping it again: %d %s", code, text)
+	}
+}
+
+// limited checks the kernel's own word on a session's memory.
+func limited(t *testing.T, id string, want int64) {
+	t.Helper()
+	group := "/binnacle/*/sessions/" + id
+	var files []string
+	for _, pattern := range []string{"/sys/fs/cgroup/memory" + group + "/memory.limit_in_bytes", "/sys/fs/cgroup" + group + "/memory.max"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
+	}
+	if len(files) != 1 {
+		t.Fatalf("control groups of %s: %q", id, files)
+	}
+	if got := strings.TrimSpace(read(t, files[0])); got != strconv.FormatInt(want, 10) {
+		t.Errorf("the session may have %s bytes of memory, want %d", got, want)
+	}
+}
+
+// followed checks that logs -f shows what is written while it looks.
+func followed(t *testing.T, sh shell, l binnacle.Launch) {
+	t.Helper()
+	cmd := sh.command(t, "logs", "-f", l.Session.ID)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Wait() }() // Ctrl-C ended it
+	defer func() { _ = cmd.Process.Signal(syscall.SIGINT) }()
+	lines := bufio.NewScanner(out)
+	for first := true; lines.Scan(); first = false {
+		if first {
+			cell(t, server(l), "print(open('/proc/1/fd/2', 'w').write('sheet bend\\n'))", "11")
+		}
+		if lines.Text() == "sheet bend" {
+			return
+		}
+	}
+	t.Error("logs -f ended before it showed what the session wrote")
+}
+
+// TestRef: the version that --ref names is launched, a branch with a slash too.
+func TestRef(t *testing.T) {
+	sh := hubShell()
+	repo, err := the.git.Repo(t.Context(), "test-ref", plainDir(t, map[string]string{"a.txt": "one"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := repo.Branch(t.Context(), "topic/two", map[string]string{"a.txt": "two"}); err != nil {
+		t.Fatal(err)
+	}
+	s := session(t, sh.must(t, "launch", repo.URL, "--ref", "topic/two", "--json", "--detach"))
+	defer sh.run(t, "stop", s.ID)
+	cell(t, server(binnacle.Launch{Session: &s}), "print(open('a.txt').read())", "two")
+	if _, text, code := sh.run(t, "launch", repo.URL, "--ref", "topic/three", "--detach"); code != cli.ExitRefused || !strings.Contains(text, "topic/three") {
+		t.Errorf("a ref that is not there: %d %s", code, text)
 	}
 }
 

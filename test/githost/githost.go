@@ -99,6 +99,16 @@ func executable(from, to string) error {
 
 // Commit writes the files, commits everything, pushes, and returns the commit.
 func (r *Repo) Commit(ctx context.Context, files map[string]string) (string, error) {
+	return r.commitTo(ctx, "main", files)
+}
+
+// Branch is Commit onto another branch; main stays where it is.
+func (r *Repo) Branch(ctx context.Context, name string, files map[string]string) error {
+	_, err := r.commitTo(ctx, name, files)
+	return errors.Join(err, git(ctx, r.work, "reset", "-q", "--hard", "origin/main"))
+}
+
+func (r *Repo) commitTo(ctx context.Context, branch string, files map[string]string) (string, error) {
 	for name, text := range files {
 		path := filepath.Join(r.work, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -109,7 +119,7 @@ func (r *Repo) Commit(ctx context.Context, files map[string]string) (string, err
 		}
 	}
 	for _, c := range [][]string{
-		{"add", "-A"}, {"commit", "-q", "--allow-empty", "-m", "a commit"}, {"push", "-q", "origin", "HEAD:main"},
+		{"add", "-A"}, {"commit", "-q", "--allow-empty", "-m", "a commit"}, {"push", "-q", "origin", "HEAD:refs/heads/" + branch},
 	} {
 		if err := git(ctx, r.work, c...); err != nil {
 			return "", err
