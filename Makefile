@@ -90,10 +90,11 @@ e2e-rust: setup-test build ## Run the end-to-end test of the Rust kernel, which 
 	BINNACLE_TEST_REQUIRE=all BINNACLE_TEST_RUST=1 go test -count=1 -timeout 40m -v -run TestRust $(EXEC) ./test/e2e
 
 .PHONY: bench
-bench: setup-test build ## Measure, beside CHP and JupyterHub, and write the figures to bench/
+bench: setup-test build ## Measure, beside CHP, JupyterHub and repo2docker, and write the figures to bench/
 	go test -run '^$$' -bench . -benchmem -p 1 -timeout 60m $(EXEC) ./internal/... | tee bench/go.txt
 	$(SUDO) $$(command -v go) run ./bench/proxy -json bench/proxy.json
 	$(SUDO) $$(command -v go) run ./bench/launch -out bench/launch.json
+	$(SUDO) $$(command -v go) run ./bench/launch -ecosystems -out bench/environments.json
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME (15s)

@@ -21,6 +21,7 @@ import (
 
 // hub is a hub of the binary under test, with a data directory of its own.
 type hub struct {
+	bin    string
 	cmd    *exec.Cmd
 	done   chan error
 	data   string
@@ -52,7 +53,7 @@ func startHub(ctx context.Context, bin, base string) (*hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &hub{data: data, git: git, done: make(chan error, 1), client: c}
+	h := &hub{bin: bin, data: data, git: git, done: make(chan error, 1), client: c}
 	h.cmd = exec.Command(bin, "serve", "--config", config)
 	log, err := os.Create(filepath.Join(data, "hub.log"))
 	if err != nil {

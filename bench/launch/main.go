@@ -61,6 +61,7 @@ func run(ctx context.Context) error {
 	base := flag.String("base", "", "a base archive to start from (else Debian is bootstrapped first, unmeasured)")
 	rounds := flag.Int("rounds", 5, "how often each thing is done")
 	peer := flag.Bool("peer", true, "measure JupyterHub too")
+	ecosystems := flag.Bool("ecosystems", false, "measure builds of every ecosystem, and repo2docker's, instead of launches")
 	flag.Parse()
 
 	r := &report{Machine: machine(), Time: time.Now().UTC()}
@@ -71,8 +72,12 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(measure(ctx, r, h, *rounds), h.close(ctx))
-	if *peer && err == nil {
+	steps := launches()
+	if *ecosystems {
+		steps = []step{environments}
+	}
+	err = errors.Join(measure(ctx, r, h, *rounds, steps), h.close(ctx))
+	if *peer && !*ecosystems && err == nil {
 		if err := measureJupyterHub(ctx, r, *rounds); err != nil {
 			r.Missing = append(r.Missing, "JupyterHub: "+err.Error())
 		}
@@ -85,10 +90,15 @@ func run(ctx context.Context) error {
 	return errors.Join(err, jsonErr)
 }
 
-func measure(ctx context.Context, r *report, h *hub, rounds int) error {
-	for _, step := range []func(context.Context, *report, *hub, int) error{
-		idleMemory, coldBuild, relaunch, notebookCommit, cells, many,
-	} {
+// step measures one thing; the number is how often it is done.
+type step func(context.Context, *report, *hub, int) error
+
+func launches() []step {
+	return []step{idleMemory, coldBuild, relaunch, notebookCommit, cells, many}
+}
+
+func measure(ctx context.Context, r *report, h *hub, rounds int, steps []step) error {
+	for _, step := range steps {
 		if err := step(ctx, r, h, rounds); err != nil {
 			return err
 		}
