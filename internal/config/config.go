@@ -110,8 +110,10 @@ type OutboundProxy struct {
 
 // Base is the image everything is built on.
 type Base struct {
-	// Image is any Debian or Ubuntu image of a registry; empty bootstraps one
-	// from Debian's packages, which needs mmdebstrap and no registry.
+	// Image is any Debian or Ubuntu image of a registry, also one with CUDA, such
+	// as nvidia/cuda:13.0.1-runtime-ubuntu24.04: what it sets in its environment
+	// stays. Empty bootstraps one from Debian's packages, which needs mmdebstrap
+	// and no registry.
 	Image string `yaml:"image"`
 	// Suite is the Debian release to bootstrap.
 	Suite string `yaml:"suite"`

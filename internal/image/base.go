@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
@@ -87,6 +88,26 @@ func theirs(ctx context.Context, c gateway.Client, req Request) (foundation, err
 		return foundation{}, fmt.Errorf("the configuration of the image under the environment: %w", err)
 	}
 	return foundation{state: state, env: config.Config.Env, foreign: true}, nil
+}
+
+// environmentOf is what the configuration of the hub's base sets: an operator's
+// own image may need it, as those for CUDA do. The base we bootstrap sets nothing.
+func environmentOf(ctx context.Context, c gateway.Client, base string) ([]string, error) {
+	if strings.HasPrefix(base, host) {
+		return nil, nil
+	}
+	on := platform()
+	_, _, b, err := c.ResolveImageConfig(ctx, base, sourceresolver.Opt{
+		LogName: baseStep, ImageOpt: &sourceresolver.ResolveImageOpt{Platform: &on, ResolveMode: llb.ResolveModePreferLocal.String()},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look at the base image %s: %w", base, err)
+	}
+	var config ocispec.Image
+	if err := json.Unmarshal(b, &config); err != nil {
+		return nil, fmt.Errorf("the configuration of the base image %s: %w", base, err)
+	}
+	return config.Config.Env, nil
 }
 
 // onto is the recipe with the PATH of the image under it behind its own.

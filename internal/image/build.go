@@ -152,13 +152,16 @@ func (b *Builder) solveRecipe(ctx context.Context, req Request, base string, tre
 	}
 	return b.buildkit.Build(ctx, opt, "binnacle", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
 		on := ours(base)
+		var err error
 		if req.Recipe.Base != nil {
-			var err error
-			if on, err = theirs(ctx, c, req); err != nil {
-				return nil, err
-			}
-			req.Recipe = onto(req.Recipe, on.env)
+			on, err = theirs(ctx, c, req)
+		} else {
+			on.env, err = environmentOf(ctx, c, base)
 		}
+		if err != nil {
+			return nil, err
+		}
+		req.Recipe = onto(req.Recipe, on.env)
 		state, err := graph(on, req.Recipe, commitTime(req.Time))
 		if err != nil {
 			return nil, err

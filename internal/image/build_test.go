@@ -203,6 +203,55 @@ func TestLock(t *testing.T) {
 	}
 }
 
+// named is a base that an operator chose.
+type named string
+
+func (n named) EnsureBase(context.Context, func(string)) (string, error) { return string(n), nil }
+
+// TestChosenBase: the environment of an operator's own base reaches steps and
+// sessions, as the images for CUDA need it.
+func TestChosenBase(t *testing.T) {
+	b, e := startBuilder(t)
+	const cuda = "registry.example.org/cuda:13"
+	_, err := b.Build(t.Context(), image.Request{
+		Revision: revision("cada"), Recipe: recipe.Recipe{Kind: "dockerfile", Dockerfile: "Dockerfile"}, Tag: cuda,
+		Dir: tree(t, map[string]string{"Dockerfile": "FROM binnacle.local/base\nENV NVIDIA_VISIBLE_DEVICES=all PATH=/usr/local/cuda/bin:/usr/bin:/bin LANG=C\n"}),
+	}, func(binnacle.Event) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := e.Containerd().ImageService()
+	img, err := image.NewBuilder(e.BuildKit(), store, named(cuda), "test", slog.New(slog.DiscardHandler)).Build(t.Context(), image.Request{
+		Revision: revision("cadb"), Dir: tree(t, nil), Recipe: recipe.Recipe{Kind: "python", Env: map[string]string{"PATH": "/srv/npm/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, Steps: []recipe.Step{
+			{Name: "see", Stage: recipe.StageEnvironment, Script: "echo $NVIDIA_VISIBLE_DEVICES $PATH $LANG > /srv/conda/see"},
+		}},
+	}, func(binnacle.Event) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "all /srv/npm/bin:/usr/local/cuda/bin:/usr/bin:/bin en_US.UTF-8\n"
+	look(t, e, img.Name, func(root string) error {
+		if got, err := os.ReadFile(filepath.Join(root, "srv/conda/see")); err != nil || string(got) != want {
+			t.Errorf("a step saw %q, %v; want %q", got, err, want)
+		}
+		return nil
+	})
+	ctx := namespaces.WithNamespace(t.Context(), engine.Namespace)
+	stored, err := store.Get(ctx, img.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := client.NewImage(e.Containerd(), stored).Spec(ctx)
+	if err != nil || !slices.Contains(config.Config.Env, "NVIDIA_VISIBLE_DEVICES=all") {
+		t.Errorf("sessions have %q, %v", config.Config.Env, err)
+	}
+	if _, err := image.NewBuilder(e.BuildKit(), store, named("127.0.0.1:1/none:1"), "test", slog.New(slog.DiscardHandler)).Build(t.Context(), image.Request{
+		Revision: revision("cadc"), Dir: tree(t, nil), Recipe: recipe.Recipe{Kind: "python"},
+	}, func(binnacle.Event) {}); binnacle.CodeOf(err) != binnacle.CodeUnavailable || !strings.Contains(err.Error(), "base image") {
+		t.Errorf("a base that is not there: %v", err)
+	}
+}
+
 func TestBuild(t *testing.T) {
 	b, e := startBuilder(t)
 	r := recipe.Recipe{

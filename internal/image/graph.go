@@ -172,8 +172,11 @@ type foundation struct {
 
 // ours is the hub's base.
 func ours(base string) foundation {
-	return foundation{state: llb.Image(base, llb.ResolveModePreferLocal, llb.WithCustomName("Base image"))}
+	return foundation{state: llb.Image(base, llb.ResolveModePreferLocal, llb.WithCustomName(baseStep))}
 }
+
+// baseStep is the name under which the hub's base is fetched.
+const baseStep = "Base image"
 
 func (f foundation) prepare() llb.State {
 	s := f.state.AddEnv("PATH", systemPath)

@@ -146,6 +146,12 @@ func (p *progress) explain(ctx context.Context, req Request, err error) error {
 	if p.failed != nil {
 		name, tail = p.failed.name, p.failed.tail
 	}
+	if name == baseStep {
+		return &binnacle.Error{
+			Code: binnacle.CodeUnavailable, Op: "build.base", Err: err, Message: "This hub's base image can't be fetched: " + lastCause(err) + ".",
+			Hint: "Tell the operator of this hub: base.image in its configuration names it.",
+		}
+	}
 	if r.Dockerfile != "" || (dockerfilePath(r) != "" && strings.HasPrefix(name, "[")) {
 		return dockerfileStep(r, name, tail, err)
 	}
