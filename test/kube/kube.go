@@ -4,8 +4,11 @@
 package kube
 
 import (
+	"context"
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
@@ -23,15 +26,19 @@ type Cluster struct {
 	Registry string
 }
 
-// ready tells whether the kubelet of a node takes pods.
-func ready(node *corev1.Node) bool {
-	for _, c := range node.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			return c.Status == corev1.ConditionTrue
+// Ready returns the names of the nodes that take pods.
+func (c *Cluster) Ready(ctx context.Context) ([]string, error) {
+	list, err := c.Client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("list nodes: %w", err)
+	}
+	var names []string
+	for _, node := range list.Items {
+		for _, cond := range node.Status.Conditions {
+			if cond.Type == corev1.NodeReady && cond.Status == corev1.ConditionTrue {
+				names = append(names, node.Name)
+			}
 		}
 	}
-	return false
+	return names, nil
 }
-
-var _ = ready
-var _ v1.Object
