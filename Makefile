@@ -71,6 +71,32 @@ vuln: ## Look for known vulnerabilities in what the binary holds
 generate: ## Write the generated files anew: reference pages
 	go generate ./...
 
+# The Kubernetes of the tests (test/kube): its programs are compiled once.
+KUBE := .tools/kube/bin
+KUBE_VERSION = $$(sed -n 's/.* k8s.io\/kubernetes \(v[0-9.]*\).*/\1/p' test/kube/components/go.mod)
+.PHONY: kube kube-down kube-programs
+kube: kube-programs ## Start a Kubernetes of two nodes for tests and for use by hand
+	@$(SUDO) $(KUBE)/kube up
+kube-down: kube-programs ## Stop it, and remove all that it made
+	@$(SUDO) $(KUBE)/kube down
+
+kube-programs: $(KUBE)/kubernetes $(KUBE)/containerd $(KUBE)/runc
+	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $(KUBE)/kube ./test/kube/cmd
+	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $(KUBE)/box ./test/kube/box
+
+$(KUBE)/kubernetes: test/kube/components/go.mod test/kube/components/go.sum test/kube/components/main.go
+	v=$(KUBE_VERSION); p=k8s.io/component-base/version; minor=$${v#v1.}; \
+	CGO_ENABLED=0 go -C test/kube/components build -trimpath -buildvcs=false \
+		-ldflags "-s -w -X $$p.gitVersion=$$v -X $$p.gitMajor=1 -X $$p.gitMinor=$${minor%.*}" -o ../../../$@ .
+	@touch $@
+
+$(KUBE)/containerd: test/kube/components/node/go.mod test/kube/components/node/go.sum test/kube/components/node/coredns/main.go
+	CGO_ENABLED=0 go -C test/kube/components/node build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../../../$(KUBE)/ tool ./coredns
+	@touch $@
+
+$(KUBE)/runc: $(EMBED)/runc $(EMBED)/containerd-shim-runc-v2
+	@mkdir -p $(KUBE) && cp $^ $(KUBE)/
+
 .PHONY: lock
 lock: ## Renew the pinned Jupyter that images get, from PyPI
 	python3 -m venv .tools/uv && .tools/uv/bin/pip install -q uv

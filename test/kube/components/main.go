@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 
@@ -41,7 +42,7 @@ func main() {
 	case "kube-scheduler":
 		cmd = scheduler.NewSchedulerCommand()
 	case "kubelet":
-		cmd = kubelet.NewKubeletCommand()
+		cmd = kubelet.NewKubeletCommand(context.Background())
 	case "kube-proxy":
 		cmd = proxy.NewProxyCommand()
 	default:

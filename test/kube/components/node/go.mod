@@ -1,8 +1,6 @@
 // What runs on the nodes of the tests' Kubernetes beside its own programs. A
 // module of its own because its libraries are others than the cluster's: they
 // are the product's, so that both are compiled once.
-module of its
-// own because its libraries are others than the cluster's.
 module github.com/binnacle-hub/binnacle/test/kube/components/node
 
 go 1.26.8

@@ -1,0 +1,132 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Shared returns the cluster that all tests of this machine use, and lets go of
+// it when the test ends. It compiles the cluster's programs when they are not
+// there, which takes minutes once. The test is skipped with -short and without
+// root; with BINNACLE_TEST_REQUIRE=all it fails instead of being skipped.
+func Shared(t testing.TB) *Cluster {
+	t.Helper()
+	Need(t)
+	c, err := Start(t.Context(), Options{})
+	if err != nil {
+		t.Fatalf("start a Kubernetes: %v", err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// Need skips or fails a test that cannot have a cluster here, and compiles what
+// it needs.
+func Need(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a Kubernetes takes more than a moment")
+	}
+	missing := ""
+	if os.Geteuid() != 0 {
+		missing = "root"
+	}
+	for _, program := range []string{"nft", "make", "go"} {
+		if _, err := exec.LookPath(program); err != nil {
+			missing = program
+		}
+	}
+	if missing != "" && os.Getenv("BINNACLE_TEST_REQUIRE") == "all" {
+		t.Fatalf("a Kubernetes needs %s, and BINNACLE_TEST_REQUIRE=all", missing)
+	} else if missing != "" {
+		t.Skipf("a Kubernetes needs %s", missing)
+	}
+	root, err := Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "make", "-s", "-C", root, "kube-programs").CombinedOutput(); err != nil {
+		t.Fatalf("compile the programs of a Kubernetes: %v\n%s", err, out)
+	}
+}
+
+// Namespace makes a namespace for a test, and removes it afterwards.
+func (c *Cluster) Namespace(t testing.TB) string {
+	t.Helper()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
+	ns, err := c.Client.CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatalf("make a namespace: %v", err)
+	}
+	t.Cleanup(func() {
+		const patience = 10 * time.Second
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+		defer cancel()
+		err := c.Client.CoreV1().Namespaces().Delete(ctx, ns.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)})
+		if err != nil && !apierrors.IsNotFound(err) {
+			t.Errorf("remove the namespace %s: %v", ns.Name, err)
+		}
+	})
+	return ns.Name
+}
+
+// Import puts the image of an archive (OCI or Docker's) on every node by the
+// name ref, so that a pod with imagePullPolicy IfNotPresent or Never has it.
+func (c *Cluster) Import(ctx context.Context, ref, archive string) error {
+	sockets, err := filepath.Glob(filepath.Join(c.Dir, "node*", "run", "containerd", "containerd.sock"))
+	if err != nil || len(sockets) == 0 {
+		return errors.Join(fmt.Errorf("no node's containerd is in %s", c.Dir), err)
+	}
+	ctx = namespaces.WithNamespace(ctx, "k8s.io")
+	for _, socket := range sockets {
+		if err := importTo(ctx, socket, ref, archive); err != nil {
+			node, _, _ := strings.Cut(strings.TrimPrefix(socket, c.Dir+"/"), "/")
+			return fmt.Errorf("import %s on %s: %w", ref, node, err)
+		}
+	}
+	return nil
+}
+
+func importTo(ctx context.Context, socket, ref, archive string) error {
+	client, err := containerd.New(socket)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	f, err := os.Open(archive)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	list, err := client.Import(ctx, f, containerd.WithIndexName(ref), containerd.WithAllPlatforms(false))
+	if err != nil {
+		return err
+	}
+	if len(list) == 0 {
+		return errors.New("the archive has no image")
+	}
+	named := images.Image{Name: ref, Target: list[0].Target, Labels: map[string]string{"io.cri-containerd.image": "managed"}}
+	store := client.ImageService()
+	if _, err = store.Create(ctx, named); errdefs.IsAlreadyExists(err) {
+		_, err = store.Update(ctx, named)
+	}
+	if err != nil {
+		return err
+	}
+	return containerd.NewImage(client, named).Unpack(ctx, "overlayfs")
+}
