@@ -23,7 +23,7 @@ run: setup build ## Install what is missing, build, start the hub, launch an exa
 	$(SUDO) bin/binnacle serve --launch $(EXAMPLE)
 
 .PHONY: test
-test: setup-test build lint ## Install what tests need and run all of them
+test: setup-test build lint kube-programs ## Install what tests need and run all of them
 	BINNACLE_TEST_REQUIRE=all go test -race -shuffle=on -p 2 -timeout 50m $(EXEC) $(PKG)
 
 .PHONY: build

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -50,18 +51,17 @@ func TestCluster(t *testing.T) {
 			stop()
 		}
 	})
-	w := world{Cluster: c, namespace: c.Namespace(t)}
-	t.Run("nodes", w.nodes)
-	t.Run("service", w.service)
-	t.Run("limits", w.limits)
-	t.Run("import", w.importImage)
-	if t.Failed() {
-		return
-	}
+	t.Run("use", func(t *testing.T) {
+		w := world{Cluster: c, namespace: c.Namespace(t)}
+		t.Run("nodes", w.nodes)
+		t.Run("service", w.service)
+		t.Run("limits", w.limits)
+		t.Run("import", w.importImage)
+	})
 	begun = time.Now()
 	stop()
 	t.Logf("stopped in %s", time.Since(begun).Round(100*time.Millisecond))
-	leftovers(t, dir)
+	leftovers(t, dir, c.Registry)
 }
 
 type world struct {
@@ -255,19 +255,25 @@ func eventually(t *testing.T, what string, f func() error) {
 
 // leftovers looks for processes, mounts, interfaces, rules, control groups and
 // files of a cluster that has been stopped.
-func leftovers(t *testing.T, dir string) {
-	for _, cmd := range [][]string{{"ip", "-brief", "address"}, {"nft", "list", "tables"}, {"ps", "-eo", "args"}, {"cat", "/proc/mounts"}} {
+func leftovers(t *testing.T, dir, registry string) {
+	t.Helper()
+	var number int
+	if _, err := fmt.Sscanf(registry, "10.%d.", &number); err != nil {
+		t.Fatal(err)
+	}
+	bridge := regexp.MustCompile(fmt.Sprintf(`\bbnk%d\b|_bnk%[1]d\b|\bbnk%[1]dn\d`, number-64))
+	for _, cmd := range [][]string{{"ip", "link"}, {"ip", "route"}, {"nft", "list", "tables"}, {"ps", "-eo", "args"}, {"cat", "/proc/mounts"}} {
 		out, err := exec.Command(cmd[0], cmd[1:]...).Output()
 		if err != nil {
 			t.Fatalf("%v: %v", cmd, err)
 		}
 		for line := range strings.Lines(string(out)) {
-			if strings.Contains(line, dir) {
+			if strings.Contains(line, dir) || bridge.MatchString(line) {
 				t.Errorf("left of the cluster: %s", line)
 			}
 		}
 	}
-	for _, pattern := range []string{dir + "*", "/sys/fs/cgroup/*/binnacle-kube*", "/sys/fs/cgroup/binnacle-kube*"} {
+	for _, pattern := range []string{dir + "*", fmt.Sprintf("/sys/fs/cgroup/*/binnacle-kube%d-*", number-64), fmt.Sprintf("/sys/fs/cgroup/binnacle-kube%d-*", number-64)} {
 		left, err := filepath.Glob(pattern)
 		if err != nil || len(left) > 0 {
 			t.Errorf("left of the cluster: %v %v", left, err)
