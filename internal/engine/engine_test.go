@@ -12,6 +12,7 @@ import (
 	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/engine"
@@ -180,5 +181,43 @@ func TestCutOffLayer(t *testing.T) {
 	start(t, engine.Config{Dir: d})
 	if _, err := os.Stat(left); !os.IsNotExist(err) {
 		t.Errorf("the directory that no layer has is still there: %v", err)
+	}
+}
+
+// TestCutOffMount has what a kill leaves while BuildKit looks into a layer.
+func TestCutOffMount(t *testing.T) {
+	d := dir(t)
+	e := start(t, engine.Config{Dir: d})
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var lower []string
+	for _, name := range []string{"one", "two"} {
+		layer := filepath.Join(d, name)
+		if err := os.Mkdir(layer, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		lower = append(lower, layer)
+	}
+	points := map[string]bool{} // and whether it shall stay
+	for name, stays := range map[string]bool{"buildkit-mount": false, "other": true} {
+		at, err := os.MkdirTemp("", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		points[at] = stays
+		if err := unix.Mount("overlay", at, "overlay", unix.MS_RDONLY, "lowerdir="+strings.Join(lower, ":")); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = unix.Unmount(at, unix.MNT_DETACH) // unless it is gone
+			_ = os.Remove(at)
+		})
+	}
+	start(t, engine.Config{Dir: d})
+	for at, stays := range points {
+		if _, err := os.Stat(at); os.IsNotExist(err) == stays {
+			t.Errorf("%s: %v; stays is %v", at, err, stays)
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/errdefs"
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,13 +24,16 @@ func (e *Engine) sweep(ctx context.Context) error {
 	if err := removeGroups(g.mounts, g.parent); err != nil {
 		return fmt.Errorf("end the build steps of an earlier run: %w", err)
 	}
+	if err := e.sweepMounts(); err != nil {
+		return err
+	}
 	for _, dir := range []string{e.execDir(), tempDir(e.cfg.Dir)} {
-		mounts, err := mountsBelow(dir)
+		mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
 		if err != nil {
-			return err
+			return fmt.Errorf("list mounts: %w", err)
 		}
 		for _, m := range slices.Backward(mounts) { // the deepest were mounted last
-			if err := unix.Unmount(m, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
+			if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
 				return fmt.Errorf("unmount what a build step left: %w", err)
 			}
 		}
@@ -39,6 +42,27 @@ func (e *Engine) sweep(ctx context.Context) error {
 		}
 		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("remove what a build step left: %w", err)
+		}
+	}
+	return nil
+}
+
+// sweepMounts takes away layers that BuildKit was looking into when it was
+// killed: it mounts them among the machine's temporary files.
+func (e *Engine) sweepMounts() error {
+	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		ours := strings.HasPrefix(m.Root, e.cfg.Dir+"/") || strings.Contains(m.VFSOptions, "="+e.cfg.Dir+"/")
+		return !ours || !strings.HasPrefix(filepath.Base(m.Mountpoint), "buildkit-mount"), false
+	})
+	if err != nil {
+		return fmt.Errorf("list mounts: %w", err)
+	}
+	for _, m := range mounts {
+		if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("unmount a layer that a build left: %w", err)
+		}
+		if err := os.Remove(m.Mountpoint); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove what a build left: %w", err)
 		}
 	}
 	return nil
@@ -69,23 +93,4 @@ func (e *Engine) sweepSnapshots(ctx context.Context) error {
 		return fmt.Errorf("remove layers that were cut off: %w", err)
 	}
 	return nil
-}
-
-// mountsBelow lists mount points under dir in the order they were mounted.
-func mountsBelow(dir string) ([]string, error) {
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return nil, fmt.Errorf("list mounts: %w", err)
-	}
-	defer f.Close()
-	var points []string
-	scan := bufio.NewScanner(f)
-	for scan.Scan() {
-		fields := strings.Fields(scan.Text())
-		const point = 4 // proc(5): the mount point is the fifth field
-		if len(fields) > point && strings.HasPrefix(fields[point], filepath.Clean(dir)+"/") {
-			points = append(points, fields[point])
-		}
-	}
-	return points, scan.Err()
 }

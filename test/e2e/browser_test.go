@@ -19,8 +19,9 @@ import (
 
 // browser is a real Chromium with an empty profile and one tab.
 type browser struct {
-	t   *testing.T
-	ctx context.Context
+	t       *testing.T
+	ctx     context.Context
+	trouble *trouble
 }
 
 func newBrowser(t *testing.T) *browser {
@@ -49,7 +50,7 @@ func newBrowser(t *testing.T) *browser {
 	}
 	ctx, cancel = context.WithTimeout(ctx, 4*time.Minute)
 	t.Cleanup(cancel)
-	return &browser{t, ctx}
+	return &browser{t, ctx, watchTrouble(ctx)}
 }
 
 // newTab is another tab of the same browser, with the same cookies.
@@ -57,14 +58,14 @@ func (b *browser) newTab() *browser {
 	b.t.Helper()
 	ctx, cancel := chromedp.NewContext(b.ctx)
 	b.t.Cleanup(cancel)
-	return &browser{b.t, ctx}
+	return &browser{b.t, ctx, watchTrouble(ctx)}
 }
 
 func (b *browser) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
 	if err := chromedp.Do(b.ctx, steps...); err != nil {
 		b.shot("failed")
-		b.t.Fatalf("%s: %v", what, err)
+		b.t.Fatalf("%s: %v\n%s", what, err, b.trouble)
 	}
 }
 
@@ -82,7 +83,7 @@ func (b *browser) until(expression string) {
 			strings.Contains(err.Error(), "Execution context was destroyed") || strings.Contains(err.Error(), "active page")
 		if !gone || b.ctx.Err() != nil {
 			b.shot("failed")
-			b.t.Fatalf("the page never had %s: %v", expression, err)
+			b.t.Fatalf("the page never had %s: %v\n%s", expression, err, b.trouble)
 		}
 	}
 }
