@@ -129,7 +129,7 @@ func (e *Engine) Runtime() runtime.Paths { return e.paths }
 func (e *Engine) Close() error {
 	var errs []error
 	if e.builder != nil {
-		errs = append(errs, e.builder.close(), e.groups().release())
+		errs = append(errs, e.builder.close(), e.groups().release(), e.sweepMounts())
 		e.builder = nil
 	}
 	if e.client != nil {

@@ -97,6 +97,11 @@ func (b *Builder) Build(ctx context.Context, req Request, emit func(binnacle.Eve
 			AuthConfigProvider: authprovider.LoadAuthConfig(config.LoadDefaultConfigFile(io.Discard)),
 		})},
 	}
+	if dockerfilePath(req.Recipe) != "" {
+		// The Dockerfile's context is told from what was sent before by sizes and
+		// times: it must have been the same repository's.
+		opt.SharedKey = string(req.Revision.Spec.Provider) + "/" + req.Revision.Spec.Repo
+	}
 	p := newProgress(emit)
 	status := make(chan *bkclient.SolveStatus)
 	var watch errgroup.Group

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -321,6 +322,29 @@ func TestBuild(t *testing.T) {
 		for _, name := range []string{"environment", "apt"} {
 			if slices.Contains(ev.steps(false), name) {
 				t.Errorf("step %q ran again for a changed notebook", name)
+			}
+		}
+	})
+	t.Run("another of the same size", func(t *testing.T) {
+		// BuildKit tells files apart by name, size and time.
+		for i, text := range []string{"ten", "six"} {
+			for name, r := range map[string]recipe.Recipe{"recipe": {Kind: "python"}, "dockerfile": {Kind: "dockerfile", Dockerfile: "Dockerfile"}} {
+				dir := tree(t, map[string]string{"a.txt": text, "Dockerfile": "FROM scratch\nCOPY a.txt /home/jovyan/a.txt\n"})
+				if err := os.Chtimes(filepath.Join(dir, "a.txt"), time.Time{}, time.Unix(1e9, 0)); err != nil {
+					t.Fatal(err)
+				}
+				rev := revision("66" + strconv.Itoa(i))
+				rev.Spec.Repo += "/" + name + text // forks
+				img, err := b.Build(t.Context(), image.Request{Revision: rev, Recipe: r, Dir: dir}, func(binnacle.Event) {})
+				if err != nil {
+					t.Fatal(err)
+				}
+				look(t, e, img.Name, func(root string) error {
+					if got, err := os.ReadFile(filepath.Join(root, "home/jovyan/a.txt")); err != nil || string(got) != text {
+						t.Errorf("%s: the image of %q has %q, %v", name, text, got, err)
+					}
+					return nil
+				})
 			}
 		}
 	})

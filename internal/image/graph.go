@@ -367,7 +367,9 @@ func cache(c recipe.Cache, root bool) llb.RunOption {
 // the time of making a directory in it would be in the layer.
 func tree(name string, mtime time.Time) llb.State {
 	at := llb.WithCreatedTime(mtime)
-	from := llb.Local(name, llb.SharedKeyHint(name), llb.WithCustomName("[internal] load "+name))
+	// BuildKit keeps what it was sent last, of whatever repository, and asks only
+	// for files of another size or time; times are not sent. So it asks for all.
+	from := llb.Local(name, llb.SharedKeyHint(name), llb.Differ(llb.DiffNone, true), llb.WithCustomName("[internal] load "+name))
 	home := llb.Scratch().File(llb.Mkdir("/"+path.Base(recipe.RepoDir), 0o755, at, llb.WithUIDGID(recipe.UID, recipe.GID)), hidden("home"))
 	into := &llb.CopyInfo{CopyDirContentsOnly: true, CreatedTime: &mtime}
 	return llb.Scratch().

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"os"
 	"os/exec"
@@ -73,11 +74,30 @@ func (b *browser) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 // gives way to another takes its waiting script with it, so it is asked again.
 func (b *browser) until(expression string) {
 	b.t.Helper()
+	b.wait(expression, 3*time.Minute, false)
+}
+
+// untilLoaded is until for the page of somebody else's program, which may be
+// loaded a second time: one in hundreds stays white, and says why in the log.
+func (b *browser) untilLoaded(expression string) {
+	b.t.Helper()
+	b.wait(expression, time.Minute, true)
+}
+
+func (b *browser) wait(expression string, limit time.Duration, again bool) {
+	b.t.Helper()
 	for {
 		_, err := chromedp.Run(b.ctx, chromedp.Poll[bool]("!!("+expression+")",
-			chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(3*time.Minute)))
+			chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(limit)))
 		if err == nil {
 			return
+		}
+		if again && errors.Is(err, chromedp.ErrPollingTimeout) {
+			again = false
+			b.t.Logf("the page had no %s, so it is loaded again, as a person would\n%s", expression, b.trouble)
+			b.shot("again")
+			b.do("load again", chromedp.Reload())
+			continue
 		}
 		gone := strings.Contains(err.Error(), "navigated") || strings.Contains(err.Error(), "context with specified id") ||
 			strings.Contains(err.Error(), "Execution context was destroyed") || strings.Contains(err.Error(), "active page")

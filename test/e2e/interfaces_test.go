@@ -61,7 +61,7 @@ func TestInterfaces(t *testing.T) {
 			if c.seen != "" {
 				b := newBrowser(t)
 				b.do(name, chromedp.Navigate(hub.OpenURL(*l.Session, c.path)))
-				b.until(c.seen)
+				b.untilLoaded(c.seen)
 				b.shot("interface-" + name)
 			}
 		})
