@@ -41,7 +41,18 @@ type Spec struct {
 	// Labels are kept by the runtime and come back in Status: what the hub must
 	// know about the session after a restart.
 	Labels map[string]string
+	// Waiting is told why Start takes its time, in a sentence for people, when a
+	// runtime knows ("The cluster has no room; a machine may be added."); nil when
+	// nobody wants to know.
+	Waiting func(why string)
 }
+
+// Labels with a meaning to a runtime: profiles of resources are chosen by them.
+const (
+	LabelRepo  = "binnacle.repo"  // the spec of the repository
+	LabelOwner = "binnacle.owner" // whose session it is
+	LabelClass = "binnacle.class" // the class of machine that was asked for
+)
 
 // Status is what the runtime knows.
 type Status struct {

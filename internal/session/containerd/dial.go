@@ -18,8 +18,8 @@ import (
 // Dial implements session.Spawner. A server that listens is reached without
 // asking the container engine.
 func (s *Spawner) Dial(ctx context.Context, id string) (net.Conn, error) {
-	if !validID(id) {
-		return nil, notThere(id)
+	if !session.ValidID(id) {
+		return nil, session.NotThere(id)
 	}
 	conn, err := s.connect(ctx, id)
 	if err == nil || !notYet(err) {
@@ -35,13 +35,13 @@ func (s *Spawner) dialLater(ctx context.Context, id string) (net.Conn, error) {
 		return nil, err
 	}
 	if st.State == session.Exited {
-		return nil, hasEnded(st)
+		return nil, session.Ended(st)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	changed, stop, err := s.dirs.watch(s.runDir(id))
 	if err != nil {
-		return nil, notThere(id) // it was stopped in between
+		return nil, session.NotThere(id) // it was stopped in between
 	}
 	defer stop()
 	ended, err := s.ended(ctx, id)
@@ -69,7 +69,7 @@ func (s *Spawner) dialLater(ctx context.Context, id string) (net.Conn, error) {
 			if st, err = s.Get(ctx, id); err != nil {
 				return nil, err
 			}
-			return nil, hasEnded(st)
+			return nil, session.Ended(st)
 		case <-ctx.Done():
 			return nil, fmt.Errorf("wait for the session's server: %w", ctx.Err())
 		}
@@ -77,10 +77,6 @@ func (s *Spawner) dialLater(ctx context.Context, id string) (net.Conn, error) {
 }
 
 func notYet(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) }
-
-func hasEnded(st session.Status) error {
-	return &binnacle.Error{Code: binnacle.CodeUnavailable, Op: "session.dial", Message: "The session has ended.", Hint: st.Exit}
-}
 
 // connect reaches the socket in the session's directory. The session's user can
 // put anything there, so no link is followed and only a socket of theirs is

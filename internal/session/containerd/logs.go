@@ -22,7 +22,7 @@ func (s *Spawner) Logs(ctx context.Context, id string, follow bool, w io.Writer)
 	if follow && st.State != session.Exited {
 		var stop func()
 		if changed, stop, err = s.dirs.watch(s.dir(id)); err != nil {
-			return notThere(id) // it was stopped in between
+			return session.NotThere(id) // it was stopped in between
 		}
 		defer stop()
 		if ended, err = s.ended(ctx, id); err != nil {

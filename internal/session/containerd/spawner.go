@@ -171,12 +171,12 @@ func (s *Spawner) with(ctx context.Context) context.Context {
 // Get implements session.Spawner.
 func (s *Spawner) Get(ctx context.Context, id string) (session.Status, error) {
 	ctx = s.with(ctx)
-	if !validID(id) {
-		return session.Status{}, notThere(id)
+	if !session.ValidID(id) {
+		return session.Status{}, session.NotThere(id)
 	}
 	c, err := s.client.ContainerService().Get(ctx, id)
 	if errdefs.IsNotFound(err) || err == nil && c.Labels[labelSession] != id {
-		return session.Status{}, notThere(id)
+		return session.Status{}, session.NotThere(id)
 	}
 	if err != nil {
 		return session.Status{}, away("look for the session", err)
@@ -249,10 +249,6 @@ func (s *Spawner) started(id string) bool {
 	return err == nil
 }
 
-func notThere(id string) error {
-	return binnacle.Errorf(binnacle.CodeNotFound, "There is no session %q.", id)
-}
-
 // away is an error of containerd; one of the context stays what it is.
 func away(doing string, err error) error {
 	if c := binnacle.CodeOf(err); c == binnacle.CodeCanceled || c == binnacle.CodeTimeout {
@@ -262,12 +258,4 @@ func away(doing string, err error) error {
 		Code: binnacle.CodeUnavailable, Op: "session.containerd",
 		Message: "The container engine did not do what was asked.", Hint: "Try again in a few minutes.", Err: fmt.Errorf("%s: %w", doing, err),
 	}
-}
-
-// validID keeps file names and container names harmless.
-func validID(id string) bool {
-	const longest = 50
-	return id != "" && len(id) <= longest && id[0] >= 'a' && id[0] <= 'z' && !strings.ContainsFunc(id, func(r rune) bool {
-		return r != '-' && (r < 'a' || r > 'z') && (r < '0' || r > '9')
-	})
 }

@@ -25,10 +25,10 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/session"
 )
 
-// userID is who sessions run as, as in every image of the Binder world.
-const userID = 1000
-
-const home = "/home/jovyan"
+const (
+	socketDir  = "/run/binnacle"
+	socketName = "jupyter.sock"
+)
 
 type imageConfig = ocispec.ImageConfig
 
@@ -44,12 +44,7 @@ type user struct{ uid, gid uint32 }
 // directory's owner, so that what the session writes belongs to them; a
 // directory of root stays read-only for the session.
 func userOf(c imageConfig, mount string) (user, error) {
-	u := user{userID, userID}
-	if _, group, ok := strings.Cut(c.User, ":"); ok {
-		if gid, err := strconv.ParseUint(group, 10, 31); err == nil && gid > 0 {
-			u.gid = uint32(gid)
-		}
-	}
+	u := user{session.UserID, session.Group(c)}
 	if mount == "" {
 		return u, nil
 	}
@@ -79,8 +74,8 @@ func (s *Spawner) oci(ctx context.Context, spec session.Spec, c imageConfig, u u
 		return nil, fmt.Errorf("describe the session's container: %w", err)
 	}
 	p := o.Process
-	p.Args = command(c, spec)
-	p.Env = environment(c, spec, s.cfg.CABundle != "")
+	p.Args = session.Command(c, spec, session.Address{Socket: path.Join(socketDir, socketName)})
+	p.Env = list(session.Environment(c, spec, s.cfg.CABundle != ""))
 	p.Cwd = c.WorkingDir
 	if p.Cwd == "" {
 		p.Cwd = "/"
@@ -148,12 +143,12 @@ func (s *Spawner) mounts(o *specs.Spec, spec session.Spec, c imageConfig) {
 	}
 	bind(s.runDir(spec.ID), socketDir, "rw", "noexec")
 	if s.cfg.CABundle != "" {
-		bind(s.cfg.CABundle, caFile, "ro", "noexec")
+		bind(s.cfg.CABundle, session.CAFile, "ro", "noexec")
 	}
 	if spec.Mount != "" {
 		target := c.WorkingDir
 		if target == "" || target == "/" {
-			target = home
+			target = session.Home
 		}
 		bind(spec.Mount, target, "rw")
 		asOwner(&o.Mounts[len(o.Mounts)-1], o.Process.User)
@@ -204,28 +199,7 @@ func oomScore() (int, error) {
 	return min(own+above, most), nil
 }
 
-const caFile = "/etc/binnacle/ca.pem"
-
-// environment is the image's, then ours, then the person's. The token is ours
-// alone.
-func environment(c imageConfig, spec session.Spec, ca bool) []string {
-	env := map[string]string{
-		"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"HOME": home, "USER": "jovyan", "SHELL": "/bin/bash", "LANG": "C.UTF-8",
-	}
-	for _, pair := range c.Env {
-		k, v, _ := strings.Cut(pair, "=")
-		env[k] = v
-	}
-	if ca {
-		for _, name := range []string{
-			"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS", "PIP_CERT", "CARGO_HTTP_CAINFO",
-		} {
-			env[name] = caFile
-		}
-	}
-	maps.Copy(env, spec.Env)
-	env["JUPYTER_TOKEN"] = spec.Token
+func list(env map[string]string) []string {
 	list := make([]string, 0, len(env))
 	for _, k := range slices.Sorted(maps.Keys(env)) {
 		list = append(list, k+"="+env[k])

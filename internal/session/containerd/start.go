@@ -30,7 +30,7 @@ const startTimeout = time.Minute
 
 // Start implements session.Spawner.
 func (s *Spawner) Start(ctx context.Context, spec session.Spec) (session.Status, error) {
-	if !validID(spec.ID) {
+	if !session.ValidID(spec.ID) {
 		return session.Status{}, binnacle.Errorf(binnacle.CodeInvalid, "A session cannot be called %q.", spec.ID)
 	}
 	if err := s.claim(spec.ID); err != nil {
@@ -53,7 +53,7 @@ func (s *Spawner) start(ctx context.Context, spec session.Spec) (_ session.Statu
 	whole, cancel := context.WithTimeout(s.with(context.WithoutCancel(ctx)), startTimeout)
 	defer cancel()
 	if _, err := s.client.ContainerService().Get(whole, spec.ID); err == nil {
-		return session.Status{}, taken(spec.ID)
+		return session.Status{}, session.Taken(spec.ID)
 	}
 	if err := ctx.Err(); err != nil {
 		return session.Status{}, err
@@ -149,7 +149,7 @@ func (s *Spawner) create(ctx context.Context, spec session.Spec, img client.Imag
 	// transactions and stays when we are killed.
 	_, err = s.client.ContainerService().Create(ctx, record)
 	if errdefs.IsAlreadyExists(err) {
-		return nil, taken(spec.ID)
+		return nil, session.Taken(spec.ID)
 	}
 	if err != nil {
 		return nil, away("make the session's container", err)
@@ -220,7 +220,7 @@ func (s *Spawner) claim(id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.busy[id] != nil {
-		return taken(id)
+		return session.Taken(id)
 	}
 	s.busy[id] = make(chan struct{})
 	return nil
@@ -258,19 +258,11 @@ func (s *Spawner) claimed(id string) bool {
 	return s.busy[id] != nil
 }
 
-func taken(id string) error {
-	return binnacle.Errorf(binnacle.CodeConflict, "There is a session %q already.", id)
-}
-
 // cannotRun is the image's fault when the command is missing.
 func cannotRun(err error) error {
 	// runc looks for the command before the process starts, and says so in words.
 	if said := err.Error(); strings.Contains(said, "exec: ") || strings.Contains(said, "exec /") {
-		return &binnacle.Error{
-			Code: binnacle.CodeInvalid, Op: "session.start",
-			Message: "The image cannot start a Jupyter server: its command is missing or cannot run.",
-			Hint:    "Install jupyterlab in the image and put it on PATH.", Err: err,
-		}
+		return session.CannotRun(err)
 	}
 	return away("start the session's process", err)
 }

@@ -11,12 +11,14 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
+
+	"github.com/binnacle-hub/binnacle/internal/session"
 )
 
 // Stop implements session.Spawner. Once begun it goes on when ctx ends, but
 // without the grace period.
 func (s *Spawner) Stop(ctx context.Context, id string) error {
-	if !validID(id) {
+	if !session.ValidID(id) {
 		return nil
 	}
 	if err := s.await(ctx, id); err != nil {
@@ -40,7 +42,7 @@ func (s *Spawner) remove(ctx context.Context, id string, grace time.Duration) er
 	}
 	if err == nil {
 		if l, err := container.Labels(whole); err != nil || l[labelSession] != id {
-			return notThere(id) // somebody else's container
+			return session.NotThere(id) // somebody else's container
 		}
 		if err := s.end(ctx, whole, container, grace); err != nil {
 			return err
@@ -157,7 +159,7 @@ func (s *Spawner) Reconcile(ctx context.Context) error {
 		return fmt.Errorf("list the directories of sessions: %w", err)
 	}
 	for _, e := range entries {
-		if id := e.Name(); validID(id) && !keep[id] && !s.claimed(id) {
+		if id := e.Name(); session.ValidID(id) && !keep[id] && !s.claimed(id) {
 			errs = append(errs, s.remove(ctx, id, 0))
 		}
 	}

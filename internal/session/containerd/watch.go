@@ -113,18 +113,10 @@ func (s *Spawner) setExit(ctx context.Context, id, reason string) error {
 
 // exitReason is a sentence about an end that we did not bring about.
 func (s *Spawner) exitReason(c containers.Container, code uint32) string {
-	const killed = 128 + uint32(syscall.SIGKILL)
-	if limits := limitsOf(c); code == killed && limits.Memory > 0 && s.oomKills(c.ID) > 0 {
-		return "It used more than " + size(limits.Memory) + " of memory and was stopped."
+	if limits := limitsOf(c); code == uint32(session.KilledCode) && limits.Memory > 0 && s.oomKills(c.ID) > 0 {
+		return session.ExitByMemory(limits.Memory)
 	}
-	switch code {
-	case killed:
-		return "It was stopped by force."
-	case 0:
-		return "Its server ended."
-	default:
-		return fmt.Sprintf("Its server ended with code %d.", code)
-	}
+	return session.ExitByCode(int(code))
 }
 
 func limitsOf(c containers.Container) binnacle.Limits {
@@ -153,14 +145,6 @@ func (s *Spawner) oomKills(id string) int {
 		}
 	}
 	return 0
-}
-
-func size(n int64) string {
-	const mib, gib = 1 << 20, 1 << 30
-	if n >= gib && n%gib == 0 {
-		return strconv.FormatInt(n/gib, 10) + " GiB"
-	}
-	return strconv.FormatInt(n/mib, 10) + " MiB"
 }
 
 func (s *Spawner) cutLogs() error {
@@ -206,7 +190,7 @@ func (s *Spawner) checkDisk(ctx context.Context, each bool, turn int) error {
 			continue
 		}
 		if used > limit {
-			errs = append(errs, s.stopFor(ctx, c.ID, "It wrote more than "+size(limit)+" to disk and was stopped."))
+			errs = append(errs, s.stopFor(ctx, c.ID, session.ExitByDisk(limit)))
 		}
 	}
 	return errors.Join(errs...)

@@ -57,8 +57,12 @@ func run(ctx context.Context) error {
 	}
 	s := jupyter.New(flags["--ServerApp.base_url"], os.Getenv("JUPYTER_TOKEN"))
 	misbehave(s)
+	network, address := "unix", socket
+	if port := flags["--ServerApp.port"]; port != "" {
+		network, address = "tcp", net.JoinHostPort(strings.Trim(flags["--ServerApp.ip"], "*"), port)
+	}
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "unix", socket)
+	l, err := lc.Listen(ctx, network, address)
 	if err != nil {
 		return err
 	}

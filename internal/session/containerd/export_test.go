@@ -1,7 +1,0 @@
-package containerd
-
-// For tests without containers.
-var (
-	Command     = command
-	Environment = environment
-)
