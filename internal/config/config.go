@@ -25,6 +25,7 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/launch"
 	"github.com/binnacle-hub/binnacle/internal/proxy"
 	"github.com/binnacle-hub/binnacle/internal/session/containerd"
+	"github.com/binnacle-hub/binnacle/internal/session/kubernetes"
 	"github.com/binnacle-hub/binnacle/internal/source"
 )
 
@@ -67,6 +68,7 @@ type Config struct {
 	Launch        launch.Config  `yaml:"launch"`
 	Proxy         proxy.Config   `yaml:"proxy"`
 	Hub           hub.Config     `yaml:"hub"`
+	Kubernetes    Kubernetes     `yaml:"kubernetes"`
 
 	environ []string
 }
@@ -210,6 +212,12 @@ type Session struct {
 	CABundle string `yaml:"ca_bundle"`
 }
 
+// Kubernetes is the hub's cluster, where it runs on one.
+type Kubernetes struct {
+	// Session is how sessions run as pods.
+	Session kubernetes.Config `yaml:"session"`
+}
+
 // The defaults of [Config].
 const (
 	DefaultData       = "/var/lib/binnacle"
@@ -231,6 +239,7 @@ func Default() Config {
 		Proxy:   proxy.DefaultConfig(),
 		Hub:     hub.DefaultConfig(),
 	}
+	c.Kubernetes.Session = kubernetes.DefaultConfig()
 	c.Launch.DiskBudget = DefaultDiskBudget
 	return c
 }
@@ -314,7 +323,7 @@ func (c Config) Validate() error {
 	errs = append(errs,
 		within("source", c.Source.Validate()), within("network", c.Network.Validate()),
 		within("launch", c.Launch.Validate()), within("proxy", c.Proxy.Validate()),
-		within("hub", c.Hub.Validate()))
+		within("hub", c.Hub.Validate()), within("kubernetes.session", c.Kubernetes.Session.Validate()))
 	return errors.Join(errs...)
 }
 

@@ -141,9 +141,24 @@ func setNode(v reflect.Value, n *yaml.Node) error {
 		}
 	}
 	if n.Kind != yaml.ScalarNode {
-		return errors.New("one value is expected here")
+		return setTree(v, n)
 	}
 	return setScalar(v, n.Value)
+}
+
+// treeText is of a type whose text is YAML, which may be written in the file as
+// it is instead of as a string of it.
+type treeText interface{ TextIsYAML() }
+
+func setTree(v reflect.Value, n *yaml.Node) error {
+	if _, ok := reflect.TypeAssert[treeText](v.Addr()); !ok {
+		return errors.New("one value is expected here")
+	}
+	text, err := yaml.Marshal(n)
+	if err != nil {
+		return fmt.Errorf("write what is here as text: %w", err)
+	}
+	return setScalar(v, string(text))
 }
 
 func setSequence(v reflect.Value, n *yaml.Node) error {

@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
@@ -90,8 +89,7 @@ type Spawner struct {
 	net    Network
 	log    *slog.Logger
 	dirs   *watcher
-	mu     sync.Mutex
-	busy   map[string]chan struct{} // ids being started or stopped
+	claims session.Claims
 }
 
 var _ session.Spawner = (*Spawner)(nil)
@@ -113,7 +111,7 @@ func New(cfg Config, c *client.Client, network Network, log *slog.Logger) (*Spaw
 	if err != nil {
 		return nil, err
 	}
-	return &Spawner{cfg: cfg, client: c, net: network, log: log, dirs: dirs, busy: map[string]chan struct{}{}}, nil
+	return &Spawner{cfg: cfg, client: c, net: network, log: log, dirs: dirs}, nil
 }
 
 // Close lets go of this process's own means. Sessions go on.

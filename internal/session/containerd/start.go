@@ -33,10 +33,10 @@ func (s *Spawner) Start(ctx context.Context, spec session.Spec) (session.Status,
 	if !session.ValidID(spec.ID) {
 		return session.Status{}, binnacle.Errorf(binnacle.CodeInvalid, "A session cannot be called %q.", spec.ID)
 	}
-	if err := s.claim(spec.ID); err != nil {
+	if err := s.claims.Claim(spec.ID); err != nil {
 		return session.Status{}, err
 	}
-	defer s.release(spec.ID)
+	defer s.claims.Release(spec.ID)
 	st, err := s.start(ctx, spec)
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("start the session: %w (%v)", ctx.Err(), err) //nolint:errorlint // the code is the context's, not the consequence's
@@ -213,49 +213,6 @@ func (s *Spawner) writeNames(id string, addr netip.Addr) error {
 		}
 	}
 	return nil
-}
-
-// claim takes an id for a start. Two starts of one id are a conflict.
-func (s *Spawner) claim(id string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.busy[id] != nil {
-		return session.Taken(id)
-	}
-	s.busy[id] = make(chan struct{})
-	return nil
-}
-
-// await takes an id for a stop; it waits for a start or another stop.
-func (s *Spawner) await(ctx context.Context, id string) error {
-	for {
-		s.mu.Lock()
-		done := s.busy[id]
-		if done == nil {
-			s.busy[id] = make(chan struct{})
-			s.mu.Unlock()
-			return nil
-		}
-		s.mu.Unlock()
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the session: %w", ctx.Err())
-		}
-	}
-}
-
-func (s *Spawner) release(id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	close(s.busy[id])
-	delete(s.busy, id)
-}
-
-func (s *Spawner) claimed(id string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.busy[id] != nil
 }
 
 // cannotRun is the image's fault when the command is missing.

@@ -21,10 +21,10 @@ func (s *Spawner) Stop(ctx context.Context, id string) error {
 	if !session.ValidID(id) {
 		return nil
 	}
-	if err := s.await(ctx, id); err != nil {
+	if err := s.claims.Await(ctx, id); err != nil {
 		return err
 	}
-	defer s.release(id)
+	defer s.claims.Release(id)
 	return s.remove(ctx, id, s.cfg.Grace)
 }
 
@@ -125,7 +125,7 @@ func (s *Spawner) dropLeases(ctx context.Context) error {
 	}
 	var errs []error
 	for _, l := range list {
-		if s.claimed(l.Labels[labelSession]) {
+		if s.claims.Claimed(l.Labels[labelSession]) {
 			continue
 		}
 		if err := all.Delete(ctx, l, leases.SynchronousDelete); err != nil && !errdefs.IsNotFound(err) {
@@ -147,7 +147,7 @@ func (s *Spawner) Reconcile(ctx context.Context) error {
 	keep := map[string]bool{}
 	var errs []error
 	for _, c := range all {
-		if s.started(c.ID) || s.claimed(c.ID) {
+		if s.started(c.ID) || s.claims.Claimed(c.ID) {
 			keep[c.ID] = true
 			continue
 		}
@@ -159,11 +159,11 @@ func (s *Spawner) Reconcile(ctx context.Context) error {
 		return fmt.Errorf("list the directories of sessions: %w", err)
 	}
 	for _, e := range entries {
-		if id := e.Name(); session.ValidID(id) && !keep[id] && !s.claimed(id) {
+		if id := e.Name(); session.ValidID(id) && !keep[id] && !s.claims.Claimed(id) {
 			errs = append(errs, s.remove(ctx, id, 0))
 		}
 	}
-	errs = append(errs, s.dropLeases(ctx), s.net.Sweep(ctx, func(id string) bool { return keep[id] || s.claimed(id) }))
+	errs = append(errs, s.dropLeases(ctx), s.net.Sweep(ctx, func(id string) bool { return keep[id] || s.claims.Claimed(id) }))
 	for id := range keep {
 		errs = append(errs, s.recordExit(ctx, id))
 	}

@@ -85,7 +85,7 @@ func exitedSession(e *events.Envelope) string {
 // recordExit keeps the reason with the container: it is known only as long as
 // the process's control group is there.
 func (s *Spawner) recordExit(ctx context.Context, id string) error {
-	if id == "" || s.claimed(id) { // being stopped
+	if id == "" || s.claims.Claimed(id) { // being stopped
 		return nil
 	}
 	st, err := s.Get(ctx, id)
@@ -181,7 +181,7 @@ func (s *Spawner) checkDisk(ctx context.Context, each bool, turn int) error {
 	var errs []error
 	for _, c := range list {
 		limit := limitsOf(c).Disk
-		if limit <= 0 || c.Labels[labelExit] != "" || s.claimed(c.ID) {
+		if limit <= 0 || c.Labels[labelExit] != "" || s.claims.Claimed(c.ID) {
 			continue
 		}
 		used, err := s.diskUse(ctx, c.ID)
