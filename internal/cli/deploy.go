@@ -1,0 +1,262 @@
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/binnacle-hub/binnacle"
+	hubconfig "github.com/binnacle-hub/binnacle/internal/config"
+	"github.com/binnacle-hub/binnacle/internal/deploy/config"
+)
+
+// deployFile is where a deployment is described unless --file says otherwise.
+const deployFile = "binnacle.yaml"
+
+// deployment is what the commands below `deploy` share.
+type deployment struct {
+	*app
+	file string
+}
+
+func (a *app) deployCommand() *cobra.Command {
+	d := &deployment{app: a}
+	cmd := &cobra.Command{
+		Use: "deploy", Short: "Deploy a hub from one file, and remove it again",
+		Long: "The file binnacle.yaml describes a hub and the place it runs in. A config.json of\n" +
+			"binderhub-deploy is taken as it is. None of these commands needs root. What works for which\n" +
+			"target, and what it was tested against, is in docs/deploy/README.md.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.PersistentFlags().StringVarP(&d.file, "file", "f", deployFile, "the `file` that describes the deployment")
+	cmd.AddCommand(d.initCommand(), d.checkCommand(), d.importCommand())
+	return cmd
+}
+
+// load reads the file, ours or binderhub-deploy's. Returns invalid with every
+// problem, those of the hub's own configuration too.
+func (d *deployment) load() (config.Imported, error) {
+	b, err := os.ReadFile(d.file)
+	if errors.Is(err, os.ErrNotExist) {
+		return config.Imported{}, &binnacle.Error{
+			Code: binnacle.CodeNotFound, Op: "cli.deploy", Message: fmt.Sprintf("There is no file %s.", d.file),
+			Hint: "binnacle deploy init writes one; --file names another.", Err: err,
+		}
+	}
+	if err != nil {
+		return config.Imported{}, &binnacle.Error{Code: binnacle.CodeInvalid, Op: "cli.deploy", Message: fmt.Sprintf("The file %s can't be read: %v.", d.file, err), Err: err}
+	}
+	var i config.Imported
+	var ps config.Problems
+	if config.IsImportable(b) {
+		i, ps = config.Import(b)
+	} else {
+		i.Config, ps = config.Load(b)
+	}
+	ps = append(ps, hubProblems(i.Config)...)
+	return i, ps.Err(d.file)
+}
+
+// hubProblems holds the section hub against the hub's own configuration.
+func hubProblems(c config.Config) config.Problems {
+	if len(c.Hub) == 0 {
+		return nil
+	}
+	var ps config.Problems
+	for _, problem := range hubconfig.Problems(c.Hub) {
+		path, message, ok := strings.Cut(problem, ": ")
+		if !ok {
+			path, message = "", problem
+		}
+		ps = append(ps, config.Problem{Path: strings.TrimSuffix("hub."+path, "."), Message: message})
+	}
+	return ps
+}
+
+func (d *deployment) checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "check", Short: "Report everything that is wrong with the file; nothing is created", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			i, err := d.load()
+			if err != nil {
+				return err
+			}
+			d.notes(i.Notes)
+			fmt.Fprintf(d.Out, "%s is fine.\n", d.file)
+			return nil
+		},
+	}
+}
+
+func (d *deployment) notes(notes []string) {
+	for _, n := range notes {
+		fmt.Fprintf(d.Err, "note: %s\n", clean(n))
+	}
+}
+
+// choice is a flag of init, and the question that is asked for it.
+type choice struct {
+	flag, usage, question string
+	needed                func(config.Config) bool
+	to                    func(*config.Config) *string
+}
+
+func choices() []choice {
+	azure := func(c config.Config) bool { return c.Target == config.TargetAzure }
+	never := func(config.Config) bool { return false }
+	return []choice{
+		{"name", "`name` of the deployment", "Name of the hub", func(config.Config) bool { return true }, func(c *config.Config) *string { return &c.Name }},
+		{"target", "azure, cluster or `host`", "Where it runs (azure, cluster, host)", func(config.Config) bool { return true }, func(c *config.Config) *string { return &c.Target }},
+		{"subscription", "`name` or id of the Azure subscription", "Azure subscription (name or id)", azure, func(c *config.Config) *string { return &c.Azure.Subscription }},
+		{"region", "Azure `region`", "Azure region", azure, func(c *config.Config) *string { return &c.Azure.Region }},
+		{"resource-group", "`name` of the Azure resource group", "", never, func(c *config.Config) *string { return &c.Azure.ResourceGroup }},
+		{"size", "machine `type` of the nodes", "", never, func(c *config.Config) *string { return &c.Azure.Nodes.Size }},
+		{"context", "`context` of the kubeconfig", "Context of the kubeconfig", func(c config.Config) bool { return c.Target == config.TargetCluster }, func(c *config.Config) *string { return &c.Cluster.Context }},
+		{"address", "`user@host` to deploy to; empty is this machine", "", never, func(c *config.Config) *string { return &c.Host.Address }},
+		{"registry", "`kind` of registry: azure, dockerhub, other or none", "", never, func(c *config.Config) *string { return &c.Registry.Kind }},
+		{"registry-host", "`host` of another registry", "", never, func(c *config.Config) *string { return &c.Registry.Host }},
+		{"registry-user", "`user` of the registry", "", never, func(c *config.Config) *string { return &c.Registry.Username }},
+		{"registry-password-from", "where the registry's password is: env:NAME or file:`PATH`", "", never, func(c *config.Config) *string { return &c.Registry.PasswordFrom }},
+		{"domain", "`domain` of the hub", "Domain of the hub", func(c config.Config) bool {
+			return c.HTTPS.Enabled && (c.Target == config.TargetCluster || c.Target == config.TargetHost)
+		}, func(c *config.Config) *string { return &c.DNS.Domain }},
+		{"email", "`address` for notices about certificates", "", never, func(c *config.Config) *string { return &c.HTTPS.Email }},
+	}
+}
+
+func (d *deployment) initCommand() *cobra.Command {
+	c := config.Default()
+	var noHTTPS, force bool
+	cmd := &cobra.Command{
+		Use: "init", Short: "Write a commented binnacle.yaml; asks for what no flag says when on a terminal", Args: cobra.NoArgs,
+		Example: "  binnacle deploy init --name my-hub --target azure --subscription Research --region westeurope",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c.HTTPS.Enabled = !noHTTPS
+			if d.Terminal {
+				if err := d.ask(cmd, &c); err != nil {
+					return err
+				}
+			}
+			return d.write(c, d.file, force)
+		},
+	}
+	for _, ch := range choices() {
+		p := ch.to(&c)
+		cmd.Flags().StringVar(p, ch.flag, *p, ch.usage)
+	}
+	cmd.Flags().IntVar(&c.Azure.Nodes.Min, "min-nodes", c.Azure.Nodes.Min, "`number` of nodes there are always")
+	cmd.Flags().IntVar(&c.Azure.Nodes.Max, "max-nodes", c.Azure.Nodes.Max, "`number` of nodes there are at most")
+	cmd.Flags().BoolVar(&noHTTPS, "no-https", false, "serve plain HTTP")
+	cmd.Flags().BoolVar(&force, "force", false, "overwrite the file")
+	return cmd
+}
+
+// ask puts the questions whose flags were not given.
+func (d *deployment) ask(cmd *cobra.Command, c *config.Config) error {
+	in := bufio.NewReader(d.In)
+	for _, ch := range choices() {
+		if cmd.Flags().Changed(ch.flag) || !ch.needed(*c) {
+			continue
+		}
+		fmt.Fprintf(d.Err, "%s: ", ch.question)
+		line, err := in.ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		*ch.to(c) = strings.TrimSpace(line)
+	}
+	return nil
+}
+
+// write validates a configuration and writes it; an existing file stays unless
+// forced.
+func (d *deployment) write(c config.Config, path string, force bool) error {
+	text, err := c.Marshal()
+	if err != nil {
+		return err
+	}
+	if _, ps := config.Load(text); len(ps) > 0 {
+		for i := range ps {
+			ps[i].Line = 0 // of a file nobody sees
+		}
+		return ps.Err("What was chosen")
+	}
+	mode := os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	if force {
+		mode = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	}
+	const readable = 0o644 // it holds no secrets
+	f, err := os.OpenFile(path, mode, readable)
+	if errors.Is(err, os.ErrExist) {
+		return &binnacle.Error{Code: binnacle.CodeConflict, Op: "cli.deploy", Message: fmt.Sprintf("The file %s is there already.", path), Hint: "--force overwrites it, --file names another.", Err: err}
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	fmt.Fprintf(d.Out, "Wrote %s. Next: binnacle deploy check\n", path)
+	return nil
+}
+
+func (d *deployment) importCommand() *cobra.Command {
+	var to string
+	var force bool
+	cmd := &cobra.Command{
+		Use: "import [CONFIG.JSON]", Short: "Turn binderhub-deploy's config.json, or the variables of its container, into binnacle.yaml",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			i, err := d.foreign(args)
+			if err != nil {
+				return err
+			}
+			if err := d.write(i.Config, to, force); err != nil {
+				return err
+			}
+			d.notes(i.Notes)
+			var from []string
+			for _, f := range config.Fields(&i.Config) {
+				if _, ok := i.Secrets[f.Path]; ok {
+					from = append(from, strings.TrimPrefix(f.Value.String(), "env:"))
+				}
+			}
+			slices.Sort(from)
+			if len(from) > 0 && len(args) > 0 {
+				fmt.Fprintf(d.Err, "note: secrets were not copied; before deploying set the environment's %s.\n", strings.Join(from, ", "))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&to, "output", "o", deployFile, "the `file` to write")
+	cmd.Flags().BoolVar(&force, "force", false, "overwrite the file")
+	return cmd
+}
+
+// foreign reads the named config.json, or the environment of the container.
+func (d *deployment) foreign(args []string) (config.Imported, error) {
+	if len(args) == 0 {
+		i, ps, ok := config.ImportEnviron(d.Environ)
+		if !ok {
+			return i, &binnacle.Error{
+				Code: binnacle.CodeInvalid, Op: "cli.deploy", Message: "Name a config.json, or set BINDERHUB_CONTAINER_MODE and the variables of binderhub-deploy's container.",
+				Hint: "binnacle deploy import config.json",
+			}
+		}
+		return i, ps.Err("The environment")
+	}
+	b, err := os.ReadFile(args[0])
+	if err != nil {
+		return config.Imported{}, &binnacle.Error{Code: binnacle.CodeNotFound, Op: "cli.deploy", Message: fmt.Sprintf("The file %s can't be read: %v.", args[0], err), Err: err}
+	}
+	i, ps := config.Import(b)
+	return i, ps.Err(args[0])
+}

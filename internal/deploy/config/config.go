@@ -1,0 +1,248 @@
+// Package config is the file a deployment is described by: binnacle.yaml.
+//
+// [Load] reads it strictly and reports every problem at once; [Import] reads
+// what binderhub-deploy was configured with. The comments of [Config] are what
+// `binnacle deploy init` writes into the file and what the reference page says.
+package config
+
+import (
+	"strings"
+)
+
+// The kinds of place a hub is deployed to.
+const (
+	TargetAzure   = "azure"
+	TargetCluster = "cluster"
+	TargetHost    = "host"
+)
+
+// The kinds of registry images are kept in.
+const (
+	RegistryAzure     = "azure"
+	RegistryDockerHub = "dockerhub"
+	RegistryOther     = "other"
+	RegistryNone      = "none"
+)
+
+// Config describes one deployment. Nothing in it is secret.
+type Config struct {
+	// Name of the deployment: 2 to 40 lower-case letters, digits and hyphens.
+	// Everything that is created is named after it.
+	Name string `yaml:"name" example:"my-hub"`
+	// Target is where the hub runs: "azure" (a new cluster and all around it),
+	// "cluster" (a Kubernetes that is there) or "host" (one machine).
+	Target   string   `yaml:"target" example:"azure"`
+	Azure    Azure    `yaml:"azure"`
+	Cluster  Cluster  `yaml:"cluster"`
+	Host     Host     `yaml:"host"`
+	Registry Registry `yaml:"registry"`
+	DNS      DNS      `yaml:"dns"`
+	HTTPS    HTTPS    `yaml:"https"`
+	Access   Access   `yaml:"access"`
+	// Hub is the configuration of the hub itself, as docs/reference/configuration.md
+	// has it.
+	Hub map[string]any `yaml:"hub" example:"{launch: {max_sessions: 20}}"`
+}
+
+// Azure is what the target azure needs to know.
+type Azure struct {
+	// Subscription is the name or the id of the subscription that pays.
+	Subscription string `yaml:"subscription" example:"00000000-0000-0000-0000-000000000000"`
+	// Region is where everything is created; "West Europe" is the same as
+	// westeurope.
+	Region string `yaml:"region" example:"westeurope"`
+	// ResourceGroup holds what is created. One that is there already is used and
+	// never deleted. Empty is binnacle- and the name.
+	ResourceGroup string `yaml:"resource_group" example:"binnacle-my-hub"`
+	// SignIn says who you are for Azure: "cli" (whom az is signed in as), "device"
+	// (a code to type into a browser), "service_principal", "managed_identity",
+	// "workload_identity" or "pipelines" (Azure Pipelines).
+	SignIn string `yaml:"sign_in" example:"cli"`
+	// Tenant and Client are ids that sign-ins other than cli need; empty takes
+	// AZURE_TENANT_ID and AZURE_CLIENT_ID of the environment.
+	Tenant string `yaml:"tenant" example:"00000000-0000-0000-0000-000000000000"`
+	Client string `yaml:"client" example:"00000000-0000-0000-0000-000000000000"`
+	// SecretFrom is where the secret of a service principal is: env:NAME or
+	// file:PATH.
+	SecretFrom string `yaml:"secret_from" example:"env:AZURE_CLIENT_SECRET"`
+	// ServiceConnection is the id of the service connection in Azure Pipelines.
+	ServiceConnection string `yaml:"service_connection" example:"00000000-0000-0000-0000-000000000000"`
+	// Kubernetes is the cluster's version, "1.34" or "1.34.2"; empty is Azure's
+	// default.
+	Kubernetes string `yaml:"kubernetes" example:"1.34"`
+	// Tier of the cluster's control plane: "free" (no promise of availability, at
+	// most 10 nodes) or "standard".
+	Tier    string  `yaml:"tier" example:"free"`
+	Nodes   Nodes   `yaml:"nodes"`
+	Network Network `yaml:"network"`
+	// Storage creates a storage account for logs and outputs.
+	Storage bool `yaml:"storage" example:"true"`
+	// Cloud describes an Azure other than the public one: a national cloud, Azure
+	// Stack.
+	Cloud Cloud `yaml:"cloud"`
+}
+
+// Nodes are the machines of the cluster.
+type Nodes struct {
+	// Size is the machine type. System nodes of AKS need 4 vCPUs and 4 GB; types
+	// of the B series are refused.
+	Size string `yaml:"size" example:"Standard_D4s_v5"`
+	// Min and Max bound how many nodes there are; the cluster grows and shrinks
+	// between them.
+	Min int `yaml:"min" example:"1"`
+	Max int `yaml:"max" example:"3"`
+	// DiskGB is the size of each node's disk, which holds images and build caches.
+	DiskGB int `yaml:"disk_gb" example:"128"`
+}
+
+// Network has the address ranges of the cluster. They must not overlap each
+// other, nor networks that the cluster is to reach.
+type Network struct {
+	// VNet is the range of the virtual network; nodes get addresses of it.
+	VNet string `yaml:"vnet" example:"10.10.0.0/16"`
+	// Pods is the overlay's range.
+	Pods string `yaml:"pods" example:"10.244.0.0/16"`
+	// Services is the range of the cluster's own virtual addresses.
+	Services string `yaml:"services" example:"10.245.0.0/16"`
+}
+
+// Cloud has the addresses of an Azure. All are empty for the public one.
+type Cloud struct {
+	// ResourceManager is the address of Azure Resource Manager.
+	ResourceManager string `yaml:"resource_manager" example:"https://management.example.org"`
+	// Authority is where tokens come from.
+	Authority string `yaml:"authority" example:"https://login.example.org"`
+	// Audience tokens are for; empty is the address of Resource Manager.
+	Audience string `yaml:"audience" example:"https://management.example.org"`
+	// Prices is the address of the retail prices API.
+	Prices string `yaml:"prices" example:"https://prices.example.org/api/retail/prices"`
+	// CAFile is a file with the certificate authorities to trust for these.
+	CAFile string `yaml:"ca_file" example:"/etc/ssl/certs/site.pem"`
+}
+
+// Cluster is what the target cluster needs to know.
+type Cluster struct {
+	// Kubeconfig is the file that says how to reach the cluster; empty is
+	// KUBECONFIG of the environment, else ~/.kube/config.
+	Kubeconfig string `yaml:"kubeconfig" example:"/home/ada/.kube/config"`
+	// Context of the kubeconfig; it must be named, so that the wrong cluster is
+	// never touched.
+	Context string `yaml:"context" example:"my-cluster"`
+	// Namespace the hub is installed in; empty is the deployment's name.
+	Namespace string `yaml:"namespace" example:"my-hub"`
+}
+
+// Host is what the target host needs to know.
+type Host struct {
+	// Address is the machine, user@host with or without :port; empty is this one.
+	Address string `yaml:"address" example:"ada@hub.example.org"`
+}
+
+// Registry is where images are kept.
+type Registry struct {
+	// Kind is "azure" (one is created beside the cluster), "dockerhub", "other"
+	// (any registry, by its host) or "none" (each node keeps its own).
+	Kind string `yaml:"kind" example:"azure"`
+	// Name of the Azure registry: 5 to 50 letters and digits, not taken by anybody
+	// in the world. Empty follows from the deployment's name and subscription.
+	Name string `yaml:"name" example:"myhubimages"`
+	// SKU of the Azure registry: "Basic", "Standard" or "Premium".
+	SKU string `yaml:"sku" example:"Basic"`
+	// Host of another registry.
+	Host string `yaml:"host" example:"registry.example.org"`
+	// Organisation on Docker Hub; empty is the user's own.
+	Organisation string `yaml:"organisation" example:"my-institute"`
+	// Username for Docker Hub or another registry.
+	Username string `yaml:"username" example:"ada"`
+	// PasswordFrom is where the password is: env:NAME or file:PATH.
+	PasswordFrom string `yaml:"password_from" example:"env:REGISTRY_PASSWORD"`
+	// Prefix begins the name of every image.
+	Prefix string `yaml:"prefix" example:"binder-"`
+}
+
+// DNS is how people reach the hub.
+type DNS struct {
+	// Domain of the hub. With the target azure a DNS zone is created for it, whose
+	// name servers you enter at the parent domain. Empty uses the label.
+	Domain string `yaml:"domain" example:"hub.example.org"`
+	// Label is the name below the cloud's own domain; empty is the deployment's
+	// name and a few characters that make it unique.
+	Label string `yaml:"label" example:"my-hub"`
+}
+
+// HTTPS is done by the hub itself.
+type HTTPS struct {
+	// Enabled gets a certificate by ACME and keeps it fresh.
+	Enabled bool `yaml:"enabled" example:"true"`
+	// Email is told to the certificate authority for notices.
+	Email string `yaml:"email" example:"ada@example.org"`
+	// Staging asks the authority for certificates that browsers do not trust, for
+	// trying out.
+	Staging bool `yaml:"staging" example:"false"`
+}
+
+// Access is who may use the hub.
+type Access struct {
+	// From lists the addresses that reach the hub; empty is everybody.
+	From []string `yaml:"from" example:"[192.0.2.0/24]"`
+	// Repositories lists regular expressions on gh/owner/name/ref; when there is
+	// one, only what matches may be launched.
+	Repositories []string `yaml:"repositories" example:"[^gh/my-institute/]"`
+}
+
+// Default is a deployment that lacks only its name, target and place.
+func Default() Config {
+	return Config{
+		Azure: Azure{
+			SignIn: "cli", Tier: "free",
+			Nodes:   Nodes{Size: "Standard_D4s_v5", Min: 1, Max: 3, DiskGB: 128},
+			Network: Network{VNet: "10.10.0.0/16", Pods: "10.244.0.0/16", Services: "10.245.0.0/16"},
+		},
+		Registry: Registry{Kind: RegistryNone, SKU: "Basic", Prefix: "binder-"},
+		HTTPS:    HTTPS{Enabled: true},
+	}
+}
+
+// Group is the name of the Azure resource group.
+func (c Config) Group() string {
+	if c.Azure.ResourceGroup != "" {
+		return c.Azure.ResourceGroup
+	}
+	return "binnacle-" + c.Name
+}
+
+// Namespace is the Kubernetes namespace the hub is installed in.
+func (c Config) Namespace() string {
+	if c.Cluster.Namespace != "" {
+		return c.Cluster.Namespace
+	}
+	return c.Name
+}
+
+// ImagePrefix is what the names of images begin with, given the host of the
+// registry that the deployment uses; "" where each node keeps its own.
+//
+// Registries of Azure and others get a project of the deployment's name:
+// host/project/image, which every client can read back.
+func (c Config) ImagePrefix(host string) string {
+	switch c.Registry.Kind {
+	case RegistryAzure:
+		return host + "/" + c.Name + "/" + c.Registry.Prefix
+	case RegistryOther:
+		return c.Registry.Host + "/" + c.Name + "/" + c.Registry.Prefix
+	case RegistryDockerHub:
+		owner := c.Registry.Organisation
+		if owner == "" {
+			owner = c.Registry.Username
+		}
+		return "docker.io/" + owner + "/" + c.Registry.Prefix
+	default:
+		return ""
+	}
+}
+
+// normalise writes values the way Azure has them.
+func (c *Config) normalise() {
+	c.Azure.Region = strings.ToLower(strings.ReplaceAll(c.Azure.Region, " ", ""))
+	c.Azure.Subscription = strings.TrimPrefix(strings.TrimSpace(c.Azure.Subscription), "/subscriptions/")
+}

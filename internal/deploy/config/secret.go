@@ -1,0 +1,62 @@
+package config
+
+import (
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/binnacle-hub/binnacle"
+)
+
+// Secret is text that is never shown. Convert it to string to use it.
+type Secret string
+
+const mask = "xxxxx"
+
+// String is a mask.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return mask
+}
+
+// GoString is a mask.
+func (s Secret) GoString() string { return s.String() }
+
+// LogValue is a mask.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText is a mask, for YAML and JSON.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Resolve reads a secret from where a ..._from setting says it is. environ is
+// the environment, "NAME=value". Returns invalid when nothing is there.
+func Resolve(path, from string, environ []string) (Secret, error) {
+	missing := func(what string) error {
+		return &binnacle.Error{
+			Code: binnacle.CodeInvalid, Op: "deploy.secret", Message: path + ": " + what,
+			Hint: "Put the secret there, or change " + path + ".",
+		}
+	}
+	kind, where, _ := strings.Cut(from, ":")
+	switch kind {
+	case "env":
+		for _, e := range environ {
+			if v, ok := strings.CutPrefix(e, where+"="); ok && v != "" {
+				return Secret(v), nil
+			}
+		}
+		return "", missing("the variable " + where + " is not set.")
+	case "file":
+		b, err := os.ReadFile(where)
+		if err != nil {
+			return "", missing("the file can't be read: " + err.Error() + ".")
+		}
+		if s := strings.TrimRight(string(b), "\r\n"); s != "" {
+			return Secret(s), nil
+		}
+		return "", missing("the file " + where + " is empty.")
+	}
+	return "", missing("must be env:NAME or file:PATH.")
+}

@@ -1,0 +1,200 @@
+package config
+
+import (
+	"net/mail"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// freeNodes is how many nodes the free tier of AKS is meant for.
+const freeNodes = 10
+
+// Validate reports every problem of a configuration that was not read from a
+// file.
+func (c Config) Validate() Problems {
+	var ps Problems
+	c.validate(&ps)
+	return ps
+}
+
+func (c Config) validate(ps *Problems) {
+	check(ps, "name", c.Name, required, `[a-z][a-z0-9-]{0,38}[a-z0-9]`, "must be 2 to 40 lower-case letters, digits and hyphens, beginning with a letter")
+	oneOf(ps, "target", c.Target, TargetAzure, TargetCluster, TargetHost)
+	switch c.Target {
+	case TargetAzure:
+		c.azure(ps)
+	case TargetCluster:
+		check(ps, "cluster.context", c.Cluster.Context, required, `\S+`, "must name a context of the kubeconfig")
+		check(ps, "cluster.namespace", c.Cluster.Namespace, optional, `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`, "must be lower-case letters, digits and hyphens")
+	case TargetHost:
+		check(ps, "host.address", c.Host.Address, optional, `([a-z_][a-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.:-]*`, "must be a machine that ssh reaches")
+	}
+	c.registry(ps)
+	c.names(ps)
+	for _, from := range c.Access.From {
+		if _, err := netip.ParsePrefix(from); err != nil {
+			ps.add("access.from", "%q is not a range of addresses", from)
+		}
+	}
+	for _, re := range c.Access.Repositories {
+		if _, err := regexp.Compile(re); err != nil {
+			ps.add("access.repositories", "%q is not a regular expression", re)
+		}
+	}
+}
+
+const (
+	required = true
+	optional = false
+)
+
+// check holds a text against a pattern.
+func check(ps *Problems, path, value string, must bool, pattern, rule string) {
+	switch {
+	case value == "" && must:
+		ps.add(path, "is missing: %s", rule)
+	case value == "":
+	case !regexp.MustCompile(`^(?:` + pattern + `)$`).MatchString(value):
+		ps.add(path, "%s, not %q", rule, value)
+	}
+}
+
+func oneOf(ps *Problems, path, value string, allowed ...string) {
+	list := strings.Join(allowed, ", ")
+	switch {
+	case value == "":
+		ps.add(path, "is missing: must be one of %s", list)
+	case !slices.Contains(allowed, value):
+		ps.add(path, "must be one of %s, not %q", list, value)
+	}
+}
+
+const uuid = `[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}`
+
+func (c Config) azure(ps *Problems) {
+	a := c.Azure
+	check(ps, "azure.subscription", a.Subscription, required, `[^/\\<>%&?]{1,64}`, "must be the name or the id of a subscription")
+	check(ps, "azure.region", a.Region, required, `[a-z]+[a-z0-9]*`, "must be the name of a region, letters and digits")
+	check(ps, "azure.resource_group", a.ResourceGroup, optional, `[\w().-]{0,89}[\w()-]`, "must be at most 90 letters, digits, and ._-(), not ending with a dot")
+	oneOf(ps, "azure.sign_in", a.SignIn, SignIns()...)
+	check(ps, "azure.tenant", a.Tenant, optional, uuid+`|[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)+`, "must be the id or the domain of a tenant")
+	check(ps, "azure.client", a.Client, optional, uuid, "must be an id")
+	check(ps, "azure.secret_from", a.SecretFrom, a.SignIn == "service_principal", wherePattern, whereRule)
+	check(ps, "azure.service_connection", a.ServiceConnection, a.SignIn == "pipelines", uuid, "must be the id of the service connection")
+	check(ps, "azure.kubernetes", a.Kubernetes, optional, `1\.\d{2}(\.\d+)?`, "must be a version")
+	oneOf(ps, "azure.tier", a.Tier, "free", "standard")
+	c.nodes(ps)
+	c.network(ps)
+	for path, value := range map[string]string{
+		"azure.cloud.resource_manager": a.Cloud.ResourceManager, "azure.cloud.authority": a.Cloud.Authority,
+		"azure.cloud.audience": a.Cloud.Audience, "azure.cloud.prices": a.Cloud.Prices,
+	} {
+		if u, err := url.Parse(value); value != "" && (err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil) {
+			ps.add(path, "must be an https address, not %q", value)
+		}
+	}
+	if (a.Cloud.ResourceManager == "") != (a.Cloud.Authority == "") {
+		ps.add("azure.cloud", "resource_manager and authority are both needed, or none")
+	}
+}
+
+// SignIns are the ways to sign in to Azure.
+func SignIns() []string {
+	return []string{"cli", "device", "service_principal", "managed_identity", "workload_identity", "pipelines"}
+}
+
+const (
+	wherePattern = `env:[A-Za-z_][A-Za-z0-9_]*|file:.+`
+	whereRule    = "must say where the secret is, env:NAME or file:PATH"
+)
+
+func (c Config) nodes(ps *Problems) {
+	n := c.Azure.Nodes
+	check(ps, "azure.nodes.size", n.Size, required, `Standard_[A-Z]+[0-9]+[A-Za-z0-9_-]*`, "must be the name of a machine type")
+	if strings.HasPrefix(n.Size, "Standard_B") {
+		ps.add("azure.nodes.size", "%s is of the B series, which AKS refuses for system nodes", n.Size)
+	}
+	const most, mostFree = 1000, freeNodes
+	if n.Min < 1 || n.Min > most {
+		ps.add("azure.nodes.min", "must be 1 to %d, not %d", most, n.Min)
+	}
+	switch {
+	case n.Max < n.Min:
+		ps.add("azure.nodes.max", "must be at least azure.nodes.min (%d), not %d", n.Min, n.Max)
+	case n.Max > most:
+		ps.add("azure.nodes.max", "must be at most %d, not %d", most, n.Max)
+	case n.Max > mostFree && c.Azure.Tier == "free":
+		ps.add("azure.nodes.max", "must be at most %d with azure.tier free, not %d; set azure.tier to standard", mostFree, n.Max)
+	}
+	const smallest, largest = 30, 2048
+	if n.DiskGB < smallest || n.DiskGB > largest {
+		ps.add("azure.nodes.disk_gb", "must be %d to %d, not %d", smallest, largest, n.DiskGB)
+	}
+}
+
+// network refuses ranges that overlap: binderhub-deploy's own virtual network
+// held the range of its services.
+func (c Config) network(ps *Problems) {
+	type named struct {
+		path   string
+		prefix netip.Prefix
+	}
+	var seen []named
+	for _, r := range []struct{ path, text string }{
+		{"azure.network.vnet", c.Azure.Network.VNet}, {"azure.network.pods", c.Azure.Network.Pods}, {"azure.network.services", c.Azure.Network.Services},
+	} {
+		p, err := netip.ParsePrefix(r.text)
+		const longest = 24
+		switch {
+		case err != nil || !p.Addr().Is4() || p != p.Masked():
+			ps.add(r.path, "must be a range of IPv4 addresses, not %q", r.text)
+			continue
+		case !p.Addr().IsPrivate():
+			ps.add(r.path, "must be a range of private addresses, not %s", r.text)
+			continue
+		case p.Bits() > longest:
+			ps.add(r.path, "must have at least 256 addresses (/%d), not %s", longest, r.text)
+			continue
+		}
+		for _, s := range seen {
+			if s.prefix.Overlaps(p) {
+				ps.add(r.path, "%s overlaps %s (%s)", r.text, s.path, s.prefix)
+			}
+		}
+		seen = append(seen, named{r.path, p})
+	}
+}
+
+func (c Config) registry(ps *Problems) {
+	r := c.Registry
+	oneOf(ps, "registry.kind", r.Kind, RegistryAzure, RegistryDockerHub, RegistryOther, RegistryNone)
+	check(ps, "registry.prefix", r.Prefix, optional, `[a-z0-9]+([._/-]+[a-z0-9]+)*[._/-]*`, "must be lower-case letters, digits, dots, hyphens, underscores and slashes")
+	if r.Kind == RegistryAzure {
+		if c.Target != TargetAzure && c.Target != "" {
+			ps.add("registry.kind", "azure needs the target azure; name one that is there with kind other")
+		}
+		check(ps, "registry.name", r.Name, optional, `[a-zA-Z0-9]{5,50}`, "must be 5 to 50 letters and digits")
+		oneOf(ps, "registry.sku", r.SKU, "Basic", "Standard", "Premium")
+	}
+	needed := r.Kind == RegistryDockerHub
+	check(ps, "registry.username", r.Username, needed, `\S+`, "must be a user's name")
+	check(ps, "registry.password_from", r.PasswordFrom, needed || r.Username != "", wherePattern, whereRule)
+	check(ps, "registry.organisation", r.Organisation, optional, `[a-z0-9_-]{4,}`, "must be the name of an organisation on Docker Hub")
+	check(ps, "registry.host", r.Host, r.Kind == RegistryOther, host+`(:[0-9]{1,5})?`, "must be the host of a registry")
+}
+
+const host = `[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*`
+
+func (c Config) names(ps *Problems) {
+	check(ps, "dns.domain", c.DNS.Domain, optional, `([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}`, "must be a domain, lower-case, without https://")
+	check(ps, "dns.label", c.DNS.Label, optional, `[a-z][a-z0-9-]{1,61}[a-z0-9]`, "must be 3 to 63 lower-case letters, digits and hyphens, beginning with a letter")
+	if a, err := mail.ParseAddress(c.HTTPS.Email); c.HTTPS.Email != "" && (err != nil || a.Address != c.HTTPS.Email) {
+		ps.add("https.email", "%q is not an address of mail", c.HTTPS.Email)
+	}
+	if c.HTTPS.Enabled && (c.Target == TargetCluster || c.Target == TargetHost) && c.DNS.Domain == "" {
+		ps.add("dns.domain", "is missing: HTTPS needs a name; set one, or https.enabled to false")
+	}
+}
