@@ -57,6 +57,7 @@ func TestCluster(t *testing.T) {
 		t.Run("service", w.service)
 		t.Run("limits", w.limits)
 		t.Run("import", w.importImage)
+		t.Run("policy", w.policy)
 	})
 	begun = time.Now()
 	stop()
@@ -184,20 +185,9 @@ func (w world) importImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, node := range []string{"node1", "node2"} {
-		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "imported-" + node}, Spec: corev1.PodSpec{
+		w.run(t, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "imported-" + node}, Spec: corev1.PodSpec{
 			NodeName: node, Containers: []corev1.Container{{Name: "box", Image: ref, ImagePullPolicy: corev1.PullNever}},
-		}}
-		pods := w.Client.CoreV1().Pods(w.namespace)
-		if _, err := pods.Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		eventually(t, "a pod of the imported image runs on "+node, func() error {
-			pod, err := pods.Get(t.Context(), pod.Name, metav1.GetOptions{})
-			if err == nil && pod.Status.Phase != corev1.PodRunning {
-				err = fmt.Errorf("it is %s: %+v", pod.Status.Phase, pod.Status.ContainerStatuses)
-			}
-			return err
-		})
+		}})
 	}
 }
 

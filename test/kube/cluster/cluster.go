@@ -167,6 +167,13 @@ func (c *cluster) settle(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		err = c.until(ctx, nodeName(i)+"-network", "network policies of "+nodeName(i), func(context.Context) error {
+			_, err := os.Stat(c.path(nodeName(i), "run", networkReady))
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
 	err := c.until(ctx, "kube-controller-manager", "the service account of pods", func(ctx context.Context) error {
 		_, err := c.client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})

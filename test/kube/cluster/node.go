@@ -25,7 +25,6 @@ type nodeSpec struct {
 	Address  string // with the length of its network
 	Gateway  string
 	Routes   map[string]string // to the pods of other nodes
-	Metadata string            // an address of the node where a metadata service stands
 	Programs []program
 }
 
@@ -144,6 +143,7 @@ func (c *cluster) writeNode(i int) (nodeSpec, error) {
 				c.program("kubernetes"), "kubelet", "--config=" + filepath.Join(etc, "kubelet.yaml"), "--hostname-override=" + name,
 				"--kubeconfig=" + c.kubeconfig("system:node:"+name), "--node-ip=" + c.node(i).String(),
 			}},
+			{"network", []string{"/proc/self/exe", "network", "-kubeconfig=" + c.kubeconfig("binnacle:network"), "-node=" + name}},
 			{"kube-proxy", []string{c.program("kubernetes"), "kube-proxy", "--config=" + filepath.Join(etc, "proxy.yaml")}},
 		},
 	}
@@ -165,11 +165,7 @@ func (c *cluster) startNode(i int) error {
 	if err := makeCgroup(c.cgroup(i)); err != nil {
 		return err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	cmd := exec.Command(self, "node")
+	cmd := exec.Command("/proc/self/exe", "node") // by this name it is there even when it has been compiled anew
 	cmd.Env = append(os.Environ(), "PATH="+c.bin+":"+os.Getenv("PATH"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,

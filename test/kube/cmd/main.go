@@ -41,18 +41,22 @@ func run(ctx context.Context, args []string) error {
 	dir := flags.String("dir", kube.DefaultDir, "the cluster's files; removed when it stops")
 	nodes := flags.Int("nodes", 2, "how many nodes")
 	linger := flags.Duration("linger", 20*time.Second, "how long to stay when nobody is connected")
+	kubeconfig := flags.String("kubeconfig", "", "how a node's own program reaches the API server")
+	node := flags.String("node", "", "the node of that program")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	switch args[0] {
 	case "node": // the first process of a node; see cluster.Inside
 		return cluster.Inside(os.Stdin)
+	case "network": // a program of each node; see cluster.Network
+		return cluster.Network(ctx, *kubeconfig, *node, log)
 	case "serve":
 		self, err := os.Executable()
 		if err != nil {
 			return err
 		}
-		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 		return cluster.Serve(ctx, cluster.Config{Dir: *dir, Bin: filepath.Dir(self), Nodes: *nodes, Log: log}, *linger)
 	case "up":
 		return up(ctx, *dir, *nodes)
