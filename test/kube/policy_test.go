@@ -1,6 +1,7 @@
 package kube_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -55,7 +56,7 @@ func (w world) policy(t *testing.T) {
 	}
 	eventually(t, "the policy is in force", func() error {
 		if _, err := w.exec(t.Context(), "free", "/box", "dial", at("session")); err == nil {
-			return fmt.Errorf("a pod still reaches a session")
+			return errors.New("a pod still reaches a session")
 		}
 		return nil
 	})

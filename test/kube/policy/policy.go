@@ -113,10 +113,11 @@ func (b *builder) rules(pod *corev1.Pod, kind networkingv1.PolicyType) (lines st
 		all = append(all, rules...)
 	}
 	slices.Sort(all)
+	var text strings.Builder
 	for _, r := range slices.Compact(all) {
-		lines += "\t\t" + strings.Join(strings.Fields(r+" return"), " ") + "\n"
+		text.WriteString("\t\t" + strings.Join(strings.Fields(r+" return"), " ") + "\n")
 	}
-	return lines, isolated, nil
+	return text.String(), isolated, nil
 }
 
 // has tells whether a policy is about a direction. Without types it is about
@@ -194,15 +195,15 @@ func block(side string, ip *networkingv1.IPBlock) (string, error) {
 	if !cidr.Addr().Is4() {
 		return "ip " + side + " 255.255.255.255", nil
 	}
-	match := "ip " + side + " " + cidr.Masked().String()
+	match := []string{"ip", side, cidr.Masked().String()}
 	for _, e := range ip.Except {
 		except, err := netip.ParsePrefix(e)
 		if err != nil {
 			return "", err
 		}
-		match += " ip " + side + " != " + except.Masked().String()
+		match = append(match, "ip", side, "!=", except.Masked().String())
 	}
-	return match, nil
+	return strings.Join(match, " "), nil
 }
 
 // peers finds the pods that a peer means, by address.
