@@ -10,11 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -58,6 +58,8 @@ func TestCluster(t *testing.T) {
 		t.Run("limits", w.limits)
 		t.Run("import", w.importImage)
 		t.Run("policy", w.policy)
+		t.Run("storage", w.storage)
+		t.Run("faults", w.faults)
 	})
 	begun = time.Now()
 	stop()
@@ -243,27 +245,43 @@ func eventually(t *testing.T, what string, f func() error) {
 	}
 }
 
-// leftovers looks for processes, mounts, interfaces, rules, control groups and
-// files of a cluster that has been stopped.
+// leftovers looks for processes, mounts, interfaces, routes, rules, control
+// groups and files of a cluster that has been stopped.
 func leftovers(t *testing.T, dir, registry string) {
 	t.Helper()
 	var number int
 	if _, err := fmt.Sscanf(registry, "10.%d.", &number); err != nil {
 		t.Fatal(err)
 	}
-	bridge := regexp.MustCompile(fmt.Sprintf(`\bbnk%d\b|_bnk%[1]d\b|\bbnk%[1]dn\d`, number-64))
-	for _, cmd := range [][]string{{"ip", "link"}, {"ip", "route"}, {"nft", "list", "tables"}, {"ps", "-eo", "args"}, {"cat", "/proc/mounts"}} {
-		out, err := exec.Command(cmd[0], cmd[1:]...).Output()
-		if err != nil {
-			t.Fatalf("%v: %v", cmd, err)
-		}
-		for line := range strings.Lines(string(out)) {
-			if strings.Contains(line, dir) || bridge.MatchString(line) {
-				t.Errorf("left of the cluster: %s", line)
-			}
+	number -= 64
+	bridge := fmt.Sprintf("bnk%d", number)
+	links, err := netlink.LinkList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range links {
+		if name := link.Attrs().Name; name == bridge || strings.HasPrefix(name, bridge+"n") {
+			t.Errorf("left of the cluster: the interface %s", name)
 		}
 	}
-	for _, pattern := range []string{dir + "*", fmt.Sprintf("/sys/fs/cgroup/*/binnacle-kube%d-*", number-64), fmt.Sprintf("/sys/fs/cgroup/binnacle-kube%d-*", number-64)} {
+	rules, err := exec.CommandContext(t.Context(), "nft", "list", "tables").Output()
+	if err != nil || strings.Contains(string(rules), "binnacle_"+bridge+"\n") {
+		t.Errorf("left of the cluster: rules of nftables (%v)\n%s", err, rules)
+	}
+	mounts, err := os.ReadFile("/proc/mounts")
+	if err != nil || strings.Contains(string(mounts), dir) {
+		t.Errorf("left of the cluster: mounts (%v)\n%s", err, mounts)
+	}
+	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range processes {
+		if args, err := os.ReadFile(p); err == nil && strings.Contains(string(args), dir) {
+			t.Errorf("left of the cluster: the process %s", strings.ReplaceAll(string(args), "\x00", " "))
+		}
+	}
+	for _, pattern := range []string{dir + "*", fmt.Sprintf("/sys/fs/cgroup/*/binnacle-kube%d-*", number), fmt.Sprintf("/sys/fs/cgroup/binnacle-kube%d-*", number)} {
 		left, err := filepath.Glob(pattern)
 		if err != nil || len(left) > 0 {
 			t.Errorf("left of the cluster: %v %v", left, err)

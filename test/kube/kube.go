@@ -200,6 +200,26 @@ func Stop(ctx context.Context, dir string) error {
 	}
 }
 
+// StartNode starts a node again that was killed.
+func (c *Cluster) StartNode(ctx context.Context, node string) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", cluster.Socket(c.Dir))
+	if err != nil {
+		return fmt.Errorf("ask the cluster: %w", err)
+	}
+	defer conn.Close()
+	var answer cluster.Info
+	if _, err = fmt.Fprintf(conn, "%s %s\n", cluster.Start, node); err == nil {
+		err = json.NewDecoder(conn).Decode(&answer)
+	}
+	if err == nil && answer.Error != "" {
+		err = errors.New(answer.Error)
+	}
+	if err != nil {
+		return fmt.Errorf("start %s: %w", node, err)
+	}
+	return nil
+}
+
 // Root is the directory of this module.
 func Root() (string, error) {
 	dir, err := os.Getwd()

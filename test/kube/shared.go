@@ -15,6 +15,8 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,23 +48,46 @@ func Need(t testing.TB) {
 	if os.Geteuid() != 0 {
 		missing = "root"
 	}
-	for _, program := range []string{"nft", "make", "go"} {
-		if _, err := exec.LookPath(program); err != nil {
-			missing = program
-		}
+	if _, err := exec.LookPath("nft"); err != nil {
+		missing = "nftables"
 	}
 	if missing != "" && os.Getenv("BINNACLE_TEST_REQUIRE") == "all" {
 		t.Fatalf("a Kubernetes needs %s, and BINNACLE_TEST_REQUIRE=all", missing)
 	} else if missing != "" {
 		t.Skipf("a Kubernetes needs %s", missing)
 	}
-	root, err := Root()
-	if err != nil {
+	if err := compile(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), "make", "-s", "-C", root, "kube-programs").CombinedOutput(); err != nil {
-		t.Fatalf("compile the programs of a Kubernetes: %v\n%s", err, out)
+}
+
+// compile brings the programs up to date, one process at a time.
+func compile(ctx context.Context) error {
+	root, err := Root()
+	if err != nil {
+		return err
 	}
+	bin := filepath.Join(root, ".tools", "kube", "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return err
+	}
+	if _, err := exec.LookPath("go"); err != nil { // sudo may have another PATH
+		if _, err := os.Stat(filepath.Join(bin, "kube")); err == nil {
+			return nil
+		}
+	}
+	lock, err := os.OpenFile(filepath.Join(bin, "..", "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("wait for another compilation: %w", err)
+	}
+	if out, err := exec.CommandContext(ctx, "make", "-s", "-C", root, "kube-programs").CombinedOutput(); err != nil {
+		return fmt.Errorf("compile the programs of a Kubernetes: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // Namespace makes a namespace for a test, and removes it afterwards.
@@ -93,13 +118,17 @@ func (c *Cluster) Import(ctx context.Context, ref, archive string) error {
 		return errors.Join(fmt.Errorf("no node's containerd is in %s", c.Dir), err)
 	}
 	ctx = namespaces.WithNamespace(ctx, "k8s.io")
+	group, ctx := errgroup.WithContext(ctx)
 	for _, socket := range sockets {
-		if err := importTo(ctx, socket, ref, archive); err != nil {
-			node, _, _ := strings.Cut(strings.TrimPrefix(socket, c.Dir+"/"), "/")
-			return fmt.Errorf("import %s on %s: %w", ref, node, err)
-		}
+		group.Go(func() error {
+			if err := importTo(ctx, socket, ref, archive); err != nil {
+				node, _, _ := strings.Cut(strings.TrimPrefix(socket, c.Dir+"/"), "/")
+				return fmt.Errorf("import %s on %s: %w", ref, node, err)
+			}
+			return nil
+		})
 	}
-	return nil
+	return group.Wait()
 }
 
 func importTo(ctx context.Context, socket, ref, archive string) error {

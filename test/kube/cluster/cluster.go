@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"runtime"
 	"slices"
 	"time"
@@ -49,11 +50,14 @@ type cluster struct {
 	sysctls   map[string][]byte // as they were before
 }
 
+// Starter starts a node again that has ended.
+type Starter func(node string) error
+
 // Run runs a cluster until ctx is done, and then leaves nothing of it. It calls
 // ready once pods can be made.
-func Run(ctx context.Context, cfg Config, ready func(Info)) (err error) {
+func Run(ctx context.Context, cfg Config, ready func(Info, Starter)) (err error) {
 	c := &cluster{cfg: cfg, log: cfg.Log, begun: time.Now(), layout: layout{dir: cfg.Dir, bin: cfg.Bin}}
-	for _, d := range []string{"etc", "logs", "registry"} {
+	for _, d := range []string{"etc", "logs", "registry", "bin"} {
 		if err := os.MkdirAll(c.path(d), 0o755); err != nil {
 			return fmt.Errorf("make the cluster's directory: %w", err)
 		}
@@ -77,9 +81,10 @@ func Run(ctx context.Context, cfg Config, ready func(Info)) (err error) {
 		if err := c.start(ctx, group); err != nil {
 			return err
 		}
-		ready(c.info())
-		return c.watch(ctx)
+		ready(c.info(), func(name string) error { return c.restartNode(ctx, name) })
+		return nil
 	})
+	group.Go(func() error { return c.watch(ctx) })
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -96,11 +101,11 @@ func (c *cluster) start(ctx context.Context, group *errgroup.Group) error {
 	if err := errors.Join(c.certificates(), c.writeIdentities(), c.masquerade(), c.writeResolv()); err != nil {
 		return err
 	}
-	etcd, err := c.startEtcd()
+	etcd, err := c.startEtcd(whole)
 	if err != nil {
 		return err
 	}
-	if err := c.startAPI(etcd); err != nil {
+	if err := c.startAPI(whole, etcd); err != nil {
 		return err
 	}
 	if err := c.serveNodes(whole, group); err != nil {
@@ -110,20 +115,21 @@ func (c *cluster) start(ctx context.Context, group *errgroup.Group) error {
 		return err
 	}
 	for i := 1; i <= c.cfg.Nodes; i++ {
-		if err := c.startNode(i); err != nil {
+		if err := c.startNode(whole, i); err != nil {
 			return err
 		}
 	}
 	if err := c.dial(ctx); err != nil {
 		return err
 	}
-	if err := c.startControllers(); err != nil {
+	if err := c.startControllers(whole); err != nil {
 		return err
 	}
 	if err := c.install(ctx); err != nil {
 		return err
 	}
 	group.Go(func() error { return (&balancer{cluster: c}).run(whole) })
+	group.Go(func() error { return (&storage{cluster: c}).run(whole) })
 	return c.settle(ctx)
 }
 
@@ -191,23 +197,28 @@ func (c *cluster) settle(ctx context.Context) error {
 	})
 }
 
-// watch returns when a process of the control plane has ended by itself.
+// watch starts programs of the control plane again when they end, as a node's
+// kubelet would. A node that ends stays so until somebody starts it.
 func (c *cluster) watch(ctx context.Context) error {
-	failed := make(chan string, 1)
-	for name, p := range c.processes.list() {
-		go func() {
-			<-p.done
-			select {
-			case failed <- name:
-			default:
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case p := <-c.processes.ended:
+			c.log.WarnContext(ctx, "a program has ended", "program", p.name, "error", p.err)
+			if p.cmd.Stdin != nil { // a node
+				continue
 			}
-		}()
-	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case name := <-failed:
-		return fmt.Errorf("%s ended; the end of its log:\n%s", name, c.processes.tail(name))
+			const pause = time.Second
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(pause):
+			}
+			if err := c.processes.start(ctx, p.name, exec.Command(p.cmd.Path, p.cmd.Args[1:]...)); err != nil {
+				return err
+			}
+		}
 	}
 }
 

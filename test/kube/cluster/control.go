@@ -88,7 +88,7 @@ func (c *cluster) kubernetes(args ...string) *exec.Cmd {
 
 // startEtcd starts etcd on loopback. Its data is worth nothing after the
 // cluster, so it does not wait for the disk.
-func (c *cluster) startEtcd() (url string, err error) {
+func (c *cluster) startEtcd(ctx context.Context) (url string, err error) {
 	client, err := freePort()
 	if err != nil {
 		return "", err
@@ -98,7 +98,7 @@ func (c *cluster) startEtcd() (url string, err error) {
 		return "", err
 	}
 	url, peerURL := "http://127.0.0.1:"+client, "http://127.0.0.1:"+peer
-	err = c.processes.start("etcd", c.kubernetes("etcd", "--name=etcd", "--data-dir="+c.path("etcd"), "--unsafe-no-fsync",
+	err = c.processes.start(ctx, "etcd", c.kubernetes("etcd", "--name=etcd", "--data-dir="+c.path("etcd"), "--unsafe-no-fsync",
 		"--listen-client-urls="+url, "--advertise-client-urls="+url, "--listen-peer-urls="+peerURL,
 		"--initial-advertise-peer-urls="+peerURL, "--initial-cluster=etcd="+peerURL, "--log-level=warn"))
 	return url, err
@@ -106,7 +106,7 @@ func (c *cluster) startEtcd() (url string, err error) {
 
 // startAPI starts the API server. Pods leave a node that is gone after half a
 // minute instead of five, since tests wait for it.
-func (c *cluster) startAPI(etcd string) error {
+func (c *cluster) startAPI(ctx context.Context, etcd string) error {
 	etc := func(name string) string { return c.path("etc", name) }
 	cmd := c.kubernetes("kube-apiserver",
 		"--etcd-servers="+etcd, "--advertise-address="+c.host().String(), "--bind-address="+c.host().String(), "--secure-port=6443",
@@ -119,12 +119,12 @@ func (c *cluster) startAPI(etcd string) error {
 		"--kubelet-client-certificate="+etc("apiserver-kubelet.crt"), "--kubelet-client-key="+etc("apiserver-kubelet.key"),
 		"--kubelet-certificate-authority="+etc("ca.crt"), "--kubelet-preferred-address-types=InternalIP",
 		"--default-not-ready-toleration-seconds=30", "--default-unreachable-toleration-seconds=30")
-	return c.processes.start("kube-apiserver", cmd)
+	return c.processes.start(ctx, "kube-apiserver", cmd)
 }
 
-func (c *cluster) startControllers() error {
+func (c *cluster) startControllers(ctx context.Context) error {
 	etc := func(name string) string { return c.path("etc", name) }
-	err := c.processes.start("kube-controller-manager", c.kubernetes("kube-controller-manager",
+	err := c.processes.start(ctx, "kube-controller-manager", c.kubernetes("kube-controller-manager",
 		"--kubeconfig="+c.kubeconfig("system:kube-controller-manager"), "--leader-elect=false", "--secure-port=0",
 		"--use-service-account-credentials=true", "--service-account-private-key-file="+etc("sa.key"), "--root-ca-file="+etc("ca.crt"),
 		"--cluster-signing-cert-file="+etc("ca.crt"), "--cluster-signing-key-file="+etc("ca.key"),
@@ -132,7 +132,7 @@ func (c *cluster) startControllers() error {
 	if err != nil {
 		return err
 	}
-	return c.processes.start("kube-scheduler", c.kubernetes("kube-scheduler",
+	return c.processes.start(ctx, "kube-scheduler", c.kubernetes("kube-scheduler",
 		"--kubeconfig="+c.kubeconfig("system:kube-scheduler"), "--leader-elect=false", "--secure-port=0"))
 }
 

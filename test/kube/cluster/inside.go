@@ -50,6 +50,7 @@ func mounts(spec nodeSpec) error {
 		flags                uintptr
 	}{
 		{"proc", "/proc", "proc", 0},
+		{spec.Bin, filepath.Join(spec.Dir, "..", "bin"), "", unix.MS_BIND}, // before what may cover it
 		{"/sys/fs/cgroup", aside, "", unix.MS_BIND | unix.MS_REC},
 		{"sysfs", "/sys", "sysfs", 0}, // shows the interfaces of this network
 		{aside, "/sys/fs/cgroup", "", unix.MS_BIND | unix.MS_REC},

@@ -88,7 +88,7 @@ func (c *cluster) corednsPod(name string) corev1.PodSpec {
 		}},
 		Volumes: []corev1.Volume{
 			{Name: "config", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: name}}}},
-			{Name: "program", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: c.program("coredns"), Type: &file}}},
+			{Name: "program", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: c.nodeProgram("coredns"), Type: &file}}},
 		},
 	}
 }

@@ -14,7 +14,7 @@ import (
 type layout struct {
 	number int
 	dir    string // its files; all of them go when it stops
-	bin    string // programs
+	bin    string // programs, as this machine finds them
 }
 
 // Addresses: the cluster has 10.(64+number).0.0/16.
@@ -51,6 +51,11 @@ func (l layout) cgroup(i int) string {
 }
 func nodeName(i int) string              { return "node" + strconv.Itoa(i) }
 func (l layout) path(p ...string) string { return filepath.Join(append([]string{l.dir}, p...)...) }
-func (l layout) program(name string) string {
-	return filepath.Join(l.bin, name)
-}
+
+func (l layout) program(name string) string { return filepath.Join(l.bin, name) }
+
+// nodeBin is where nodes find the programs: the checkout may be below a place
+// that they have their own of.
+func (l layout) nodeBin() string { return l.path("bin") }
+
+func (l layout) nodeProgram(name string) string { return filepath.Join(l.nodeBin(), name) }

@@ -1,12 +1,14 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -66,7 +68,7 @@ func ipNet(p netip.Prefix) *net.IPNet {
 
 // connect gives a node, the namespace of process pid, its cable to the bridge,
 // and this machine the routes to its pods. Services are reached through node 1.
-func (l layout) connect(i, pid int) error {
+func (l layout) connect(ctx context.Context, i, pid int) error {
 	bridge, err := netlink.LinkByName(l.bridge())
 	if err != nil {
 		return fmt.Errorf("find the bridge: %w", err)
@@ -74,7 +76,19 @@ func (l layout) connect(i, pid int) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MasterIndex = l.veth(i), bridge.Attrs().Index
 	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsPid(pid)}
-	if err := netlink.LinkAdd(veth); err != nil {
+	// The one of a node that has just ended goes a moment later.
+	const attempts, pause = 100, 50 * time.Millisecond
+	for range attempts {
+		if err = netlink.LinkAdd(veth); !errors.Is(err, unix.EEXIST) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("make the interface of %s: %w", nodeName(i), err)
 	}
 	if err := netlink.LinkSetUp(veth); err != nil {

@@ -116,7 +116,7 @@ func (c *cluster) writeNode(i int) (nodeSpec, error) {
 		}
 	}
 	values := map[string]any{
-		"Name": name, "Etc": etc, "Shared": c.path("etc"), "Bin": c.bin, "Pause": c.box(), "Registry": c.registry(),
+		"Name": name, "Etc": etc, "Shared": c.path("etc"), "Bin": c.nodeBin(), "Pause": c.box(), "Registry": c.registry(),
 		"Pods": c.podsOf(i), "AllPods": c.pods(), "Address": c.node(i), "Cgroup": c.cgroup(i), "DNS": c.dnsService(),
 		"ProxyKubeconfig": c.kubeconfig("system:kube-proxy"),
 	}
@@ -138,13 +138,13 @@ func (c *cluster) writeNode(i int) (nodeSpec, error) {
 	spec := nodeSpec{
 		Name: name, Dir: dir, Logs: c.path("logs"), Bin: c.bin, Address: c.node(i).String() + "/24", Gateway: c.host().String(), Routes: map[string]string{},
 		Programs: []program{
-			{"containerd", []string{c.program("containerd"), "--config", filepath.Join(etc, "containerd.toml")}},
+			{"containerd", []string{c.nodeProgram("containerd"), "--config", filepath.Join(etc, "containerd.toml")}},
 			{"kubelet", []string{
-				c.program("kubernetes"), "kubelet", "--config=" + filepath.Join(etc, "kubelet.yaml"), "--hostname-override=" + name,
+				c.nodeProgram("kubernetes"), "kubelet", "--config=" + filepath.Join(etc, "kubelet.yaml"), "--hostname-override=" + name,
 				"--kubeconfig=" + c.kubeconfig("system:node:"+name), "--node-ip=" + c.node(i).String(),
 			}},
 			{"network", []string{"/proc/self/exe", "network", "-kubeconfig=" + c.kubeconfig("binnacle:network"), "-node=" + name}},
-			{"kube-proxy", []string{c.program("kubernetes"), "kube-proxy", "--config=" + filepath.Join(etc, "proxy.yaml")}},
+			{"kube-proxy", []string{c.nodeProgram("kubernetes"), "kube-proxy", "--config=" + filepath.Join(etc, "proxy.yaml")}},
 		},
 	}
 	for j := 1; j <= c.cfg.Nodes; j++ {
@@ -157,7 +157,7 @@ func (c *cluster) writeNode(i int) (nodeSpec, error) {
 
 // startNode starts a node: one process in namespaces of its own, process 1
 // there. What it makes, processes, mounts and interfaces, ends with it.
-func (c *cluster) startNode(i int) error {
+func (c *cluster) startNode(ctx context.Context, i int) error {
 	spec, err := c.writeNode(i)
 	if err != nil {
 		return fmt.Errorf("write the configuration of %s: %w", nodeName(i), err)
@@ -165,8 +165,8 @@ func (c *cluster) startNode(i int) error {
 	if err := makeCgroup(c.cgroup(i)); err != nil {
 		return err
 	}
-	cmd := exec.Command("/proc/self/exe", "node") // by this name it is there even when it has been compiled anew
-	cmd.Env = append(os.Environ(), "PATH="+c.bin+":"+os.Getenv("PATH"))
+	cmd := exec.Command("/proc/self/exe", "node", c.path(nodeName(i))) // by this name it is there even when it has been compiled anew
+	cmd.Env = append(os.Environ(), "PATH="+c.nodeBin()+":"+os.Getenv("PATH"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
 	}
@@ -176,15 +176,36 @@ func (c *cluster) startNode(i int) error {
 	}
 	defer w.Close()
 	cmd.Stdin = r
-	err = c.processes.start(nodeName(i), cmd)
+	err = c.processes.start(ctx, nodeName(i), cmd)
 	r.Close()
 	if err != nil {
 		return err
 	}
-	if err := c.connect(i, cmd.Process.Pid); err != nil {
+	if err := c.connect(ctx, i, cmd.Process.Pid); err != nil {
 		return err
 	}
 	return json.NewEncoder(w).Encode(spec)
+}
+
+// restartNode starts a node that has ended, as after a power cut: its disk is as
+// it was, and /run and the control groups are empty.
+func (c *cluster) restartNode(ctx context.Context, name string) error {
+	for i := 1; i <= c.cfg.Nodes; i++ {
+		if nodeName(i) != name {
+			continue
+		}
+		select {
+		case <-c.processes.list()[name].done:
+		default:
+			return fmt.Errorf("%s runs", name)
+		}
+		// kubelet would wait for the containers of groups that are left.
+		if err := errors.Join(removeCgroup(ctx, c.cgroup(i)), os.RemoveAll(c.path(name, "run"))); err != nil {
+			return err
+		}
+		return c.startNode(ctx, i)
+	}
+	return fmt.Errorf("there is no node %q", name)
 }
 
 // cgroupRoots are the hierarchies: several with version 1, one with version 2.

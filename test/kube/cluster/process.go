@@ -18,10 +18,11 @@ import (
 // lives as long as we do: a child is killed when the thread that made it ends,
 // so none of them outlives us, whatever happens to us.
 type processes struct {
-	logs string
-	ask  chan func()
-	mu   sync.Mutex
-	all  map[string]*process
+	logs  string
+	ask   chan func()
+	ended chan *process // each that ends
+	mu    sync.Mutex
+	all   map[string]*process
 }
 
 type process struct {
@@ -32,7 +33,7 @@ type process struct {
 }
 
 func newProcesses(ctx context.Context, logs string) *processes {
-	p := &processes{logs: logs, ask: make(chan func()), all: map[string]*process{}}
+	p := &processes{logs: logs, ask: make(chan func()), ended: make(chan *process), all: map[string]*process{}}
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread is the children's
 		for {
@@ -48,7 +49,7 @@ func newProcesses(ctx context.Context, logs string) *processes {
 }
 
 // start runs a program whose output goes to a file of its name.
-func (p *processes) start(name string, cmd *exec.Cmd) error {
+func (p *processes) start(ctx context.Context, name string, cmd *exec.Cmd) error {
 	log, err := os.OpenFile(filepath.Join(p.logs, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
@@ -69,6 +70,10 @@ func (p *processes) start(name string, cmd *exec.Cmd) error {
 	go func() {
 		one.err = cmd.Wait()
 		close(one.done)
+		select {
+		case p.ended <- one:
+		case <-ctx.Done():
+		}
 	}()
 	p.mu.Lock()
 	p.all[name] = one

@@ -35,6 +35,8 @@ const (
 	Join = "join"
 	Keep = "keep"
 	Stop = "stop"
+	// Start, with the name of a node after it, starts that node again.
+	Start = "start"
 )
 
 // Socket is where a cluster listens.
@@ -64,8 +66,8 @@ func Serve(ctx context.Context, cfg Config, linger time.Duration) error {
 	s := &server{linger: linger, stop: cancel, ready: make(chan struct{}), users: map[net.Conn]bool{}}
 	s.idle = time.AfterFunc(linger, cancel)
 	go s.accept(l)
-	err = Run(ctx, cfg, func(info Info) {
-		s.info = info
+	err = Run(ctx, cfg, func(info Info, start Starter) {
+		s.info, s.start = info, start
 		close(s.ready)
 	})
 	if err != nil {
@@ -114,6 +116,7 @@ type server struct {
 	idle   *time.Timer
 	ready  chan struct{} // closed when info is set
 	info   Info
+	start  Starter
 
 	mu    sync.Mutex
 	kept  bool
@@ -145,7 +148,20 @@ func (s *server) talk(conn net.Conn) {
 	defer s.leave(conn)
 	lines := bufio.NewScanner(conn)
 	for lines.Scan() {
-		switch strings.TrimSpace(lines.Text()) {
+		word, node, _ := strings.Cut(strings.TrimSpace(lines.Text()), " ")
+		switch word {
+		case Start:
+			<-s.ready
+			var answer Info
+			if s.start == nil { // it did not start itself
+				return
+			}
+			if err := s.start(node); err != nil {
+				answer.Error = err.Error()
+			}
+			if json.NewEncoder(conn).Encode(answer) != nil {
+				return
+			}
 		case Keep:
 			s.mu.Lock()
 			s.kept = true
