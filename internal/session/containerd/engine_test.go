@@ -1,7 +1,6 @@
 package containerd_test
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
@@ -26,8 +25,6 @@ import (
 	"github.com/containerd/log"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/binnacle-hub/binnacle/internal/engine/network"
@@ -155,15 +152,15 @@ func compile(out, pkg string) error {
 
 // importImages makes images of one file and imports them: no registry.
 func (m *machine) importImages(ctx context.Context, dir string) error {
-	server := filepath.Join(dir, "jupyter-lab")
-	if err := compile(server, "github.com/binnacle-hub/binnacle/internal/session/sessiontest/cmd/server"); err != nil {
+	server, err := sessiontest.Compile(ctx, dir)
+	if err != nil {
 		return err
 	}
 	for ref, cfg := range map[string]v1.Config{
 		testImage: {Cmd: []string{"jupyter-lab"}, WorkingDir: "/home/jovyan", Env: []string{"FROM_IMAGE=yes"}, Labels: map[string]string{"dev.binnacle.kind": "python"}},
 		bareImage: {User: "root", Cmd: []string{"/bin/sh"}},
 	} {
-		img, err := buildImage(server, cfg)
+		img, err := sessiontest.BuildImage(server, cfg)
 		if err != nil {
 			return err
 		}
@@ -180,51 +177,6 @@ func (m *machine) importImages(ctx context.Context, dir string) error {
 		}
 	}
 	return nil
-}
-
-func buildImage(server string, cfg v1.Config) (v1.Image, error) {
-	program, err := os.ReadFile(server)
-	if err != nil {
-		return nil, err
-	}
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, h := range []tar.Header{
-		{Name: "home/", Typeflag: tar.TypeDir, Mode: 0o755},
-		{Name: "home/jovyan/", Typeflag: tar.TypeDir, Mode: 0o755, Uid: 1000, Gid: 1000},
-		{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777},
-		{Name: "usr/", Typeflag: tar.TypeDir, Mode: 0o755},
-		{Name: "usr/bin/", Typeflag: tar.TypeDir, Mode: 0o755},
-		{Name: "etc/", Typeflag: tar.TypeDir, Mode: 0o755},
-		{Name: "usr/bin/jupyter-lab", Typeflag: tar.TypeReg, Mode: 0o755, Size: int64(len(program))},
-		{Name: "usr/bin/jupyter", Typeflag: tar.TypeLink, Mode: 0o755, Linkname: "usr/bin/jupyter-lab"},
-	} {
-		if err := w.WriteHeader(&h); err != nil {
-			return nil, err
-		}
-		if h.Size > 0 {
-			if _, err := w.Write(program); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
-	if err != nil {
-		return nil, err
-	}
-	img, err := mutate.AppendLayers(empty.Image, layer)
-	if err != nil {
-		return nil, err
-	}
-	return mutate.ConfigFile(img, func() *v1.ConfigFile {
-		f, _ := img.ConfigFile()
-		f = f.DeepCopy()
-		f.OS, f.Architecture, f.Config = "linux", "amd64", cfg
-		return f
-	}())
 }
 
 func (m *machine) close() {

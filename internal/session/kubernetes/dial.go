@@ -41,10 +41,10 @@ func (s *Spawner) address(ctx context.Context, id string) (string, error) {
 		}
 		return "", session.NotThere(id)
 	}
-	switch st, exit := state(pod); {
-	case st == session.Exited:
-		return "", session.Ended(session.Status{Exit: exit})
-	case st == session.Running && pod.Status.PodIP != "":
+	switch st := s.status(pod); {
+	case st.State == session.Exited:
+		return "", session.Ended(st)
+	case st.State == session.Running && pod.Status.PodIP != "":
 		return net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(s.cfg.Port)), nil
 	}
 	return "", nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -20,6 +21,7 @@ import (
 // so that a missing image is known before a pod waits for it, and for its
 // configuration once, because that never changes.
 type Registry struct {
+	plain   []string
 	options []remote.Option
 	mu      sync.Mutex
 	known   map[v1.Hash]ocispec.ImageConfig
@@ -27,9 +29,10 @@ type Registry struct {
 
 var _ Images = (*Registry)(nil)
 
-// NewRegistry takes the options that say how to authenticate.
-func NewRegistry(options ...remote.Option) *Registry {
-	return &Registry{options: options, known: map[v1.Hash]ocispec.ImageConfig{}}
+// NewRegistry takes the registries without TLS ("host:port") and the options that
+// say how to authenticate.
+func NewRegistry(plain []string, options ...remote.Option) *Registry {
+	return &Registry{plain: plain, options: options, known: map[v1.Hash]ocispec.ImageConfig{}}
 }
 
 // Config implements Images. Returns not_found when the image is missing, limited
@@ -39,14 +42,18 @@ func (r *Registry) Config(ctx context.Context, ref string) (ocispec.ImageConfig,
 	if err != nil {
 		return ocispec.ImageConfig{}, &binnacle.Error{Code: binnacle.CodeInvalid, Op: "session.image", Message: fmt.Sprintf("%q is not the name of an image.", ref), Err: err}
 	}
+	if slices.Contains(r.plain, image.Context().RegistryStr()) {
+		image, _ = name.ParseReference(ref, name.Insecure) // it is fine, as above
+	}
 	img, err := remote.Image(image, append([]remote.Option{remote.WithContext(ctx)}, r.options...)...)
 	if err != nil {
 		return ocispec.ImageConfig{}, noImage(ref, err)
 	}
-	id, err := img.ConfigName()
+	manifest, err := img.Manifest()
 	if err != nil {
 		return ocispec.ImageConfig{}, noImage(ref, err)
 	}
+	id := manifest.Config.Digest
 	r.mu.Lock()
 	c, ok := r.known[id]
 	r.mu.Unlock()

@@ -5,7 +5,7 @@
 //
 // A [Spawner] is of use while its Run is running:
 //
-//	s, err := kubernetes.New(cfg, client, kubernetes.NewRegistry(), log)
+//	s, err := kubernetes.New(cfg, client, kubernetes.NewRegistry(nil), log)
 //	go s.Run(ctx)
 //
 // The rest.Config of the client should allow more than its 5 requests a second.
@@ -26,8 +26,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
+	informersv1 "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
 	listers "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
@@ -52,7 +54,8 @@ type Spawner struct {
 	synced  []cache.InformerSynced
 	pods    listers.PodNamespaceLister
 	secrets listers.SecretNamespaceLister
-	filled  chan struct{} // closed once the caches have what there is
+	evicted cache.SharedIndexInformer // the kubelets' Events of evictions
+	filled  chan struct{}             // closed once the caches have what there is
 	fill    sync.Once
 	claims  session.Claims
 	news    news
@@ -85,7 +88,23 @@ func New(cfg Config, client kubernetes.Interface, images Images, log *slog.Logge
 			return nil, fmt.Errorf("watch the sessions: %w", err)
 		}
 	}
+	s.evicted = evictions(client, cfg.Namespace)
 	return s, nil
+}
+
+// byPod indexes Events.
+const byPod = "pod"
+
+// evictions watches for Events: of a server that ends well when it is asked to,
+// the kubelet's status does not say that it was an eviction.
+func evictions(client kubernetes.Interface, namespace string) cache.SharedIndexInformer {
+	only := fields.Set{"reason": "Evicted", "involvedObject.kind": "Pod"}.String()
+	return informersv1.NewFilteredEventInformer(client, namespace, 0, cache.Indexers{byPod: func(o any) ([]string, error) {
+		if e, ok := o.(*corev1.Event); ok {
+			return []string{string(e.InvolvedObject.UID)}, nil
+		}
+		return nil, nil
+	}}, func(o *metav1.ListOptions) { o.FieldSelector = only })
 }
 
 // light drops what nobody here reads: at thousands of pods it is most of them.
@@ -101,6 +120,9 @@ func light(o any) (any, error) {
 func (s *Spawner) Run(ctx context.Context) error {
 	s.watch.Start(ctx.Done())
 	defer s.watch.Shutdown()
+	var events sync.WaitGroup
+	events.Go(func() { s.evicted.RunWithContext(ctx) }) // not waited for: without it reasons are less exact
+	defer events.Wait()
 	if cache.WaitForCacheSync(ctx.Done(), s.synced...) {
 		s.fill.Do(func() { close(s.filled) })
 	}
@@ -146,13 +168,31 @@ func (s *Spawner) removed(o any) {
 	}
 	if pod, ok := o.(*corev1.Pod); ok {
 		id := pod.Labels[labelSession]
-		st := status(pod, s.token(id))
+		st := s.status(pod)
 		if st.State != session.Starting && pod.Annotations[noteStopped] == "" && !s.claims.Claimed(id) {
 			st.State, st.Exit = session.Exited, cmp.Or(st.Exit, exitDeleted)
 			s.graves.add(st)
 		}
 	}
 	s.changed(o)
+}
+
+// status is what is known of a pod.
+func (s *Spawner) status(pod *corev1.Pod) session.Status {
+	st := status(pod, s.token(pod.Labels[labelSession]))
+	if _, known := disruption(pod); st.State != session.Exited || known {
+		return st
+	}
+	events, err := s.evicted.GetIndexer().ByIndex(byPod, string(pod.UID))
+	if err != nil || pod.UID == "" {
+		return st
+	}
+	for _, o := range events {
+		if e, ok := o.(*corev1.Event); ok && e.Reason == "Evicted" {
+			st.Exit = evicted(e.Message, limitsOf(pod))
+		}
+	}
+	return st
 }
 
 // token is empty when the Secret is gone, or not seen yet.
@@ -171,7 +211,7 @@ func (s *Spawner) Get(ctx context.Context, id string) (session.Status, error) {
 	}
 	pod, err := s.pods.Get(id)
 	if err == nil {
-		return status(pod, s.token(id)), nil
+		return s.status(pod), nil
 	}
 	if st, ok := s.graves.find(id); ok {
 		return st, nil
@@ -191,8 +231,7 @@ func (s *Spawner) List(ctx context.Context) ([]session.Status, error) {
 	list := make([]session.Status, 0, len(pods))
 	for _, pod := range pods {
 		if pod.Annotations[noteStopped] == "" || pod.DeletionTimestamp == nil { // else it is as good as gone
-			id := pod.Labels[labelSession]
-			list = append(list, status(pod, s.token(id)))
+			list = append(list, s.status(pod))
 		}
 	}
 	for _, st := range s.graves.all() {

@@ -122,7 +122,7 @@ func (s *Spawner) running(ctx context.Context, spec session.Spec, uid types.UID,
 			}
 		case err == nil && pod.UID == uid:
 			seen = true
-			st := status(pod, s.token(spec.ID))
+			st := s.status(pod)
 			if done, err := outcome(pod, st); done {
 				return st, err
 			}
@@ -158,8 +158,8 @@ func outcome(pod *corev1.Pod, st session.Status) (bool, error) {
 	}
 	cs := serverOf(pod)
 	if cs != nil && cs.State.Terminated != nil {
-		if said := cannotRun(cs.State.Terminated); said != "" {
-			return true, session.CannotRun(errors.New(said))
+		if cannotRun(cs.State.Terminated) {
+			return true, session.CannotRun(errors.New(cs.State.Terminated.Message))
 		}
 		if !cs.State.Terminated.StartedAt.IsZero() {
 			return true, nil // it ran and ended; Exit says why

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/session"
 )
 
@@ -73,7 +74,7 @@ func exit(pod *corev1.Pod, t *corev1.ContainerStateTerminated) string {
 		return exitLost
 	case t.Reason == "OOMKilled":
 		return session.ExitByMemory(limitsOf(pod).Memory)
-	case cannotRun(t) != "":
+	case cannotRun(t):
 		return exitCommand
 	case t.Reason == "ContainerStatusUnknown":
 		return exitLost
@@ -83,13 +84,16 @@ func exit(pod *corev1.Pod, t *corev1.ContainerStateTerminated) string {
 	return session.ExitByCode(int(t.ExitCode))
 }
 
-// askedToEnd is when the pod was deleted: its timestamp is when it must be gone.
+// askedToEnd is when the pod was deleted, at the earliest: its timestamp is when
+// it must be gone, which the kubelet moves forward once nothing runs.
 func askedToEnd(pod *corev1.Pod) time.Time {
-	at := pod.DeletionTimestamp.Time
-	if pod.DeletionGracePeriodSeconds != nil {
-		at = at.Add(-time.Duration(*pod.DeletionGracePeriodSeconds) * time.Second)
+	var grace int64
+	for _, g := range []*int64{pod.DeletionGracePeriodSeconds, pod.Spec.TerminationGracePeriodSeconds} {
+		if g != nil {
+			grace = max(grace, *g)
+		}
 	}
-	return at
+	return pod.DeletionTimestamp.Add(-time.Duration(grace+1) * time.Second)
 }
 
 func deleted(pod *corev1.Pod) string {
@@ -99,19 +103,16 @@ func deleted(pod *corev1.Pod) string {
 	return exitDeleted
 }
 
-// cannotRun is what the runtime said when the command did not start; else "".
-func cannotRun(t *corev1.ContainerStateTerminated) string {
-	if t != nil && (t.Reason == "StartError" || t.Reason == "ContainerCannotRun") {
-		return t.Message
-	}
-	return ""
+// cannotRun says that the command did not start.
+func cannotRun(t *corev1.ContainerStateTerminated) bool {
+	return t.Reason == "StartError" || t.Reason == "ContainerCannotRun"
 }
 
 // disruption is why the cluster itself ended the pod, or is about to.
 func disruption(pod *corev1.Pod) (string, bool) {
 	switch pod.Status.Reason {
 	case "Evicted":
-		return evicted(pod), true
+		return evicted(pod.Status.Message, limitsOf(pod)), true
 	case "NodeLost":
 		return exitLost, true
 	case "Terminated", "NodeShutdown", "Shutdown":
@@ -133,21 +134,21 @@ func disruption(pod *corev1.Pod) (string, bool) {
 		case corev1.PodReasonPreemptionByScheduler:
 			return exitPreempted, true
 		case corev1.PodReasonTerminationByKubelet:
-			return evicted(pod), true
+			return evicted(pod.Status.Message, limitsOf(pod)), true
 		}
 	}
 	return "", false
 }
 
 // evicted reads the kubelet's reason: the session's own doing or the machine's.
-func evicted(pod *corev1.Pod) string {
-	said := strings.ToLower(pod.Status.Message)
+func evicted(message string, limits binnacle.Limits) string {
+	said := strings.ToLower(message)
 	own := strings.Contains(said, "exceed")
 	switch {
 	case own && strings.Contains(said, `emptydir volume "shm"`):
-		return session.ExitByMemory(limitsOf(pod).Memory)
+		return session.ExitByMemory(limits.Memory)
 	case own && (strings.Contains(said, "ephemeral") || strings.Contains(said, "emptydir")):
-		return session.ExitByDisk(limitsOf(pod).Disk)
+		return session.ExitByDisk(limits.Disk)
 	case strings.Contains(said, "resource: memory"):
 		return exitMemory
 	case strings.Contains(said, "ephemeral-storage"), strings.Contains(said, "inodes"):

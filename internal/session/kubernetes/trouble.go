@@ -38,7 +38,7 @@ func look(pod *corev1.Pod) *trouble {
 // noRoom says what lacks. The scheduler's message is "0/3 nodes are available:
 // 1 Insufficient cpu, 2 Insufficient memory. preemption: …".
 func noRoom(said string) *binnacle.Error {
-	facts, _, _ := strings.Cut(said, " preemption:")
+	facts, _, _ := strings.Cut(said, ". ")
 	facts = strings.TrimSuffix(strings.TrimSpace(facts), ".")
 	var lacks []string
 	for _, part := range strings.FieldsFunc(facts, func(r rune) bool { return r == ',' || r == ':' }) {
