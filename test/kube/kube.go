@@ -155,7 +155,7 @@ func serve(o Options) (*exec.Cmd, error) {
 		return nil, err
 	}
 	program := filepath.Join(root, ".tools", "kube", "bin", "kube")
-	log, err := os.OpenFile(o.Dir+".log", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(o.Dir+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("start a cluster: %w", err)
 	}

@@ -47,7 +47,6 @@ type cluster struct {
 	begun     time.Time
 	processes *processes
 	client    kubernetes.Interface
-	sysctls   map[string][]byte // as they were before
 }
 
 // Starter starts a node again that has ended.
@@ -97,8 +96,7 @@ func (c *cluster) start(ctx context.Context, group *errgroup.Group) error {
 	whole := ctx
 	ctx, cancel := context.WithTimeout(whole, patience)
 	defer cancel()
-	c.saveSysctls()
-	if err := errors.Join(c.certificates(), c.writeIdentities(), c.masquerade(), c.writeResolv()); err != nil {
+	if err := errors.Join(saveSysctls(c.dir), c.certificates(), c.writeIdentities(), c.masquerade(), c.writeResolv()); err != nil {
 		return err
 	}
 	etcd, err := c.startEtcd(whole)
@@ -234,35 +232,11 @@ func (c *cluster) clean(ctx context.Context) error {
 	for _, p := range c.processes.list() {
 		<-p.done
 	}
-	errs := []error{c.disconnect(), c.restoreSysctls()}
+	errs := []error{c.disconnect(), restoreSysctls(c.dir)}
 	for i := 1; i <= c.cfg.Nodes; i++ {
 		errs = append(errs, removeCgroup(ctx, c.cgroup(i)))
 	}
 	return errors.Join(append(errs, os.RemoveAll(c.dir))...)
-}
-
-// kubelet sets these for the whole machine; the cluster gives them back.
-func sysctls() []string {
-	return []string{"vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes", "net/ipv4/ip_forward"}
-}
-
-func (c *cluster) saveSysctls() {
-	c.sysctls = map[string][]byte{}
-	for _, name := range sysctls() {
-		if b, err := os.ReadFile("/proc/sys/" + name); err == nil {
-			c.sysctls[name] = b
-		}
-	}
-}
-
-func (c *cluster) restoreSysctls() error {
-	var errs []error
-	for name, b := range c.sysctls {
-		if now, err := os.ReadFile("/proc/sys/" + name); err == nil && string(now) != string(b) {
-			errs = append(errs, os.WriteFile("/proc/sys/"+name, b, 0o600))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 func (c *cluster) writeResolv() error {

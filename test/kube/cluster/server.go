@@ -84,7 +84,7 @@ func Serve(ctx context.Context, cfg Config, linger time.Duration) error {
 // Own takes the lock of a directory, which goes with the process.
 func Own(dir string) (*os.File, error) {
 	for {
-		f, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR|unix.O_CLOEXEC, 0o600)
+		f, err := os.OpenFile(dir+".lock", os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
 		if err != nil {
 			return nil, fmt.Errorf("lock the cluster's directory: %w", err)
 		}
@@ -229,5 +229,5 @@ func Sweep(ctx context.Context, dir string) error {
 			errs = append(errs, removeCgroup(ctx, l.cgroup(i)))
 		}
 	}
-	return errors.Join(append(errs, os.RemoveAll(dir))...)
+	return errors.Join(append(errs, restoreSysctls(dir), os.RemoveAll(dir))...)
 }
