@@ -41,6 +41,9 @@ type Resource struct {
 	// Holds says that others live in it: it is deleted only when nothing foreign
 	// is left.
 	Holds bool `json:"-"`
+	// Within is the key of another resource that takes this one with it when it is
+	// deleted; empty for none.
+	Within string `json:"-"`
 	// Ours says that we created it. State is empty for what is only wanted, and
 	// Reason says why it failed.
 	Ours   bool   `json:"ours,omitempty"`

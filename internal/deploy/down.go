@@ -30,6 +30,9 @@ func (e *Engine) PlanDown(ctx context.Context) (Plan, error) {
 	order := func(r Resource) int {
 		return slices.IndexFunc(wanted, func(w Resource) bool { return w.Key() == r.Key() })
 	}
+	doomed := func(key string) bool {
+		return slices.ContainsFunc(there, func(r Resource) bool { return r.Ours && r.Key() == key })
+	}
 	var p Plan
 	var holders []Step
 	foreign := false
@@ -38,6 +41,8 @@ func (e *Engine) PlanDown(ctx context.Context) (Plan, error) {
 		case !r.Ours:
 			p.Foreign = append(p.Foreign, r)
 			foreign = foreign || !r.Holds
+		case r.Within != "" && doomed(r.Within):
+			// It goes with what it lives in; while that is there it may be in use.
 		case r.Holds:
 			holders = append(holders, Step{Action: ActionDelete, Resource: r})
 		default:

@@ -96,10 +96,10 @@ type Nodes struct {
 }
 
 // Network has the address ranges of the cluster. They must not overlap each
-// other, nor networks that the cluster is to reach.
+// other, networks that the cluster is to reach, nor 10.224.0.0/12, which AKS
+// takes for its nodes: their network is made by AKS, because one of your own
+// would need the right to assign roles.
 type Network struct {
-	// VNet is the range of the virtual network; nodes get addresses of it.
-	VNet string `yaml:"vnet" example:"10.10.0.0/16"`
 	// Pods is the overlay's range.
 	Pods string `yaml:"pods" example:"10.244.0.0/16"`
 	// Services is the range of the cluster's own virtual addresses.
@@ -196,7 +196,7 @@ func Default() Config {
 		Azure: Azure{
 			SignIn: "cli", Tier: "free",
 			Nodes:   Nodes{Size: "Standard_D4s_v5", Min: 1, Max: 3, DiskGB: 128},
-			Network: Network{VNet: "10.10.0.0/16", Pods: "10.244.0.0/16", Services: "10.245.0.0/16"},
+			Network: Network{Pods: "10.244.0.0/16", Services: "10.245.0.0/16"},
 		},
 		Registry: Registry{Kind: RegistryNone, SKU: "Basic", Prefix: "binder-"},
 		HTTPS:    HTTPS{Enabled: true},

@@ -218,9 +218,13 @@ func TestDefect10SecretsStayOut(t *testing.T) {
 
 func TestDefect12RangesDoNotOverlap(t *testing.T) {
 	t.Parallel()
-	_, ps := config.Load([]byte(right + "  network: {vnet: 10.0.0.0/8, services: 10.0.0.0/16, pods: 172.16.0.0/16}\n"))
-	if len(ps) != 1 || ps[0].Path != "azure.network.services" || !strings.Contains(ps[0].Message, "overlaps azure.network.vnet") {
-		t.Errorf("got %v", ps)
+	for ranges, want := range map[string]string{
+		"pods: 10.128.0.0/10, services: 10.129.0.0/16": "overlaps azure.network.pods", "services: 10.230.0.0/16": "overlaps the range of the nodes",
+	} {
+		_, ps := config.Load([]byte(right + "  network: {" + ranges + "}\n"))
+		if len(ps) != 1 || ps[0].Path != "azure.network.services" || !strings.Contains(ps[0].Message, want) {
+			t.Errorf("%s: got %v", ranges, ps)
+		}
 	}
 	if _, ps := config.Load([]byte(right)); len(ps) > 0 {
 		t.Errorf("the defaults overlap: %v", ps)

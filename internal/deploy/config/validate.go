@@ -142,9 +142,9 @@ func (c Config) network(ps *Problems) {
 		path   string
 		prefix netip.Prefix
 	}
-	var seen []named
+	seen := []named{{"the range of the nodes", netip.MustParsePrefix("10.224.0.0/12")}}
 	for _, r := range []struct{ path, text string }{
-		{"azure.network.vnet", c.Azure.Network.VNet}, {"azure.network.pods", c.Azure.Network.Pods}, {"azure.network.services", c.Azure.Network.Services},
+		{"azure.network.pods", c.Azure.Network.Pods}, {"azure.network.services", c.Azure.Network.Services},
 	} {
 		p, err := netip.ParsePrefix(r.text)
 		const longest = 24

@@ -1,0 +1,267 @@
+package azure
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/containerregistry/armcontainerregistry"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/resources/armsubscriptions"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/storage/armstorage/v2"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/deploy"
+)
+
+// Check looks at the subscription, the providers, the size, the quota, the
+// version and the names, before anything is created.
+func (c *Cloud) Check(ctx context.Context) ([]deploy.Finding, error) {
+	var out []deploy.Finding
+	for _, look := range []func(context.Context) ([]deploy.Finding, error){
+		c.checkSubscription, c.checkProviders, c.checkMachines, c.checkVersion, c.checkNames,
+	} {
+		found, err := look(ctx)
+		if err != nil {
+			return out, explain(err)
+		}
+		out = append(out, found...)
+	}
+	return out, nil
+}
+
+func good(name, format string, args ...any) []deploy.Finding {
+	return []deploy.Finding{{Name: name, OK: true, Message: fmt.Sprintf(format, args...)}}
+}
+
+func wrong(name, hint, format string, args ...any) []deploy.Finding {
+	return []deploy.Finding{{Name: name, Message: fmt.Sprintf(format, args...), Hint: hint}}
+}
+
+func (c *Cloud) checkSubscription(ctx context.Context) ([]deploy.Finding, error) {
+	got, err := c.clients.subscriptions.Get(ctx, c.subscription, nil)
+	if err != nil {
+		return nil, err
+	}
+	s := value(got.State)
+	if s != armsubscriptions.SubscriptionStateEnabled {
+		return wrong("subscription", "Look at the subscription in the portal; a disabled one takes nothing new.", "The subscription %s is %s.", value(got.DisplayName), s), nil
+	}
+	return good("subscription", "%s is enabled", value(got.DisplayName)), nil
+}
+
+// providers are the namespaces of Azure that the deployment uses.
+func (c *Cloud) providers(ctx context.Context) ([]string, error) {
+	wanted, err := c.Wanted(ctx)
+	if err != nil {
+		return nil, err
+	}
+	of := map[string]string{
+		kindRegistry: "Microsoft.ContainerRegistry", kindStorage: "Microsoft.Storage", kindZone: "Microsoft.Network",
+		kindCluster: "Microsoft.ContainerService", kindAddress: "Microsoft.Network",
+	}
+	list := []string{"Microsoft.Compute"}
+	for _, r := range wanted {
+		if p, ok := of[r.Kind]; ok && !slices.Contains(list, p) {
+			list = append(list, p)
+		}
+	}
+	slices.Sort(list)
+	return list, nil
+}
+
+func (c *Cloud) checkProviders(ctx context.Context) ([]deploy.Finding, error) {
+	list, err := c.providers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var missing []string
+	for _, namespace := range list {
+		got, err := c.clients.providers.Get(ctx, namespace, nil)
+		if err != nil {
+			return nil, err
+		}
+		if value(got.RegistrationState) != "Registered" {
+			missing = append(missing, namespace)
+		}
+	}
+	if len(missing) > 0 {
+		return good("providers", "%s will be registered in the subscription when first used", strings.Join(missing, ", ")), nil
+	}
+	return good("providers", "all %d are registered", len(list)), nil
+}
+
+// checkMachines holds the size against the rules for system nodes, and the
+// number of nodes against the quota.
+func (c *Cloud) checkMachines(ctx context.Context) ([]deploy.Finding, error) {
+	a := c.config.Azure
+	size, err := c.findSize(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if size == nil {
+		return wrong("size", "Choose another azure.nodes.size or azure.region.", "There is no %s in %s.", a.Nodes.Size, a.Region), nil
+	}
+	for _, r := range size.Restrictions {
+		if value(r.Type) == armcompute.ResourceSKURestrictionsTypeLocation {
+			return wrong("size", "Choose another azure.nodes.size or azure.region, or ask Azure's support for access.",
+				"%s can't be used in %s by this subscription (%s).", a.Nodes.Size, a.Region, value(r.ReasonCode)), nil
+		}
+	}
+	cores, memory := capability(size, "vCPUs"), capability(size, "MemoryGB")
+	const leastCores, leastMemory = 4, 4
+	if cores < leastCores || memory < leastMemory {
+		return wrong("size", "Choose one with 4 vCPUs, such as Standard_D4s_v5.",
+			"%s has %d vCPUs and %d GB; system nodes of AKS need %d and %d.", a.Nodes.Size, cores, memory, leastCores, leastMemory), nil
+	}
+	out := good("size", "%s has %d vCPUs and %d GB", a.Nodes.Size, cores, memory)
+	found, err := c.checkQuota(ctx, value(size.Family), cores)
+	return append(out, found...), err
+}
+
+func (c *Cloud) findSize(ctx context.Context) (*armcompute.ResourceSKU, error) {
+	filter := "location eq '" + c.config.Azure.Region + "'"
+	for pager := c.clients.sizes.NewListPager(&armcompute.ResourceSKUsClientListOptions{Filter: &filter}); pager.More(); {
+		page, err := pager.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range page.Value {
+			if value(s.ResourceType) == "virtualMachines" && strings.EqualFold(value(s.Name), c.config.Azure.Nodes.Size) {
+				return s, nil
+			}
+		}
+	}
+	return nil, nil
+}
+
+func capability(s *armcompute.ResourceSKU, name string) int {
+	for _, p := range s.Capabilities {
+		if value(p.Name) == name {
+			f, _ := strconv.ParseFloat(value(p.Value), 64)
+			return int(f)
+		}
+	}
+	return 0
+}
+
+// checkQuota wants room for all nodes there may be, and one more, which an
+// upgrade needs for a while. What the cluster has already counts as free.
+func (c *Cloud) checkQuota(ctx context.Context, family string, cores int) ([]deploy.Finding, error) {
+	n := c.config.Azure.Nodes
+	already := 0
+	if got, err := c.clients.clusters.Get(ctx, c.config.Group(), c.config.Name, nil); err == nil {
+		if pool := findPool(got.ManagedCluster); pool != nil {
+			already = int(value(pool.Count)) * cores
+		}
+	} else if !isNotFound(err) {
+		return nil, err
+	}
+	need := n.Max*cores - already
+	var out []deploy.Finding
+	for pager := c.clients.usage.NewListPager(c.config.Azure.Region, nil); pager.More(); {
+		page, err := pager.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, u := range page.Value {
+			if u.Name == nil || (value(u.Name.Value) != "cores" && !strings.EqualFold(value(u.Name.Value), family)) {
+				continue
+			}
+			free, name := int(value(u.Limit))-int(value(u.CurrentValue)), value(u.Name.LocalizedValue)
+			switch {
+			case free < need:
+				out = append(out, wrong("quota", fmt.Sprintf("Ask for %d vCPUs more in the portal under Quotas, or set azure.nodes.max to %d.", need-free, (free+already)/cores),
+					"%d nodes of %s need %d vCPUs; %s has %d free of %d.", n.Max, n.Size, need, name, free, value(u.Limit))...)
+			case free < need+cores:
+				out = append(out, good("quota", "%s has %d vCPUs free and %d are needed; an upgrade of the cluster at full size would need %d more", name, free, need, cores)...)
+			default:
+				out = append(out, good("quota", "%s has %d vCPUs free, %d are needed", name, free, need)...)
+			}
+		}
+	}
+	return out, nil
+}
+
+func (c *Cloud) checkVersion(ctx context.Context) ([]deploy.Finding, error) {
+	want := c.config.Azure.Kubernetes
+	if want == "" {
+		return nil, nil
+	}
+	got, err := c.clients.clusters.ListKubernetesVersions(ctx, c.config.Azure.Region, nil)
+	if err != nil {
+		return nil, err
+	}
+	var offered []string
+	for _, v := range got.Values {
+		if value(v.IsPreview) {
+			continue
+		}
+		offered = append(offered, value(v.Version))
+		if _, patch := v.PatchVersions[want]; patch || value(v.Version) == want {
+			return good("kubernetes", "%s is offered", want), nil
+		}
+	}
+	return wrong("kubernetes", "Offered: "+strings.Join(offered, ", ")+".", "Kubernetes %s is not offered in %s.", want, c.config.Azure.Region), nil
+}
+
+// checkNames looks whether names that must be free in the whole world are, but
+// for those that are ours already.
+func (c *Cloud) checkNames(ctx context.Context) ([]deploy.Finding, error) {
+	wanted, err := c.Wanted(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []deploy.Finding
+	for _, r := range wanted {
+		if r.Kind != kindRegistry && r.Kind != kindStorage && r.Kind != kindAddress {
+			continue
+		}
+		have, err := c.Find(ctx, r)
+		if err == nil && have.Ours {
+			continue
+		}
+		if err != nil && binnacle.CodeOf(err) != binnacle.CodeNotFound {
+			return nil, err
+		}
+		found, err := c.checkName(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, found...)
+	}
+	return out, nil
+}
+
+func (c *Cloud) checkName(ctx context.Context, r deploy.Resource) ([]deploy.Finding, error) {
+	name, setting := r.Name, "name"
+	var free bool
+	var why string
+	switch r.Kind {
+	case kindRegistry:
+		got, err := c.clients.registries.CheckNameAvailability(ctx, armcontainerregistry.RegistryNameCheckRequest{Name: &name, Type: new("Microsoft.ContainerRegistry/registries")}, nil)
+		if err != nil {
+			return nil, err
+		}
+		setting, free, why = "registry.name", value(got.NameAvailable), value(got.Message)
+	case kindStorage:
+		got, err := c.clients.accounts.CheckNameAvailability(ctx, armstorage.AccountCheckNameAvailabilityParameters{Name: &name, Type: new("Microsoft.Storage/storageAccounts")}, nil)
+		if err != nil {
+			return nil, err
+		}
+		free, why = value(got.NameAvailable), value(got.Message)
+	default:
+		name = c.Label()
+		got, err := c.clients.network.CheckDNSNameAvailability(ctx, c.config.Azure.Region, name, nil)
+		if err != nil {
+			return nil, err
+		}
+		setting, free, why = "dns.label", value(got.Available), "it is taken"
+	}
+	if !free {
+		return wrong("name", "Choose another "+setting+".", "%s can't have the name %s: %s.", r.Kind, name, strings.TrimSuffix(why, ".")), nil
+	}
+	return good("name", "%s %s is free", r.Kind, name), nil
+}

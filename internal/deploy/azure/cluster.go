@@ -1,0 +1,161 @@
+package azure
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/containerservice/armcontainerservice/v6"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/deploy"
+)
+
+const systemPool = "system"
+
+func (c *Cloud) cluster() operations {
+	cs := c.clients.clusters
+	return operations{
+		find: func(ctx context.Context, r deploy.Resource) (deploy.Resource, error) {
+			got, err := cs.Get(ctx, c.config.Group(), r.Name, nil)
+			if err != nil {
+				return r, err
+			}
+			return c.readCluster(got.ManagedCluster), nil
+		},
+		put: func(ctx context.Context, r deploy.Resource) (string, error) {
+			body, err := c.clusterBody(ctx, r)
+			if err != nil {
+				return "", err
+			}
+			p, err := cs.BeginCreateOrUpdate(ctx, c.config.Group(), r.Name, body, nil)
+			return began(ctx, p, err)
+		},
+		remove: func(ctx context.Context, r deploy.Resource) (string, error) {
+			p, err := cs.BeginDelete(ctx, c.config.Group(), r.Name, nil)
+			return began(ctx, p, err)
+		},
+		waitPut:    wait[armcontainerservice.ManagedClustersClientCreateOrUpdateResponse](c),
+		waitRemove: wait[armcontainerservice.ManagedClustersClientDeleteResponse](c),
+	}
+}
+
+// clusterBody is what AKS is asked for: a managed identity, because the secret
+// of a service principal expires after a year and takes the cluster with it;
+// pods in an overlay, because they then need no network of ours and no role in
+// it; network policies enforced by Cilium.
+func (c *Cloud) clusterBody(ctx context.Context, r deploy.Resource) (armcontainerservice.ManagedCluster, error) {
+	a := c.config.Azure
+	count, version := a.Nodes.Min, a.Kubernetes
+	got, err := c.clients.clusters.Get(ctx, c.config.Group(), r.Name, nil)
+	switch {
+	case isNotFound(err):
+	case err != nil:
+		return armcontainerservice.ManagedCluster{}, err
+	default:
+		// A change of something else leaves the number of nodes to the autoscaler.
+		if version == "" && got.Properties != nil {
+			version = value(got.Properties.KubernetesVersion)
+		}
+		if pool := findPool(got.ManagedCluster); pool != nil {
+			count = min(max(int(value(pool.Count)), a.Nodes.Min), a.Nodes.Max)
+		}
+	}
+	tier := armcontainerservice.ManagedClusterSKUTierFree
+	if a.Tier == "standard" {
+		tier = armcontainerservice.ManagedClusterSKUTierStandard
+	}
+	prefix, _, _ := strings.Cut(a.Network.Services, "/")
+	dns := prefix[:strings.LastIndexByte(prefix, '.')] + ".10"
+	p := &armcontainerservice.ManagedClusterProperties{
+		DNSPrefix: new(c.config.Name), NodeResourceGroup: new(c.nodeGroup()), EnableRBAC: new(true),
+		AgentPoolProfiles: []*armcontainerservice.ManagedClusterAgentPoolProfile{{
+			Name: new(systemPool), Mode: new(armcontainerservice.AgentPoolModeSystem), Type: new(armcontainerservice.AgentPoolTypeVirtualMachineScaleSets),
+			VMSize: &a.Nodes.Size, OSType: new(armcontainerservice.OSTypeLinux), OSDiskSizeGB: number(a.Nodes.DiskGB), EnableAutoScaling: new(true),
+			Count: number(count), MinCount: number(a.Nodes.Min), MaxCount: number(a.Nodes.Max),
+		}},
+		NetworkProfile: &armcontainerservice.NetworkProfile{
+			NetworkPlugin: new(armcontainerservice.NetworkPluginAzure), NetworkPluginMode: new(armcontainerservice.NetworkPluginModeOverlay),
+			NetworkDataplane: new(armcontainerservice.NetworkDataplaneCilium), NetworkPolicy: new(armcontainerservice.NetworkPolicyCilium),
+			LoadBalancerSKU: new(armcontainerservice.LoadBalancerSKUStandard), PodCidr: &a.Network.Pods, ServiceCidr: &a.Network.Services, DNSServiceIP: &dns,
+		},
+		AutoUpgradeProfile: &armcontainerservice.ManagedClusterAutoUpgradeProfile{
+			UpgradeChannel: new(armcontainerservice.UpgradeChannelPatch), NodeOSUpgradeChannel: new(armcontainerservice.NodeOSUpgradeChannelNodeImage),
+		},
+		OidcIssuerProfile: &armcontainerservice.ManagedClusterOIDCIssuerProfile{Enabled: new(true)},
+	}
+	if version != "" {
+		p.KubernetesVersion = &version
+	}
+	return armcontainerservice.ManagedCluster{
+		Location: &a.Region, Tags: c.tags(), Properties: p,
+		Identity: &armcontainerservice.ManagedClusterIdentity{Type: new(armcontainerservice.ResourceIdentityTypeSystemAssigned)},
+		SKU:      &armcontainerservice.ManagedClusterSKU{Name: new(armcontainerservice.ManagedClusterSKUNameBase), Tier: new(tier)},
+	}, nil
+}
+
+func number(n int) *int32 { return new(int32(n)) } //nolint:gosec // validated to be small
+
+func findPool(m armcontainerservice.ManagedCluster) *armcontainerservice.ManagedClusterAgentPoolProfile {
+	if m.Properties == nil {
+		return nil
+	}
+	for _, pool := range m.Properties.AgentPoolProfiles {
+		if value(pool.Name) == systemPool {
+			return pool
+		}
+	}
+	return nil
+}
+
+// readCluster says what a cluster is, in the words of Wanted.
+func (c *Cloud) readCluster(m armcontainerservice.ManagedCluster) deploy.Resource {
+	out := deploy.Resource{ID: value(m.ID), Ours: c.ours(m.Tags), Spec: map[string]string{"region": value(m.Location)}}
+	if m.SKU != nil {
+		out.Spec["tier"] = strings.ToLower(string(value(m.SKU.Tier)))
+	}
+	out.Spec["identity"] = "service principal"
+	if m.Identity != nil && value(m.Identity.Type) == armcontainerservice.ResourceIdentityTypeSystemAssigned {
+		out.Spec["identity"] = "managed"
+	}
+	p := m.Properties
+	if p == nil {
+		return out
+	}
+	out.State = state(value(p.ProvisioningState))
+	if out.State == deploy.StateFailed {
+		out.Reason = "Azure says that its last operation failed."
+	}
+	out.Outputs = map[string]string{"version": value(p.CurrentKubernetesVersion), "server": value(p.Fqdn)}
+	if want := c.config.Azure.Kubernetes; want != "" {
+		// 1.34 is any 1.34.x; patches come by themselves.
+		out.Spec["kubernetes"] = value(p.KubernetesVersion)
+		if strings.HasPrefix(value(p.KubernetesVersion)+".", want+".") {
+			out.Spec["kubernetes"] = want
+		}
+	}
+	if pool := findPool(m); pool != nil {
+		out.Spec["size"] = value(pool.VMSize)
+		out.Spec["min"], out.Spec["max"] = text(pool.MinCount), text(pool.MaxCount)
+		out.Spec["disk_gb"] = text(pool.OSDiskSizeGB)
+	}
+	if n := p.NetworkProfile; n != nil {
+		out.Spec["pods"], out.Spec["services"] = value(n.PodCidr), value(n.ServiceCidr)
+		out.Spec["network"] = string(value(n.NetworkPlugin)) + " " + string(value(n.NetworkPluginMode)) + ", " + string(value(n.NetworkPolicy))
+	}
+	return out
+}
+
+func text(n *int32) string { return strconv.Itoa(int(value(n))) }
+
+// Kubeconfig is how to reach the cluster, to be kept in memory only.
+func (c *Cloud) Kubeconfig(ctx context.Context) ([]byte, error) {
+	got, err := c.clients.clusters.ListClusterUserCredentials(ctx, c.config.Group(), c.config.Name, nil)
+	if err != nil {
+		return nil, explain(err)
+	}
+	if len(got.Kubeconfigs) == 0 {
+		return nil, binnacle.Errorf(binnacle.CodeUnavailable, "Azure has no credentials for the cluster %s yet.", c.config.Name)
+	}
+	return got.Kubeconfigs[0].Value, nil
+}

@@ -1,0 +1,208 @@
+// Package azuresim is an Azure for tests: an HTTPS server that speaks the part
+// of Azure Resource Manager, of the sign-in and of the retail prices that
+// deployments use, with state, and with the sequences that the real one has:
+// 201 and Creating before Succeeded, 201 and then Failed, 429 with a pause,
+// providers that are not registered, quota, names that are taken, operations
+// that are forgotten.
+//
+// It is written from Azure's documentation. It was never compared with Azure.
+package azuresim
+
+import (
+	"encoding/json"
+	"encoding/pem"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Ids that tests sign in with.
+const (
+	Subscription     = "11111111-1111-1111-1111-111111111111"
+	SubscriptionName = "Research"
+	Tenant           = "22222222-2222-2222-2222-222222222222"
+	Client           = "33333333-3333-3333-3333-333333333333"
+	Secret           = "the-secret-of-the-simulator"
+	token            = "a-token-of-the-simulator"
+)
+
+// Resource is one resource as it is stored.
+type Resource struct {
+	ID, Name, Type, Location string
+	Tags                     map[string]string
+	Body                     map[string]any // sku, identity, properties…
+	State                    string         // of provisioning
+	// Foreign resources were put there by tests.
+	Foreign bool
+
+	looks   int    // until the operation ends
+	outcome string // "" succeeds, else the code it fails with
+	reason  string
+}
+
+// Azure is the whole state. Fields may be set before the first request.
+type Azure struct {
+	// Looks is how often an operation is asked about before it ends.
+	Looks int
+	// Unregistered are the namespaces that must be registered before use.
+	Unregistered map[string]bool
+	// Taken are the names that others in the world have, by type or "label".
+	Taken map[string]string
+	// CoresFree is the quota.
+	CoresFree int
+	// FailCreate makes the next creation of a type end in failure, with a code.
+	FailCreate map[string]string
+	// Throttle is how many requests are refused first.
+	Throttle int
+	// Forget makes Azure forget all operations that are under way.
+	Forget bool
+	// Disabled subscriptions take nothing.
+	Disabled bool
+	// Kubeconfig is what clusters hand out.
+	Kubeconfig []byte
+
+	mu        sync.Mutex
+	url       string
+	resources map[string]*Resource // by lower-case id
+	ops       map[string]string    // operation → id of the resource
+	writes    []string             // "PUT type/name"
+	requests  int
+}
+
+// Server is a running simulator.
+type Server struct {
+	*Azure
+	URL    string
+	CAFile string // what to trust
+	HTTP   *http.Client
+}
+
+// Start serves a simulator until the test ends.
+func Start(t testing.TB, a *Azure) *Server {
+	t.Helper()
+	if a.Looks == 0 {
+		a.Looks = 2
+	}
+	if a.CoresFree == 0 {
+		a.CoresFree = 100
+	}
+	a.resources, a.ops = map[string]*Resource{}, map[string]string{}
+	srv := httptest.NewTLSServer(a)
+	t.Cleanup(srv.Close)
+	a.url = srv.URL
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	b := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
+	if err := os.WriteFile(ca, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return &Server{Azure: a, URL: srv.URL, CAFile: ca, HTTP: srv.Client()}
+}
+
+// ServeHTTP answers one request.
+func (a *Azure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.requests++
+	path := r.URL.Path
+	switch {
+	case strings.HasPrefix(path, "/api/retail/prices"):
+		a.prices(w, r)
+	case strings.Contains(path, "/oauth2/") || strings.Contains(path, "/.well-known/"):
+		a.signIn(w, r)
+	case r.Header.Get("Authorization") != "Bearer "+token:
+		fail(w, http.StatusUnauthorized, "AuthenticationFailed", "Authentication failed.")
+	case r.URL.Query().Get("api-version") == "":
+		fail(w, http.StatusBadRequest, "MissingApiVersionParameter", "The api-version query parameter is required for all requests.")
+	case a.Throttle > 0:
+		a.Throttle--
+		w.Header().Set("Retry-After-Ms", "2")
+		fail(w, http.StatusTooManyRequests, "TooManyRequests", "The request is being throttled.")
+	case strings.HasPrefix(path, "/operations/"):
+		a.operation(w, r)
+	default:
+		a.manager(w, r)
+	}
+}
+
+// signIn gives tokens to who knows the secret.
+func (a *Azure) signIn(w http.ResponseWriter, r *http.Request) {
+	tenant := strings.Split(r.URL.Path, "/")[1]
+	if strings.Contains(r.URL.Path, "/.well-known/") {
+		base := a.url + "/" + tenant
+		answer(w, http.StatusOK, map[string]any{"token_endpoint": base + "/oauth2/v2.0/token", "authorization_endpoint": base + "/oauth2/v2.0/authorize", "issuer": base + "/v2.0"})
+		return
+	}
+	_ = r.ParseForm()
+	if tenant != Tenant || r.Form.Get("client_id") != Client || r.Form.Get("client_secret") != Secret {
+		answer(w, http.StatusUnauthorized, map[string]any{"error": "invalid_client", "error_description": "AADSTS7000215: Invalid client secret provided."})
+		return
+	}
+	answer(w, http.StatusOK, map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": 3600, "ext_expires_in": 3600})
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}
+
+func fail(w http.ResponseWriter, status int, code, message string) {
+	w.Header().Set("X-Ms-Error-Code", code)
+	answer(w, status, map[string]any{"error": map[string]any{"code": code, "message": message}})
+}
+
+// State is everything that exists, by type and name, and its state.
+func (a *Azure) State() map[string]string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := map[string]string{}
+	for _, r := range a.resources {
+		out[r.Type+"/"+r.Name] = r.State
+	}
+	return out
+}
+
+// Writes are the requests that changed something, in order.
+func (a *Azure) Writes() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.writes)
+}
+
+// Requests is how many were asked.
+func (a *Azure) Requests() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.requests
+}
+
+// Add puts a resource of somebody else there: type and name, in a group.
+func (a *Azure) Add(group, typ, name string, tags map[string]string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	id := "/subscriptions/" + Subscription + "/resourceGroups/" + group
+	if typ != typeGroup {
+		id += "/providers/" + typ + "/" + name
+	}
+	a.resources[strings.ToLower(id)] = &Resource{
+		ID: id, Name: name, Type: typ, Location: "westeurope", Tags: maps.Clone(tags), Body: map[string]any{"properties": map[string]any{}}, State: "Succeeded", Foreign: true,
+	}
+}
+
+// Body is the stored body of a resource, nil when it is not there.
+func (a *Azure) Body(typ, name string) map[string]any {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range a.resources {
+		if strings.EqualFold(r.Type, typ) && strings.EqualFold(r.Name, name) {
+			return r.Body
+		}
+	}
+	return nil
+}
