@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/builders"
 	"github.com/binnacle-hub/binnacle/internal/engine"
 	"github.com/binnacle-hub/binnacle/internal/engine/network"
 	"github.com/binnacle-hub/binnacle/internal/hub"
@@ -216,6 +217,8 @@ type Session struct {
 type Kubernetes struct {
 	// Session is how sessions run as pods.
 	Session kubernetes.Config `yaml:"session"`
+	// Builders are the BuildKits that make images.
+	Builders builders.Config `yaml:"builders"`
 }
 
 // The defaults of [Config].
@@ -240,6 +243,7 @@ func Default() Config {
 		Hub:     hub.DefaultConfig(),
 	}
 	c.Kubernetes.Session = kubernetes.DefaultConfig()
+	c.Kubernetes.Builders = builders.DefaultConfig()
 	c.Launch.DiskBudget = DefaultDiskBudget
 	return c
 }
@@ -323,7 +327,8 @@ func (c Config) Validate() error {
 	errs = append(errs,
 		within("source", c.Source.Validate()), within("network", c.Network.Validate()),
 		within("launch", c.Launch.Validate()), within("proxy", c.Proxy.Validate()),
-		within("hub", c.Hub.Validate()), within("kubernetes.session", c.Kubernetes.Session.Validate()))
+		within("hub", c.Hub.Validate()), within("kubernetes.session", c.Kubernetes.Session.Validate()),
+		within("kubernetes.builders", c.Kubernetes.Builders.Validate()))
 	return errors.Join(errs...)
 }
 
