@@ -123,6 +123,58 @@ func TestPrintIsReadBackAndHidesSecrets(t *testing.T) {
 	}
 }
 
+// What is YAML itself may be written as such, and is printed so that it is read back.
+func TestTreesAsValues(t *testing.T) {
+	const file = `
+kubernetes:
+  session:
+    resources: {nvidia.com/gpu: "1"}
+    tolerations: ["pool=sessions:NoSchedule", spot]
+    pod:
+      spec:
+        hostname: here
+    profiles:
+    - repo: ^gh/example/
+      memory: 4Gi
+      tolerations: ["nvidia.com/gpu:NoSchedule"]
+      pod:
+        spec: {hostname: there}
+    - "class: small\nmemory: 1Gi\n"
+`
+	c, err := config.Load(config.Sources{Path: write(t, file)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := c.Kubernetes.Session
+	got := []any{len(k.Tolerations), k.Tolerations[0].Value, k.Resources["nvidia.com/gpu"], len(k.Profiles), k.Profiles[0].Memory.Value(), k.Profiles[0].Repo, k.Profiles[1].Class}
+	want := []any{2, "sessions", "1", 2, int64(4 << 30), "^gh/example/", "small"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if !strings.Contains(string(k.Pod), "hostname: here") || !strings.Contains(string(k.Profiles[0].Pod), "there") {
+		t.Errorf("patches: %q, %q", k.Pod, k.Profiles[0].Pod)
+	}
+	var first, second bytes.Buffer
+	if err := c.Print(&first); err != nil {
+		t.Fatal(err)
+	}
+	again, err := config.Load(config.Sources{Path: write(t, first.String())})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, first.String())
+	}
+	if err := again.Print(&second); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(first.String(), second.String()); diff != "" {
+		t.Error(diff)
+	}
+	for _, bad := range []string{"pod: {containers: []}", "profiles: [{memory: 1Gi}]", "profiles: [{repo: a, colour: red}]", "tolerations: [[a]]", "namespace: {a: b}"} {
+		if _, err := config.Load(config.Sources{Path: write(t, "kubernetes: {session: {"+bad+"}}\n")}); binnacle.CodeOf(err) != binnacle.CodeInvalid {
+			t.Errorf("%s: got %v", bad, err)
+		}
+	}
+}
+
 func TestSizes(t *testing.T) {
 	for text, want := range map[string]int64{
 		"0": 0, "512": 512, "1k": 1 << 10, "2GiB": 2 << 30, "1.5 GB": 1_500_000_000, "10Mi": 10 << 20, "-1": -1,
