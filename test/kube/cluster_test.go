@@ -31,6 +31,10 @@ import (
 func TestCluster(t *testing.T) {
 	kube.Need(t)
 	dir := filepath.Join("/var/tmp", fmt.Sprintf("bnk%d", os.Getpid()))
+	before, err := os.ReadFile("/proc/sys/kernel/panic")
+	if err != nil {
+		t.Fatal(err)
+	}
 	begun := time.Now()
 	c, err := kube.Start(t.Context(), kube.Options{Dir: dir})
 	if err != nil {
@@ -64,7 +68,7 @@ func TestCluster(t *testing.T) {
 	begun = time.Now()
 	stop()
 	t.Logf("stopped in %s", time.Since(begun).Round(100*time.Millisecond))
-	leftovers(t, dir, c.Registry)
+	leftovers(t, dir, c.Registry, string(before))
 }
 
 type world struct {
@@ -247,7 +251,7 @@ func eventually(t *testing.T, what string, f func() error) {
 
 // leftovers looks for processes, mounts, interfaces, routes, rules, control
 // groups and files of a cluster that has been stopped.
-func leftovers(t *testing.T, dir, registry string) {
+func leftovers(t *testing.T, dir, registry, before string) {
 	t.Helper()
 	var number int
 	if _, err := fmt.Sscanf(registry, "10.%d.", &number); err != nil {
@@ -279,6 +283,11 @@ func leftovers(t *testing.T, dir, registry string) {
 	for _, p := range processes {
 		if args, err := os.ReadFile(p); err == nil && strings.Contains(string(args), dir) {
 			t.Errorf("left of the cluster: the process %s", strings.ReplaceAll(string(args), "\x00", " "))
+		}
+	}
+	if value, err := os.ReadFile("/proc/sys/kernel/panic"); err != nil || string(value) != before {
+		if others, err := filepath.Glob("/sys/class/net/bnk*"); err == nil && len(others) == 0 {
+			t.Errorf("left of the cluster: kernel.panic is %s, and was %s (%v)", value, before, err)
 		}
 	}
 	for _, pattern := range []string{dir + "*", fmt.Sprintf("/sys/fs/cgroup/*/binnacle-kube%d-*", number), fmt.Sprintf("/sys/fs/cgroup/binnacle-kube%d-*", number)} {

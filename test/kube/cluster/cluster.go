@@ -96,7 +96,7 @@ func (c *cluster) start(ctx context.Context, group *errgroup.Group) error {
 	whole := ctx
 	ctx, cancel := context.WithTimeout(whole, patience)
 	defer cancel()
-	if err := errors.Join(saveSysctls(c.dir), c.certificates(), c.writeIdentities(), c.masquerade(), c.writeResolv()); err != nil {
+	if err := errors.Join(saveSysctls(), c.certificates(), c.writeIdentities(), c.masquerade(), c.writeResolv()); err != nil {
 		return err
 	}
 	etcd, err := c.startEtcd(whole)
@@ -232,7 +232,7 @@ func (c *cluster) clean(ctx context.Context) error {
 	for _, p := range c.processes.list() {
 		<-p.done
 	}
-	errs := []error{c.disconnect(), restoreSysctls(c.dir)}
+	errs := []error{c.disconnect(), restoreSysctls()}
 	for i := 1; i <= c.cfg.Nodes; i++ {
 		errs = append(errs, removeCgroup(ctx, c.cgroup(i)))
 	}

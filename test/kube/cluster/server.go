@@ -229,5 +229,5 @@ func Sweep(ctx context.Context, dir string) error {
 			errs = append(errs, removeCgroup(ctx, l.cgroup(i)))
 		}
 	}
-	return errors.Join(append(errs, restoreSysctls(dir), os.RemoveAll(dir))...)
+	return errors.Join(append(errs, restoreSysctls(), os.RemoveAll(dir))...)
 }

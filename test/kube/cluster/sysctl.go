@@ -6,11 +6,17 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
-// sysctls are set by kubelet, and forwarding by us, for the whole machine. The
-// cluster gives them back.
+// kernelNote is where the first cluster of a machine notes the kernel's
+// settings, and from where the last one gives them back. Like the settings, it
+// does not outlive a restart of the machine.
+const kernelNote = "/run/binnacle-kube.sysctls"
+
+// sysctls are set by kubelet, and forwarding by us, for the whole machine.
 func sysctls() []string {
 	return []string{
 		"vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops",
@@ -18,24 +24,32 @@ func sysctls() []string {
 	}
 }
 
-// saveSysctls notes how they are in a file of dir.
-func saveSysctls(dir string) error {
+// saveSysctls notes how they are, unless another cluster has.
+func saveSysctls() error {
 	values := map[string]string{}
 	for _, name := range sysctls() {
 		if b, err := os.ReadFile("/proc/sys/" + name); err == nil {
 			values[name] = string(b)
 		}
 	}
-	b, err := json.Marshal(values)
-	if err != nil {
-		return err
+	f, err := os.OpenFile(kernelNote, os.O_CREATE|os.O_EXCL|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
 	}
-	return os.WriteFile(filepath.Join(dir, "sysctls.json"), b, 0o600)
+	if err != nil {
+		return fmt.Errorf("note the kernel's settings: %w", err)
+	}
+	return errors.Join(json.NewEncoder(f).Encode(values), f.Close())
 }
 
-// restoreSysctls makes them what they were.
-func restoreSysctls(dir string) error {
-	b, err := os.ReadFile(filepath.Join(dir, "sysctls.json"))
+// restoreSysctls makes them what they were, unless another cluster runs.
+func restoreSysctls() error {
+	for n := range maxClusters {
+		if _, err := netlink.LinkByName(layout{number: n}.bridge()); err == nil {
+			return nil
+		}
+	}
+	b, err := os.ReadFile(kernelNote)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -53,5 +67,5 @@ func restoreSysctls(dir string) error {
 			errs = append(errs, os.WriteFile("/proc/sys/"+name, []byte(before), 0o600))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, os.Remove(kernelNote))...)
 }
