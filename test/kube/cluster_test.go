@@ -63,6 +63,7 @@ func TestCluster(t *testing.T) {
 		t.Run("import", w.importImage)
 		t.Run("policy", w.policy)
 		t.Run("storage", w.storage)
+		t.Run("registry", w.registry)
 		t.Run("faults", w.faults)
 	})
 	begun = time.Now()

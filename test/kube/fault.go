@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/binnacle-hub/binnacle/test/kube/cluster"
 )
 
 // Signal sends a signal to a program of the cluster. The programs are etcd,
@@ -43,6 +46,23 @@ func (c *Cluster) Pause(t testing.TB, program string) (resume func()) {
 	}
 	t.Cleanup(resume)
 	return resume
+}
+
+// SpoilRegistry lets the registry fail, until the returned function is called or
+// the test ends: "down" (connections end without an answer), "slow" (20 s for
+// each answer), "denied" (403), "limited" (429, with Retry-After).
+func (c *Cluster) SpoilRegistry(t testing.TB, how string) (mend func()) {
+	t.Helper()
+	if err := c.ask(t.Context(), cluster.Registry, how); err != nil {
+		t.Fatalf("spoil the registry: %v", err)
+	}
+	mend = func() {
+		if err := c.ask(context.WithoutCancel(t.Context()), cluster.Registry, "ok"); err != nil {
+			t.Errorf("mend the registry: %v", err)
+		}
+	}
+	t.Cleanup(mend)
+	return mend
 }
 
 // find looks for the processes of a program by what they were started with.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -47,6 +48,33 @@ func (w world) storage(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// registry: each fault is felt by a kubelet that pulls, in its words.
+func (w world) registry(t *testing.T) {
+	pods := w.Client.CoreV1().Pods(w.namespace)
+	for how, words := range map[string]string{"down": "EOF", "denied": "403 Forbidden", "limited": "429 Too Many Requests"} {
+		mend := w.SpoilRegistry(t, how)
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: how}, Spec: corev1.PodSpec{
+			Containers: []corev1.Container{{Name: "box", Image: w.Box, ImagePullPolicy: corev1.PullAlways}},
+		}}
+		if _, err := pods.Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the pod says why it does not start", func() error {
+			pod, err := pods.Get(t.Context(), how, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			for _, s := range pod.Status.ContainerStatuses {
+				if s.State.Waiting != nil && strings.Contains(s.State.Waiting.Message, words) {
+					return nil
+				}
+			}
+			return fmt.Errorf("it says %+v", pod.Status.ContainerStatuses)
+		})
+		mend()
+	}
 }
 
 // faults: what fails is felt, and comes back.

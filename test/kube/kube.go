@@ -202,20 +202,30 @@ func Stop(ctx context.Context, dir string) error {
 
 // StartNode starts a node again that was killed.
 func (c *Cluster) StartNode(ctx context.Context, node string) error {
+	if err := c.ask(ctx, cluster.Start, node); err != nil {
+		return fmt.Errorf("start %s: %w", node, err)
+	}
+	return nil
+}
+
+// ask lets the cluster's process do something and waits until it has.
+func (c *Cluster) ask(ctx context.Context, word, what string) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", cluster.Socket(c.Dir))
 	if err != nil {
-		return fmt.Errorf("ask the cluster: %w", err)
+		return err
 	}
 	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
 	var answer cluster.Info
-	if _, err = fmt.Fprintf(conn, "%s %s\n", cluster.Start, node); err == nil {
-		err = json.NewDecoder(conn).Decode(&answer)
+	if _, err := fmt.Fprintf(conn, "%s %s\n", word, what); err != nil {
+		return err
 	}
-	if err == nil && answer.Error != "" {
-		err = errors.New(answer.Error)
+	if err := json.NewDecoder(conn).Decode(&answer); err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("start %s: %w", node, err)
+	if answer.Error != "" {
+		return errors.New(answer.Error)
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -47,14 +48,15 @@ type cluster struct {
 	begun     time.Time
 	processes *processes
 	client    kubernetes.Interface
+	spoilt    atomic.Value // what is wrong with the registry, a string
 }
 
-// Starter starts a node again that has ended.
-type Starter func(node string) error
+// Doer does what a user of the cluster asks for: Start or Registry.
+type Doer func(word, what string) error
 
 // Run runs a cluster until ctx is done, and then leaves nothing of it. It calls
 // ready once pods can be made.
-func Run(ctx context.Context, cfg Config, ready func(Info, Starter)) (err error) {
+func Run(ctx context.Context, cfg Config, ready func(Info, Doer)) (err error) {
 	c := &cluster{cfg: cfg, log: cfg.Log, begun: time.Now(), layout: layout{dir: cfg.Dir, bin: cfg.Bin}}
 	for _, d := range []string{"etc", "logs", "registry", "bin"} {
 		if err := os.MkdirAll(c.path(d), 0o755); err != nil {
@@ -80,7 +82,12 @@ func Run(ctx context.Context, cfg Config, ready func(Info, Starter)) (err error)
 		if err := c.start(ctx, group); err != nil {
 			return err
 		}
-		ready(c.info(), func(name string) error { return c.restartNode(ctx, name) })
+		ready(c.info(), func(word, what string) error {
+			if word == Registry {
+				return c.spoil(what)
+			}
+			return c.restartNode(ctx, what)
+		})
 		return nil
 	})
 	group.Go(func() error { return c.watch(ctx) })

@@ -37,6 +37,8 @@ const (
 	Stop = "stop"
 	// Start, with the name of a node after it, starts that node again.
 	Start = "start"
+	// Registry, with a kind of fault or "ok" after it, spoils the registry.
+	Registry = "registry"
 )
 
 // Socket is where a cluster listens.
@@ -66,8 +68,8 @@ func Serve(ctx context.Context, cfg Config, linger time.Duration) error {
 	s := &server{linger: linger, stop: cancel, ready: make(chan struct{}), users: map[net.Conn]bool{}}
 	s.idle = time.AfterFunc(linger, cancel)
 	go s.accept(l)
-	err = Run(ctx, cfg, func(info Info, start Starter) {
-		s.info, s.start = info, start
+	err = Run(ctx, cfg, func(info Info, do Doer) {
+		s.info, s.do = info, do
 		close(s.ready)
 	})
 	if err != nil {
@@ -116,7 +118,7 @@ type server struct {
 	idle   *time.Timer
 	ready  chan struct{} // closed when info is set
 	info   Info
-	start  Starter
+	do     Doer
 
 	mu    sync.Mutex
 	kept  bool
@@ -148,15 +150,15 @@ func (s *server) talk(conn net.Conn) {
 	defer s.leave(conn)
 	lines := bufio.NewScanner(conn)
 	for lines.Scan() {
-		word, node, _ := strings.Cut(strings.TrimSpace(lines.Text()), " ")
+		word, what, _ := strings.Cut(strings.TrimSpace(lines.Text()), " ")
 		switch word {
-		case Start:
+		case Start, Registry:
 			<-s.ready
 			var answer Info
-			if s.start == nil { // it did not start itself
+			if s.do == nil { // the cluster did not start
 				return
 			}
-			if err := s.start(node); err != nil {
+			if err := s.do(word, what); err != nil {
 				answer.Error = err.Error()
 			}
 			if json.NewEncoder(conn).Encode(answer) != nil {

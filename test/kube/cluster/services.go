@@ -28,7 +28,7 @@ import (
 func (c *cluster) serveRegistry(ctx context.Context, l net.Listener) error {
 	logger := slog.NewLogLogger(c.log.Handler(), slog.LevelDebug)
 	srv := &http.Server{
-		Handler:           registry.New(registry.Logger(stdlog.New(logger.Writer(), "", 0)), registry.WithBlobHandler(registry.NewDiskBlobHandler(c.path("registry")))),
+		Handler:           c.faulty(registry.New(registry.Logger(stdlog.New(logger.Writer(), "", 0)), registry.WithBlobHandler(registry.NewDiskBlobHandler(c.path("registry"))))),
 		ReadHeaderTimeout: 10 * time.Second,
 	}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
@@ -37,6 +37,40 @@ func (c *cluster) serveRegistry(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("serve the registry: %w", err)
 	}
 	return nil
+}
+
+// spoil makes the registry fail in one of the ways that registries do.
+func (c *cluster) spoil(how string) error {
+	switch how {
+	case "ok", "down", "slow", "denied", "limited":
+		c.spoilt.Store(how)
+		return nil
+	}
+	return fmt.Errorf("a registry is not %q: it is ok, down, slow, denied or limited", how)
+}
+
+func (c *cluster) faulty(registry http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		const wait = 20 * time.Second
+		switch c.spoilt.Load() {
+		case "down":
+			panic(http.ErrAbortHandler) // the connection ends without an answer
+		case "slow":
+			select {
+			case <-time.After(wait):
+			case <-r.Context().Done():
+				return
+			}
+		case "denied":
+			http.Error(w, `{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}`, http.StatusForbidden)
+			return
+		case "limited":
+			w.Header().Set("Retry-After", "60")
+			http.Error(w, `{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit."}]}`, http.StatusTooManyRequests)
+			return
+		}
+		registry.ServeHTTP(w, r)
+	})
 }
 
 // box is the image whose only file is our box program; sandboxes of pods run it.
