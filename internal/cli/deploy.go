@@ -36,7 +36,7 @@ func (a *app) deployCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.PersistentFlags().StringVarP(&d.file, "file", "f", deployFile, "the `file` that describes the deployment")
-	cmd.AddCommand(d.initCommand(), d.checkCommand(), d.importCommand())
+	cmd.AddCommand(d.initCommand(), d.checkCommand(), d.planCommand(), d.upCommand(), d.infoCommand(), d.downCommand(), d.importCommand())
 	return cmd
 }
 
@@ -81,18 +81,30 @@ func hubProblems(c config.Config) config.Problems {
 }
 
 func (d *deployment) checkCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "check", Short: "Report everything that is wrong with the file; nothing is created", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+	var offline bool
+	cmd := &cobra.Command{
+		Use: "check", Short: "Report everything that would go wrong; nothing is created", Args: cobra.NoArgs,
+		Long: "The file is checked for all targets. With the target azure it also signs in and looks at the\n" +
+			"subscription, the providers, the machine type, the quota, the version and the names.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			i, err := d.load()
 			if err != nil {
 				return err
 			}
-			d.notes(i.Notes)
-			fmt.Fprintf(d.Out, "%s is fine.\n", d.file)
-			return nil
+			if offline || i.Config.Target != config.TargetAzure {
+				d.notes(i.Notes)
+				fmt.Fprintf(d.Out, "%s is fine. Only the file was checked.\n", d.file)
+				return nil
+			}
+			e, _, err := d.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return d.checkCloud(cmd.Context(), e, true)
 		},
 	}
+	cmd.Flags().BoolVar(&offline, "offline", false, "check the file only")
+	return cmd
 }
 
 func (d *deployment) notes(notes []string) {

@@ -84,14 +84,14 @@ func TestDeployImport(t *testing.T) {
 		t.Fatal(err)
 	}
 	// As it is, and as what it becomes.
-	if code, _, log := deploy(t, "", nil, "check", "-f", legacy); code != 0 {
+	if code, _, log := deploy(t, "", nil, "check", "--offline", "-f", legacy); code != 0 {
 		t.Error(log)
 	}
 	code, out, log := deploy(t, "", nil, "import", legacy, "-o", file)
 	if code != 0 || !strings.Contains(log, "DOCKERHUB_PASSWORD") || strings.Contains(out+log, "hunter2") {
 		t.Errorf("exit %d: %s%s", code, out, log)
 	}
-	if code, _, log := deploy(t, "", nil, "check", "-f", file); code != 0 {
+	if code, _, log := deploy(t, "", nil, "check", "--offline", "-f", file); code != 0 {
 		t.Error(log)
 	}
 	if b, _ := os.ReadFile(file); bytes.Contains(b, []byte("hunter2")) || !bytes.Contains(b, []byte("  enabled: false\n")) {

@@ -14,6 +14,8 @@ type Receipt struct {
 	// Foreign are resources in the same place that are not ours; they were left
 	// alone.
 	Foreign []Resource `json:"foreign,omitempty"`
+	// Kept are ours, and stay because foreign resources are in them.
+	Kept []Resource `json:"kept,omitempty"`
 }
 
 // PlanDown lists what Down would delete, in order. What is not ours is in
@@ -59,6 +61,10 @@ func (e *Engine) PlanDown(ctx context.Context) (Plan, error) {
 	})
 	if !foreign {
 		p.Steps = append(p.Steps, holders...)
+		return p, nil
+	}
+	for _, h := range holders {
+		p.Kept = append(p.Kept, h.Resource)
 	}
 	return p, nil
 }
@@ -70,7 +76,7 @@ func (e *Engine) Down(ctx context.Context) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
-	receipt := Receipt{Foreign: p.Foreign}
+	receipt := Receipt{Foreign: p.Foreign, Kept: p.Kept}
 	for _, s := range p.Steps {
 		if _, err := e.apply(ctx, s); err != nil {
 			return receipt, err

@@ -23,6 +23,8 @@ type Plan struct {
 	// Foreign are resources in the same place that are not ours; they are left
 	// alone.
 	Foreign []Resource `json:"foreign,omitempty"`
+	// Kept are ours and would be deleted, were nothing foreign in them.
+	Kept []Resource `json:"kept,omitempty"`
 	// PriceNote says why there are no prices.
 	PriceNote string `json:"price_note,omitempty"`
 }

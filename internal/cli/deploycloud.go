@@ -1,0 +1,325 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/deploy"
+	"github.com/binnacle-hub/binnacle/internal/deploy/azure"
+	"github.com/binnacle-hub/binnacle/internal/deploy/config"
+)
+
+// noHub is said wherever a person could think that a hub comes out of it.
+const noHub = "This version creates what a hub needs on Azure and does not install the hub itself."
+
+// open signs in and returns an engine without a journal, which reads only.
+func (d *deployment) open(ctx context.Context) (*deploy.Engine, config.Config, error) {
+	i, err := d.load()
+	if err != nil {
+		return nil, i.Config, err
+	}
+	d.notes(i.Notes)
+	if i.Config.Target != config.TargetAzure {
+		return nil, i.Config, &binnacle.Error{
+			Code: binnacle.CodeInvalid, Op: "cli.deploy", Message: fmt.Sprintf("This version can't deploy to the target %s yet.", i.Config.Target),
+			Hint: "docs/deploy/README.md says what works.",
+		}
+	}
+	cloud, err := d.azure(ctx, i)
+	if err != nil {
+		return nil, i.Config, err
+	}
+	who, err := cloud.Who(ctx)
+	if err != nil {
+		return nil, i.Config, err
+	}
+	fmt.Fprintf(d.Err, "Azure, as %s\n", clean(who))
+	return &deploy.Engine{Cloud: cloud, Progress: d.step}, i.Config, nil
+}
+
+func (d *deployment) azure(ctx context.Context, i config.Imported) (*azure.Cloud, error) {
+	const setting = "azure.secret_from"
+	secret := i.Secrets[setting]
+	if from := i.Config.Azure.SecretFrom; secret == "" && i.Config.Azure.SignIn == "service_principal" {
+		var err error
+		if secret, err = config.Resolve(setting, from, d.Environ); err != nil {
+			return nil, err
+		}
+	}
+	transport, err := azure.Transport(i.Config.Azure.Cloud)
+	if err != nil {
+		return nil, err
+	}
+	cred, identity, err := azure.SignIn{
+		Config: i.Config, Environ: d.Environ, Secret: secret, Transport: transport,
+		Prompt: func(message string) { fmt.Fprintln(d.Err, clean(message)) },
+	}.Credential()
+	if err != nil {
+		return nil, err
+	}
+	return azure.New(ctx, azure.Options{Config: i.Config, Credential: cred, Identity: identity, Transport: transport})
+}
+
+// journal gives the engine its journal, beside the file that describes the
+// deployment.
+func (d *deployment) journal(e *deploy.Engine, c config.Config) (closer func(), err error) {
+	j, err := deploy.OpenJournal(filepath.Join(filepath.Dir(d.file), ".binnacle", c.Name), time.Now)
+	if err != nil {
+		return nil, err
+	}
+	e.Journal = j
+	return func() { j.Close() }, nil
+}
+
+// step is the progress of a run.
+func (d *deployment) step(e deploy.Event) {
+	what := fmt.Sprintf("%s %s %s", e.Action, e.Resource.Kind, e.Resource.Name)
+	switch {
+	case e.Done:
+		fmt.Fprintf(d.Err, "  done: %s, %s\n", what, e.Took.Round(time.Second))
+	case e.Resumed:
+		fmt.Fprintf(d.Err, "%s (begun by an earlier run)\n", what)
+	default:
+		fmt.Fprintln(d.Err, what)
+	}
+}
+
+func (d *deployment) json(v any) error {
+	enc := json.NewEncoder(d.Out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// checkCloud reports what the cloud finds; the first return says that all is
+// well.
+func (d *deployment) checkCloud(ctx context.Context, e *deploy.Engine, all bool) error {
+	found, err := e.Check(ctx)
+	if err != nil {
+		return err
+	}
+	bad := 0
+	for _, f := range found {
+		if f.OK {
+			if all {
+				fmt.Fprintf(d.Out, "ok    %-12s  %s\n", f.Name, clean(f.Message))
+			}
+			continue
+		}
+		bad++
+		fmt.Fprintf(d.Out, "wrong %-12s  %s\n        try: %s\n", f.Name, clean(f.Message), clean(f.Hint))
+	}
+	if bad > 0 {
+		return &binnacle.Error{Code: binnacle.CodeInvalid, Op: "cli.deploy", Message: fmt.Sprintf("%d of the checks failed; nothing was created.", bad), Hint: "Mend what is listed, then try again."}
+	}
+	return nil
+}
+
+func (d *deployment) planCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "plan", Short: "Show every resource that up would create, change or delete, and what it costs", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			e, _, err := d.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			p, err := e.Plan(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return d.json(p)
+			}
+			return p.WriteText(d.Out)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the plan as JSON")
+	return cmd
+}
+
+func (d *deployment) upCommand() *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use: "up", Short: "Create what the file describes; run it again after an interruption and it continues", Args: cobra.NoArgs,
+		Long: noHub + "\nIt checks, shows the plan and asks; then it creates, waits, and reads everything back.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return d.up(cmd.Context(), yes) },
+	}
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+func (d *deployment) up(ctx context.Context, yes bool) error {
+	e, c, err := d.open(ctx)
+	if err != nil {
+		return err
+	}
+	done, err := d.journal(e, c)
+	if err != nil {
+		return err
+	}
+	defer done()
+	p, err := e.Plan(ctx)
+	if err != nil {
+		return err
+	}
+	if p.Writes() > 0 {
+		if err := d.checkCloud(ctx, e, false); err != nil {
+			return err
+		}
+	}
+	if err := p.WriteText(d.Out); err != nil {
+		return err
+	}
+	if p.Writes() > 0 && !yes {
+		if err := d.confirm(noHub+" Do it?", "yes"); err != nil {
+			return err
+		}
+	}
+	res, err := e.Up(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.Out, "\n%d changed; everything is as wanted.\n", len(res.Written))
+	for _, r := range res.Resources {
+		for _, name := range sortedKeys(r.Outputs) {
+			fmt.Fprintf(d.Out, "  %s, %s: %s\n", r.Kind, name, clean(r.Outputs[name]))
+		}
+	}
+	fmt.Fprintln(d.Out, noHub)
+	return nil
+}
+
+func sortedKeys(m map[string]string) []string {
+	var keys []string
+	for k, v := range m {
+		if v != "" {
+			keys = append(keys, k)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// confirm wants an answer typed on a terminal.
+func (d *deployment) confirm(question, answer string) error {
+	refused := &binnacle.Error{Code: binnacle.CodeCanceled, Op: "cli.deploy", Message: "Nothing was done."}
+	if !d.Terminal {
+		refused.Code, refused.Hint = binnacle.CodeInvalid, "Where nobody can answer, --yes (up) or --confirm NAME (down) is needed."
+		return refused
+	}
+	fmt.Fprintf(d.Err, "%s Type %s: ", question, answer)
+	line, err := bufio.NewReader(d.In).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if strings.TrimSpace(line) != answer {
+		return refused
+	}
+	return nil
+}
+
+func (d *deployment) infoCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "info", Short: "Show what is there, its addresses, and what is not as the file says", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			e, _, err := d.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			p, err := e.Plan(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return d.json(p)
+			}
+			for _, s := range p.Steps {
+				state := string(s.Resource.State)
+				if s.Action == deploy.ActionCreate {
+					state = "not there"
+				}
+				fmt.Fprintf(d.Out, "%-9s  %s %s\n", state, s.Resource.Kind, s.Resource.Name)
+				for _, name := range sortedKeys(s.Resource.Outputs) {
+					fmt.Fprintf(d.Out, "             %s: %s\n", name, clean(s.Resource.Outputs[name]))
+				}
+				for _, diff := range s.Differences {
+					fmt.Fprintf(d.Out, "             %s is %s, the file says %s\n", diff.Field, clean(diff.From), diff.To)
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
+	return cmd
+}
+
+func (d *deployment) downCommand() *cobra.Command {
+	var name string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "down", Short: "Delete what is ours, wait, and look that nothing of it is left", Args: cobra.NoArgs,
+		Long: "Only what carries the deployment's tag is deleted. A resource group that was there before, or\nthat holds something of others, stays.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return d.down(cmd.Context(), name, asJSON) },
+	}
+	cmd.Flags().StringVar(&name, "confirm", "", "do not ask: the deployment's `name`")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the receipt as JSON")
+	return cmd
+}
+
+func (d *deployment) down(ctx context.Context, name string, asJSON bool) error {
+	e, c, err := d.open(ctx)
+	if err != nil {
+		return err
+	}
+	done, err := d.journal(e, c)
+	if err != nil {
+		return err
+	}
+	defer done()
+	p, err := e.PlanDown(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.WriteText(d.Err); err != nil {
+		return err
+	}
+	if len(p.Steps) > 0 && name != c.Name {
+		if err := d.confirm("What is in it is lost.", c.Name); err != nil {
+			return err
+		}
+	}
+	receipt, err := e.Down(ctx)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return d.json(receipt)
+	}
+	left := "nothing"
+	if len(receipt.Kept) > 0 {
+		left = "nothing else"
+	}
+	for _, r := range receipt.Kept {
+		fmt.Fprintf(d.Out, "stays, because something that is not ours is in it: %s %s\n", r.Kind, clean(r.Name))
+	}
+	fmt.Fprintf(d.Out, "%d deleted; %s of the deployment %s is left.\n", len(receipt.Deleted), left, c.Name)
+	for _, r := range receipt.Foreign {
+		fmt.Fprintf(d.Out, "  left alone, because it is not ours: %s %s\n", r.Kind, clean(r.Name))
+	}
+	if c.DNS.Domain != "" && len(receipt.Deleted) > 0 {
+		fmt.Fprintf(d.Out, "  remove the name servers of %s at its parent domain.\n", c.DNS.Domain)
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package cli_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/binnacle-hub/binnacle/test/azuresim"
+)
+
+// onAzure writes a deployment on the simulator and returns its file, with the
+// environment that signs in.
+func onAzure(t *testing.T, s *azuresim.Server, edits ...string) (file string, environ []string) {
+	t.Helper()
+	text := `name: my-hub
+target: azure
+azure:
+  subscription: Research
+  region: westeurope
+  sign_in: service_principal
+  tenant: ` + azuresim.Tenant + `
+  client: ` + azuresim.Client + `
+  secret_from: env:AZURE_SECRET
+  cloud:
+    resource_manager: ` + s.URL + `
+    authority: ` + s.URL + `
+    prices: ` + s.URL + `/api/retail/prices
+    ca_file: ` + s.CAFile + `
+registry: {kind: azure, name: myhubimages}
+dns: {label: my-hub-label}
+`
+	for i := 0; i < len(edits); i += 2 {
+		text = strings.Replace(text, edits[i], edits[i+1], 1)
+	}
+	file = filepath.Join(t.TempDir(), "binnacle.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file, []string{"AZURE_SECRET=" + azuresim.Secret}
+}
+
+// The whole way against the simulator: check, plan, up, up again, info, down.
+func TestDeployStory(t *testing.T) {
+	t.Parallel()
+	s := azuresim.Start(t, &azuresim.Azure{})
+	file, environ := onAzure(t, s)
+	var shown strings.Builder
+	do := func(want int, args ...string) string {
+		t.Helper()
+		code, out, log := deploy(t, "", environ, append(args, "-f", file)...)
+		if code != want {
+			t.Fatalf("%v: exit %d, not %d\n%s%s", args, code, want, out, log)
+		}
+		if strings.Contains(out+log, azuresim.Secret) {
+			t.Errorf("%v shows the secret", args)
+		}
+		shown.WriteString("$ binnacle deploy " + strings.Join(args, " ") + "\n" + out + "\n")
+		return out + log
+	}
+	if out := do(0, "check"); !strings.Contains(out, "service principal "+azuresim.Client) {
+		t.Errorf("it does not say who it is: %s", out)
+	}
+	do(0, "plan")
+	do(2, "up") // nobody can answer
+	if w := s.Writes(); len(w) > 0 {
+		t.Fatalf("written before it was allowed: %q", w)
+	}
+	do(0, "up", "--yes")
+	before := s.Writes()
+	do(0, "up")
+	if diff := cmp.Diff(before, s.Writes()); diff != "" {
+		t.Errorf("the second up wrote:\n%s", diff)
+	}
+	do(0, "info")
+	do(2, "down", "--confirm", "other")
+	s.Add("binnacle-my-hub", "Microsoft.Compute/disks", "somebodys", nil)
+	do(0, "down", "--confirm", "my-hub")
+	do(0, "down")
+	golden(t, "testdata/deploy_story.golden", shown.String())
+	journal, err := os.ReadFile(filepath.Join(filepath.Dir(file), ".binnacle", "my-hub", "journal"))
+	if err != nil || len(journal) == 0 || strings.Contains(string(journal), azuresim.Secret) || strings.Contains(string(journal), "a-token-of") {
+		t.Errorf("%v: %s", err, journal)
+	}
+}
+
+func TestDeployPlanJSON(t *testing.T) {
+	t.Parallel()
+	s := azuresim.Start(t, &azuresim.Azure{})
+	file, environ := onAzure(t, s)
+	code, out, log := deploy(t, "", environ, "plan", "--json", "-f", file)
+	if code != 0 || !json.Valid([]byte(out)) {
+		t.Fatalf("exit %d: %s%s", code, out, log)
+	}
+	golden(t, "testdata/deploy_plan.json.golden", strings.ReplaceAll(out, s.URL, "https://sim.example.org"))
+}
+
+func TestDeployCheckFinds(t *testing.T) {
+	t.Parallel()
+	s := azuresim.Start(t, &azuresim.Azure{CoresFree: 4})
+	file, environ := onAzure(t, s)
+	for _, command := range [][]string{{"check"}, {"up", "--yes"}} {
+		code, out, log := deploy(t, "", environ, append(command, "-f", file)...)
+		if code != 2 || !strings.Contains(out, "has 4 free of 14") || !strings.Contains(out, "set azure.nodes.max to 1") || !strings.Contains(log, "nothing was created") {
+			t.Errorf("%v: exit %d: %s%s", command, code, out, log)
+		}
+	}
+	if w := s.Writes(); len(w) > 0 {
+		t.Errorf("wrote %q", w)
+	}
+}
+
+func TestDeployOtherTargetsSaySo(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "binnacle.yaml")
+	if err := os.WriteFile(file, []byte("name: my-hub\ntarget: host\ndns: {domain: hub.example.org}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"plan", "up", "info", "down"} {
+		if code, _, log := deploy(t, "", nil, command, "-f", file); code != 2 || !strings.Contains(log, "can't deploy to the target host yet") {
+			t.Errorf("%s: exit %d: %s", command, code, log)
+		}
+	}
+}
