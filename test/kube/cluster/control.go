@@ -47,12 +47,16 @@ func (c *cluster) kubeconfig(user string) string {
 
 // writeIdentities writes the list of tokens and a kubeconfig for each user.
 func (c *cluster) writeIdentities() error {
+	ca, err := os.ReadFile(c.path("etc", "ca.crt"))
+	if err != nil {
+		return err
+	}
 	var csv strings.Builder
 	for _, id := range c.identities() {
 		id.token = randomToken()
 		fmt.Fprintf(&csv, "%s,%s,%s,%q\n", id.token, id.user, id.user, id.group)
 		cfg := api.Config{
-			Clusters:       map[string]*api.Cluster{"binnacle": {Server: c.server(), CertificateAuthority: c.path("etc", "ca.crt")}},
+			Clusters:       map[string]*api.Cluster{"binnacle": {Server: c.server(), CertificateAuthorityData: ca}},
 			AuthInfos:      map[string]*api.AuthInfo{"user": {Token: id.token}},
 			Contexts:       map[string]*api.Context{"binnacle": {Cluster: "binnacle", AuthInfo: "user"}},
 			CurrentContext: "binnacle",

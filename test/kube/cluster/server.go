@@ -56,7 +56,7 @@ func Serve(ctx context.Context, cfg Config, linger time.Duration) error {
 		return err
 	}
 	_ = os.RemoveAll(cfg.Dir + "-failed") // the logs of one that did not start
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+	if err := os.MkdirAll(cfg.Dir, 0o711); err != nil {
 		return fmt.Errorf("make the cluster's directory: %w", err)
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "unix", Socket(cfg.Dir))

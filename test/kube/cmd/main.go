@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -71,6 +72,11 @@ func up(ctx context.Context, dir string, nodes int) error {
 	c, err := kube.Start(ctx, kube.Options{Dir: dir, Nodes: nodes, Keep: true})
 	if err != nil {
 		return err
+	}
+	if uid, err := strconv.Atoi(os.Getenv("SUDO_UID")); err == nil { // who called sudo is to use it
+		if err := os.Chown(c.Kubeconfig, uid, -1); err != nil {
+			return err
+		}
 	}
 	fmt.Fprintf(os.Stderr, "A Kubernetes of %d nodes runs (%s). `make kube-down` stops it.\n", nodes, time.Since(begun).Round(time.Second))
 	fmt.Fprintf(os.Stderr, "Its registry is %s; its logs are in %s/logs.\n", c.Registry, dir)
