@@ -128,18 +128,23 @@ func (a *Agent) rules() (string, error) {
 	return Rules(state)
 }
 
-// Addresses reads what the network plugins have given to the pods of a node.
+// Addresses reads what the network plugins have given to the pods of a node. Of
+// two notes for one pod, after its sandbox was made anew, the later holds.
 func Addresses(dir string) (map[types.UID]netip.Addr, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read the addresses of pods: %w", err)
 	}
-	found := map[types.UID]netip.Addr{}
+	found, since := map[types.UID]netip.Addr{}, map[types.UID]time.Time{}
 	for _, e := range entries {
 		if !strings.HasSuffix(e.Name(), "-eth0") {
 			continue
 		}
 		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		var info fs.FileInfo
+		if err == nil {
+			info, err = e.Info()
+		}
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // the pod has gone
 		}
@@ -158,8 +163,8 @@ func Addresses(dir string) (map[types.UID]netip.Addr, error) {
 			continue // not fully written; its next event comes
 		}
 		for _, arg := range note.Args {
-			if arg[0] == "K8S_POD_UID" {
-				found[types.UID(arg[1])] = note.Result.IPs[0].Address.Addr()
+			if uid := types.UID(arg[1]); arg[0] == "K8S_POD_UID" && !info.ModTime().Before(since[uid]) {
+				found[uid], since[uid] = note.Result.IPs[0].Address.Addr(), info.ModTime()
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -129,6 +130,13 @@ func TestAddresses(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	old := filepath.Join(dir, "pods-9-eth0") // of the same pod, before its node was started again
+	if err := os.WriteFile(old, []byte(`{"cniArgs":[["K8S_POD_UID","uid-1"]],"result":{"ips":[{"address":"10.0.0.9/24"}]}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(old, time.Time{}, time.Now().Add(-time.Hour)); err != nil {
+		t.Fatal(err)
 	}
 	got, err := policy.Addresses(dir)
 	if err != nil {
