@@ -49,6 +49,8 @@ type Resource struct {
 	Ours   bool   `json:"ours,omitempty"`
 	State  State  `json:"state,omitempty"`
 	Reason string `json:"reason,omitempty"`
+	// Labels are what is written on it, by others too: changes keep them.
+	Labels map[string]string `json:"-"`
 	// Outputs are what others need to know of it: addresses, name servers.
 	Outputs map[string]string `json:"outputs,omitempty"`
 }

@@ -95,7 +95,7 @@ func (e *Engine) compare(ctx context.Context, want Resource) (s Step, problem st
 		return Step{}, "", err
 	}
 	r := want
-	r.ID, r.Ours, r.State, r.Outputs, r.Reason = have.ID, have.Ours, have.State, have.Outputs, have.Reason
+	r.ID, r.Ours, r.State, r.Outputs, r.Reason, r.Labels = have.ID, have.Ours, have.State, have.Outputs, have.Reason, have.Labels
 	s = Step{Resource: r, Differences: have.diff(want)}
 	if !have.Ours {
 		s.Action = ActionUse

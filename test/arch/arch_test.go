@@ -75,7 +75,7 @@ func TestLeavesDoNotKnowEachOther(t *testing.T) {
 func TestDirection(t *testing.T) {
 	t.Parallel()
 	above := map[string][]string{
-		"launch": {"hub", "cli", "config"}, "hub": {"cli", "config"}, "config": {"cli"},
+		"launch": {"hub", "cli", "config"}, "hub": {"cli", "config"}, "config": {"cli"}, "deploy": {"cli", "hub", "config"},
 	}
 	for name, upper := range above {
 		for _, dep := range list(t, "-deps", module+"/internal/"+name+"/...") {

@@ -206,3 +206,14 @@ func (a *Azure) Body(typ, name string) map[string]any {
 	}
 	return nil
 }
+
+// Edit changes a stored resource as somebody in the portal would.
+func (a *Azure) Edit(typ, name string, f func(r *Resource)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range a.resources {
+		if strings.EqualFold(r.Type, typ) && strings.EqualFold(r.Name, name) {
+			f(r)
+		}
+	}
+}

@@ -230,6 +230,10 @@ func (r *Resource) store(body map[string]any) {
 	if _, ok := r.Body["properties"].(map[string]any); !ok {
 		r.Body["properties"] = map[string]any{}
 	}
+	// What only Azure decides is not taken from a body.
+	if props, ok := r.Body["properties"].(map[string]any); ok {
+		delete(props, "provisioningState")
+	}
 }
 
 // refuse are rules that Azure holds bodies against before it begins.

@@ -380,8 +380,23 @@ func state(provisioning string) deploy.State {
 	}
 }
 
-func (c *Cloud) tags() map[string]*string {
-	return map[string]*string{Tag: new(c.config.Name)}
+// tags are ours and those that others put on what is there.
+func (c *Cloud) tags(r deploy.Resource) map[string]*string {
+	tags := map[string]*string{}
+	for name, v := range r.Labels {
+		tags[name] = &v
+	}
+	tags[Tag] = new(c.config.Name)
+	return tags
+}
+
+// labels are the tags of something as we keep them.
+func labels(tags map[string]*string) map[string]string {
+	out := map[string]string{}
+	for name, v := range tags {
+		out[name] = value(v)
+	}
+	return out
 }
 
 // ours looks for the tag.

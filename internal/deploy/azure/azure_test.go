@@ -242,6 +242,19 @@ func TestChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := len(s.Writes())
+	// What others did to the cluster stays.
+	const clusters = "Microsoft.ContainerService/managedClusters"
+	s.Edit(clusters, "my-hub", func(r *azuresim.Resource) {
+		r.Tags["cost-centre"] = "42"
+		props, _ := r.Body["properties"].(map[string]any)
+		props["addonProfiles"] = map[string]any{"azurepolicy": map[string]any{"enabled": true}}
+	})
+	defer s.Edit(clusters, "my-hub", func(r *azuresim.Resource) {
+		props, _ := r.Body["properties"].(map[string]any)
+		if r.Tags["cost-centre"] != "42" || r.Tags[azure.Tag] != "my-hub" || props["addonProfiles"] == nil {
+			t.Errorf("the change lost what others set: %v", r)
+		}
+	})
 	c.Azure.Nodes.Max, c.Azure.Storage = 5, false
 	if err := run(t, dir, c, &mortal{http: s.HTTP}, up); err != nil {
 		t.Fatal(err)

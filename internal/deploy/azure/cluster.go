@@ -45,26 +45,40 @@ func (c *Cloud) cluster() operations {
 // pods in an overlay, because they then need no network of ours and no role in
 // it; network policies enforced by Cilium.
 func (c *Cloud) clusterBody(ctx context.Context, r deploy.Resource) (armcontainerservice.ManagedCluster, error) {
-	a := c.config.Azure
-	count, version := a.Nodes.Min, a.Kubernetes
 	got, err := c.clients.clusters.Get(ctx, c.config.Group(), r.Name, nil)
-	switch {
-	case isNotFound(err):
-	case err != nil:
-		return armcontainerservice.ManagedCluster{}, err
-	default:
-		// A change of something else leaves the number of nodes to the autoscaler.
-		if version == "" && got.Properties != nil {
-			version = value(got.Properties.KubernetesVersion)
-		}
-		if pool := findPool(got.ManagedCluster); pool != nil {
-			count = min(max(int(value(pool.Count)), a.Nodes.Min), a.Nodes.Max)
-		}
+	if isNotFound(err) {
+		return c.newCluster(r), nil
 	}
+	if err != nil {
+		return armcontainerservice.ManagedCluster{}, err
+	}
+	// What others set on the cluster stays: only what can change of ours does.
+	m, a := got.ManagedCluster, c.config.Azure
+	pool := findPool(m)
+	if pool == nil {
+		return c.newCluster(r), nil
+	}
+	m.Tags, m.SKU = c.tags(r), c.tier()
+	pool.MinCount, pool.MaxCount = number(a.Nodes.Min), number(a.Nodes.Max)
+	// The autoscaler decides how many nodes there are, within the bounds.
+	pool.Count = number(min(max(int(value(pool.Count)), a.Nodes.Min), a.Nodes.Max))
+	if a.Kubernetes != "" && c.readCluster(m).Spec["kubernetes"] != a.Kubernetes {
+		m.Properties.KubernetesVersion = &a.Kubernetes
+		pool.OrchestratorVersion = &a.Kubernetes
+	}
+	return m, nil
+}
+
+func (c *Cloud) tier() *armcontainerservice.ManagedClusterSKU {
 	tier := armcontainerservice.ManagedClusterSKUTierFree
-	if a.Tier == "standard" {
+	if c.config.Azure.Tier == "standard" {
 		tier = armcontainerservice.ManagedClusterSKUTierStandard
 	}
+	return &armcontainerservice.ManagedClusterSKU{Name: new(armcontainerservice.ManagedClusterSKUNameBase), Tier: new(tier)}
+}
+
+func (c *Cloud) newCluster(r deploy.Resource) armcontainerservice.ManagedCluster {
+	a := c.config.Azure
 	prefix, _, _ := strings.Cut(a.Network.Services, "/")
 	dns := prefix[:strings.LastIndexByte(prefix, '.')] + ".10"
 	p := &armcontainerservice.ManagedClusterProperties{
@@ -72,7 +86,7 @@ func (c *Cloud) clusterBody(ctx context.Context, r deploy.Resource) (armcontaine
 		AgentPoolProfiles: []*armcontainerservice.ManagedClusterAgentPoolProfile{{
 			Name: new(systemPool), Mode: new(armcontainerservice.AgentPoolModeSystem), Type: new(armcontainerservice.AgentPoolTypeVirtualMachineScaleSets),
 			VMSize: &a.Nodes.Size, OSType: new(armcontainerservice.OSTypeLinux), OSDiskSizeGB: number(a.Nodes.DiskGB), EnableAutoScaling: new(true),
-			Count: number(count), MinCount: number(a.Nodes.Min), MaxCount: number(a.Nodes.Max),
+			Count: number(a.Nodes.Min), MinCount: number(a.Nodes.Min), MaxCount: number(a.Nodes.Max),
 		}},
 		NetworkProfile: &armcontainerservice.NetworkProfile{
 			NetworkPlugin: new(armcontainerservice.NetworkPluginAzure), NetworkPluginMode: new(armcontainerservice.NetworkPluginModeOverlay),
@@ -84,14 +98,13 @@ func (c *Cloud) clusterBody(ctx context.Context, r deploy.Resource) (armcontaine
 		},
 		OidcIssuerProfile: &armcontainerservice.ManagedClusterOIDCIssuerProfile{Enabled: new(true)},
 	}
-	if version != "" {
-		p.KubernetesVersion = &version
+	if a.Kubernetes != "" {
+		p.KubernetesVersion = &a.Kubernetes
 	}
 	return armcontainerservice.ManagedCluster{
-		Location: &a.Region, Tags: c.tags(), Properties: p,
+		Location: &a.Region, Tags: c.tags(r), Properties: p, SKU: c.tier(),
 		Identity: &armcontainerservice.ManagedClusterIdentity{Type: new(armcontainerservice.ResourceIdentityTypeSystemAssigned)},
-		SKU:      &armcontainerservice.ManagedClusterSKU{Name: new(armcontainerservice.ManagedClusterSKUNameBase), Tier: new(tier)},
-	}, nil
+	}
 }
 
 func number(n int) *int32 { return new(int32(n)) } //nolint:gosec // validated to be small
@@ -110,7 +123,7 @@ func findPool(m armcontainerservice.ManagedCluster) *armcontainerservice.Managed
 
 // readCluster says what a cluster is, in the words of Wanted.
 func (c *Cloud) readCluster(m armcontainerservice.ManagedCluster) deploy.Resource {
-	out := deploy.Resource{ID: value(m.ID), Ours: c.ours(m.Tags), Spec: map[string]string{"region": value(m.Location)}}
+	out := deploy.Resource{ID: value(m.ID), Ours: c.ours(m.Tags), Labels: labels(m.Tags), Spec: map[string]string{"region": value(m.Location)}}
 	if m.SKU != nil {
 		out.Spec["tier"] = strings.ToLower(string(value(m.SKU.Tier)))
 	}

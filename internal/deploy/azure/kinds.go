@@ -24,14 +24,14 @@ func (c *Cloud) group() operations {
 			if err != nil {
 				return r, err
 			}
-			out := deploy.Resource{ID: value(got.ID), Ours: c.ours(got.Tags), Spec: map[string]string{"region": value(got.Location)}}
+			out := deploy.Resource{ID: value(got.ID), Ours: c.ours(got.Tags), Labels: labels(got.Tags), Spec: map[string]string{"region": value(got.Location)}}
 			if got.Properties != nil {
 				out.State = state(value(got.Properties.ProvisioningState))
 			}
 			return out, nil
 		},
 		put: func(ctx context.Context, r deploy.Resource) (string, error) {
-			_, err := g.CreateOrUpdate(ctx, r.Name, armresources.ResourceGroup{Location: &c.config.Azure.Region, Tags: c.tags()}, nil)
+			_, err := g.CreateOrUpdate(ctx, r.Name, armresources.ResourceGroup{Location: &c.config.Azure.Region, Tags: c.tags(r)}, nil)
 			return "", err
 		},
 		remove: func(ctx context.Context, r deploy.Resource) (string, error) {
@@ -50,7 +50,7 @@ func (c *Cloud) registry() operations {
 			if err != nil {
 				return r, err
 			}
-			out := deploy.Resource{ID: value(got.ID), Ours: c.ours(got.Tags), Spec: map[string]string{"region": value(got.Location)}}
+			out := deploy.Resource{ID: value(got.ID), Ours: c.ours(got.Tags), Labels: labels(got.Tags), Spec: map[string]string{"region": value(got.Location)}}
 			if got.SKU != nil {
 				out.Spec["sku"] = string(value(got.SKU.Name))
 			}
@@ -62,7 +62,7 @@ func (c *Cloud) registry() operations {
 		},
 		put: func(ctx context.Context, r deploy.Resource) (string, error) {
 			p, err := rs.BeginCreate(ctx, c.config.Group(), r.Name, armcontainerregistry.Registry{
-				Location: &c.config.Azure.Region, Tags: c.tags(), SKU: &armcontainerregistry.SKU{Name: new(armcontainerregistry.SKUName(r.Spec["sku"]))},
+				Location: &c.config.Azure.Region, Tags: c.tags(r), SKU: &armcontainerregistry.SKU{Name: new(armcontainerregistry.SKUName(r.Spec["sku"]))},
 				Properties: &armcontainerregistry.RegistryProperties{AdminUserEnabled: new(false)},
 			}, nil)
 			return began(ctx, p, err)
@@ -84,7 +84,7 @@ func (c *Cloud) storage() operations {
 			if err != nil {
 				return r, err
 			}
-			out := deploy.Resource{ID: value(got.ID), Ours: c.ours(got.Tags), Spec: map[string]string{"region": value(got.Location)}}
+			out := deploy.Resource{ID: value(got.ID), Ours: c.ours(got.Tags), Labels: labels(got.Tags), Spec: map[string]string{"region": value(got.Location)}}
 			if got.SKU != nil {
 				out.Spec["sku"] = string(value(got.SKU.Name))
 			}
@@ -95,7 +95,7 @@ func (c *Cloud) storage() operations {
 		},
 		put: func(ctx context.Context, r deploy.Resource) (string, error) {
 			p, err := as.BeginCreate(ctx, c.config.Group(), r.Name, armstorage.AccountCreateParameters{
-				Kind: new(armstorage.KindStorageV2), Location: &c.config.Azure.Region, SKU: &armstorage.SKU{Name: new(armstorage.SKUName(r.Spec["sku"]))}, Tags: c.tags(),
+				Kind: new(armstorage.KindStorageV2), Location: &c.config.Azure.Region, SKU: &armstorage.SKU{Name: new(armstorage.SKUName(r.Spec["sku"]))}, Tags: c.tags(r),
 				Properties: &armstorage.AccountPropertiesCreateParameters{
 					AllowBlobPublicAccess: new(false), EnableHTTPSTrafficOnly: new(true), MinimumTLSVersion: new(armstorage.MinimumTLSVersionTLS12),
 				},
@@ -118,7 +118,7 @@ func (c *Cloud) zone() operations {
 			if err != nil {
 				return r, err
 			}
-			out := deploy.Resource{ID: value(got.ID), Ours: c.ours(got.Tags), Spec: map[string]string{}, State: deploy.StateReady, Outputs: map[string]string{}}
+			out := deploy.Resource{ID: value(got.ID), Ours: c.ours(got.Tags), Labels: labels(got.Tags), Spec: map[string]string{}, State: deploy.StateReady, Outputs: map[string]string{}}
 			if got.Properties != nil {
 				var servers []string
 				for _, s := range got.Properties.NameServers {
@@ -129,7 +129,7 @@ func (c *Cloud) zone() operations {
 			return out, nil
 		},
 		put: func(ctx context.Context, r deploy.Resource) (string, error) {
-			_, err := zs.CreateOrUpdate(ctx, c.config.Group(), r.Name, armdns.Zone{Location: new("global"), Tags: c.tags()}, nil)
+			_, err := zs.CreateOrUpdate(ctx, c.config.Group(), r.Name, armdns.Zone{Location: new("global"), Tags: c.tags(r)}, nil)
 			return "", err
 		},
 		remove: func(ctx context.Context, r deploy.Resource) (string, error) {
@@ -148,7 +148,7 @@ func (c *Cloud) address() operations {
 			if err != nil {
 				return r, err
 			}
-			out := deploy.Resource{ID: value(got.ID), Ours: c.ours(got.Tags), Spec: map[string]string{"region": value(got.Location)}}
+			out := deploy.Resource{ID: value(got.ID), Ours: c.ours(got.Tags), Labels: labels(got.Tags), Spec: map[string]string{"region": value(got.Location)}}
 			if got.SKU != nil {
 				out.Spec["sku"] = string(value(got.SKU.Name))
 			}
@@ -164,7 +164,7 @@ func (c *Cloud) address() operations {
 		},
 		put: func(ctx context.Context, r deploy.Resource) (string, error) {
 			p, err := as.BeginCreateOrUpdate(ctx, c.nodeGroup(), r.Name, armnetwork.PublicIPAddress{
-				Location: &c.config.Azure.Region, Tags: c.tags(), SKU: &armnetwork.PublicIPAddressSKU{Name: new(armnetwork.PublicIPAddressSKUNameStandard)},
+				Location: &c.config.Azure.Region, Tags: c.tags(r), SKU: &armnetwork.PublicIPAddressSKU{Name: new(armnetwork.PublicIPAddressSKUNameStandard)},
 				Properties: &armnetwork.PublicIPAddressPropertiesFormat{
 					PublicIPAllocationMethod: new(armnetwork.IPAllocationMethodStatic), PublicIPAddressVersion: new(armnetwork.IPVersionIPv4),
 					DNSSettings: &armnetwork.PublicIPAddressDNSSettings{DomainNameLabel: new(r.Spec["label"])},
@@ -203,7 +203,7 @@ func (c *Cloud) record() operations {
 		},
 		put: func(ctx context.Context, r deploy.Resource) (string, error) {
 			_, err := rs.CreateOrUpdate(ctx, c.config.Group(), r.Name, top, armdns.RecordTypeA, armdns.RecordSet{
-				Properties: &armdns.RecordSetProperties{TTL: new(ttl), Metadata: c.tags(), TargetResource: &armdns.SubResource{ID: new(c.addressID())}},
+				Properties: &armdns.RecordSetProperties{TTL: new(ttl), Metadata: c.tags(r), TargetResource: &armdns.SubResource{ID: new(c.addressID())}},
 			}, nil)
 			return "", err
 		},

@@ -28,6 +28,9 @@ func Fields(c *Config) []Field {
 	return fieldsOf(reflect.ValueOf(c).Elem(), "", comments())
 }
 
+// plainFields are the fields without their comments, which take longer to read.
+func plainFields(c *Config) []Field { return fieldsOf(reflect.ValueOf(c).Elem(), "", nil) }
+
 func fieldsOf(v reflect.Value, prefix string, text map[string]string) []Field {
 	var out []Field
 	for i := range v.NumField() {
@@ -66,7 +69,7 @@ func Sections() map[string]string {
 // example is how the setting at the path may be written.
 func example(path string) string {
 	path, _, _ = strings.Cut(path, "[")
-	for _, f := range Fields(new(Config)) {
+	for _, f := range plainFields(new(Config)) {
 		if f.Path == path {
 			return f.Example
 		}

@@ -48,7 +48,7 @@ func (c *Config) decode(b []byte, ps *Problems) map[string]int {
 		*ps = append(*ps, Problem{Message: "one YAML document is expected"})
 	}
 	d := decoder{byPath: map[string]Field{}, lines: map[string]int{}, problems: ps}
-	for _, f := range Fields(c) {
+	for _, f := range plainFields(c) {
 		d.byPath[f.Path] = f
 	}
 	d.mapping("", doc.Content[0])

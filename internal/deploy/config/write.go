@@ -16,7 +16,7 @@ func (c Config) Marshal() ([]byte, error) {
 	w.b.WriteString("# A deployment of Binnacle. `binnacle deploy check` finds every mistake in here.\n# The reference of all settings is docs/reference/deploy.md.\n")
 	def := Default()
 	defaults := map[string]reflect.Value{}
-	for _, f := range Fields(&def) {
+	for _, f := range plainFields(&def) {
 		defaults[f.Path] = f.Value
 	}
 	for _, f := range Fields(&c) {
