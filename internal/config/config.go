@@ -23,6 +23,7 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/engine"
 	"github.com/binnacle-hub/binnacle/internal/engine/network"
 	"github.com/binnacle-hub/binnacle/internal/hub"
+	"github.com/binnacle-hub/binnacle/internal/image/registry"
 	"github.com/binnacle-hub/binnacle/internal/launch"
 	"github.com/binnacle-hub/binnacle/internal/proxy"
 	"github.com/binnacle-hub/binnacle/internal/session/containerd"
@@ -219,6 +220,8 @@ type Kubernetes struct {
 	Session kubernetes.Config `yaml:"session"`
 	// Builders are the BuildKits that make images.
 	Builders builders.Config `yaml:"builders"`
+	// Registry is where images are kept.
+	Registry registry.Config `yaml:"registry"`
 }
 
 // The defaults of [Config].
@@ -243,7 +246,7 @@ func Default() Config {
 		Hub:     hub.DefaultConfig(),
 	}
 	c.Kubernetes.Session = kubernetes.DefaultConfig()
-	c.Kubernetes.Builders = builders.DefaultConfig()
+	c.Kubernetes.Builders, c.Kubernetes.Registry = builders.DefaultConfig(), registry.DefaultConfig()
 	c.Launch.DiskBudget = DefaultDiskBudget
 	return c
 }
@@ -328,7 +331,7 @@ func (c Config) Validate() error {
 		within("source", c.Source.Validate()), within("network", c.Network.Validate()),
 		within("launch", c.Launch.Validate()), within("proxy", c.Proxy.Validate()),
 		within("hub", c.Hub.Validate()), within("kubernetes.session", c.Kubernetes.Session.Validate()),
-		within("kubernetes.builders", c.Kubernetes.Builders.Validate()))
+		within("kubernetes.builders", c.Kubernetes.Builders.Validate()), within("kubernetes.registry", c.Kubernetes.Registry.Validate()))
 	return errors.Join(errs...)
 }
 

@@ -1,0 +1,82 @@
+package registry
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// How long a registry that is busy is waited for: as long as it says, but not
+// longer than this each time; so often.
+const (
+	longestWait = time.Minute
+	waits       = 4
+)
+
+// patient asks again when a registry says that it is too much, after the time
+// that the registry names.
+type patient struct {
+	under http.RoundTripper
+	say   func(line string)
+}
+
+// RoundTrip asks, and asks again.
+func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
+	for n := range waits {
+		res, err := p.under.RoundTrip(req)
+		if err != nil || !busy(res.StatusCode) || n == waits-1 || req.Body != nil && req.GetBody == nil {
+			return res, err
+		}
+		wait := retryAfter(res.Header.Get("Retry-After"), time.Now(), time.Second<<n)
+		if wait > longestWait {
+			return res, nil
+		}
+		if err := again(req, res); err != nil {
+			return nil, err
+		}
+		p.say(fmt.Sprintf("The registry %s is busy or limits this hub (%d). Asking again in %s.", req.URL.Host, res.StatusCode, wait.Round(time.Second)))
+		timer := time.NewTimer(wait)
+		select {
+		case <-req.Context().Done():
+			timer.Stop()
+			return nil, errLimited
+		case <-timer.C:
+		}
+	}
+	panic("unreachable")
+}
+
+// again makes a request ready for the next time.
+func again(req *http.Request, res *http.Response) error {
+	const little = 64 << 10                                                            // so that the connection can be used again
+	if _, err := io.CopyN(io.Discard, res.Body, little); err != nil && err != io.EOF { //nolint:errorlint // io.Copy's contract
+		return err
+	}
+	if err := res.Body.Close(); err != nil {
+		return err
+	}
+	if req.Body == nil {
+		return nil
+	}
+	body, err := req.GetBody()
+	req.Body = body
+	return err
+}
+
+func busy(status int) bool {
+	return status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
+}
+
+// retryAfter reads the header of that name: seconds, or a date. Without it, or
+// when it makes no sense, it is the fallback.
+func retryAfter(header string, now time.Time, fallback time.Duration) time.Duration {
+	if seconds, err := strconv.ParseUint(header, 10, 32); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(header); err == nil && at.After(now) {
+		return at.Sub(now)
+	}
+	return fallback
+}
