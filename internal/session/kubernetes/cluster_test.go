@@ -18,8 +18,12 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	client "k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/session"
@@ -31,6 +35,7 @@ import (
 // world is a namespace of the real cluster, with images in its registry.
 type world struct {
 	cluster     *kube.Cluster
+	hub         client.Interface // with a hub's rights
 	cfg         kubernetes.Config
 	image, bare string
 }
@@ -47,6 +52,7 @@ func newWorld(t *testing.T) *world {
 	c := kube.Shared(t)
 	w := &world{cluster: c, cfg: kubernetes.DefaultConfig(), image: c.Registry + "/sessions/test:1", bare: c.Registry + "/sessions/bare:1"}
 	w.cfg.Namespace, w.cfg.Grace = c.Namespace(t), 2*time.Second
+	w.restrict(t)
 	image.Do(func() { image.program, image.err = sessiontest.Compile(t.Context(), t.TempDir()) })
 	must(t, image.err)
 	for ref, cfg := range map[string]v1.Config{
@@ -60,6 +66,28 @@ func newWorld(t *testing.T) *world {
 		must(t, remote.Write(tag, img, remote.WithContext(t.Context())))
 	}
 	return w
+}
+
+// restrict gives hubs the rights they ask for and no others, and sessions the
+// strictest of Kubernetes' standards.
+func (w *world) restrict(t *testing.T) {
+	t.Helper()
+	name := "hub-of-" + w.cfg.Namespace
+	rbac := w.cluster.Client.RbacV1()
+	_, err := rbac.Roles(w.cfg.Namespace).Create(t.Context(), &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "hub"}, Rules: kubernetes.Rules()}, metav1.CreateOptions{})
+	must(t, err)
+	_, err = rbac.RoleBindings(w.cfg.Namespace).Create(t.Context(), &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "hub"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "hub"},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}},
+	}, metav1.CreateOptions{})
+	must(t, err)
+	patch := []byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"restricted"}}}`)
+	_, err = w.cluster.Client.CoreV1().Namespaces().Patch(t.Context(), w.cfg.Namespace, types.MergePatchType, patch, metav1.PatchOptions{})
+	must(t, err)
+	as := rest.CopyConfig(w.cluster.Config)
+	as.Impersonate.UserName = name
+	w.hub, err = client.NewForConfig(as)
+	must(t, err)
 }
 
 // here is a Registry that looks for everything in the cluster's.
@@ -78,7 +106,7 @@ func (h here) Config(ctx context.Context, ref string) (ocispec.ImageConfig, erro
 // open makes a spawner with its Run running.
 func (w *world) open(t *testing.T) *kubernetes.Spawner {
 	t.Helper()
-	s, err := kubernetes.New(w.cfg, w.cluster.Client, here{kubernetes.NewRegistry(nil), w.cluster.Registry}, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	s, err := kubernetes.New(w.cfg, w.hub, here{kubernetes.NewRegistry(nil), w.cluster.Registry}, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	must(t, err)
 	run(t, s)
 	return s
@@ -144,7 +172,6 @@ func TestCluster(t *testing.T) {
 	t.Run("NoCommand", w.noCommand)
 	t.Run("Quota", w.quota)
 	t.Run("Disk", w.disk)
-	t.Run("Policies", w.policies)
 	t.Run("Collected", w.collected)
 	if left := w.residue(t); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
@@ -294,7 +321,7 @@ func (sure) Config(context.Context, string) (ocispec.ImageConfig, error) {
 
 // noImage: it was deleted after it was looked for.
 func (w *world) noImage(t *testing.T) {
-	s, err := kubernetes.New(w.cfg, w.cluster.Client, sure{}, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	s, err := kubernetes.New(w.cfg, w.hub, sure{}, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	must(t, err)
 	run(t, s)
 	ref := w.cluster.Registry + "/never/built:1"
@@ -354,15 +381,6 @@ func (w *world) disk(t *testing.T) {
 	}
 	if err := s.Logs(t.Context(), spec.ID, true, io.Discard); err != nil {
 		t.Errorf("logs of an evicted session: %v", err)
-	}
-}
-
-// policies: the API server takes them as they are.
-func (w *world) policies(t *testing.T) {
-	for _, p := range kubernetes.Policies(w.cfg) {
-		if _, err := w.cluster.Client.NetworkingV1().NetworkPolicies(w.cfg.Namespace).Create(t.Context(), &p, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict}); err != nil {
-			t.Error(err)
-		}
 	}
 }
 
