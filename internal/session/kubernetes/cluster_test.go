@@ -34,6 +34,7 @@ import (
 
 // world is a namespace of the real cluster, with images in its registry.
 type world struct {
+	t           *testing.T
 	cluster     *kube.Cluster
 	hub         client.Interface // with a hub's rights
 	cfg         kubernetes.Config
@@ -50,9 +51,14 @@ var image struct { //nolint:gochecknoglobals // tests share it
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	c := kube.Shared(t)
-	w := &world{cluster: c, cfg: kubernetes.DefaultConfig(), image: c.Registry + "/sessions/test:1", bare: c.Registry + "/sessions/bare:1"}
+	w := &world{t: t, cluster: c, cfg: kubernetes.DefaultConfig(), image: c.Registry + "/sessions/test:1", bare: c.Registry + "/sessions/bare:1"}
 	w.cfg.Namespace, w.cfg.Grace = c.Namespace(t), 2*time.Second
 	w.restrict(t)
+	t.Cleanup(func() {
+		if left := w.residue(t); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	})
 	image.Do(func() { image.program, image.err = sessiontest.Compile(t.Context(), t.TempDir()) })
 	must(t, image.err)
 	for ref, cfg := range map[string]v1.Config{
@@ -151,9 +157,11 @@ func must(t testing.TB, err error) {
 }
 
 func TestConformance(t *testing.T) {
-	w := newWorld(t)
+	kube.Need(t)
 	sessiontest.Run(t, func(t *testing.T) (session.Spawner, sessiontest.Fixture) {
 		t.Helper()
+		t.Parallel() // most of it is waiting for kubelets
+		w := newWorld(t)
 		return w.open(t), sessiontest.Fixture{
 			Image: w.image, Enforces: true, NodePIDs: true,
 			Reopen:  func(t *testing.T) session.Spawner { t.Helper(); return w.open(t) },
@@ -162,19 +170,17 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+// Each test has a namespace of its own, which is empty in the end.
 func TestCluster(t *testing.T) {
-	w := newWorld(t)
-	t.Run("Sandbox", w.sandbox)
-	t.Run("Deleted", w.deleted)
-	t.Run("Drained", w.drained)
-	t.Run("NoRoom", w.noRoom)
-	t.Run("NoImage", w.noImage)
-	t.Run("NoCommand", w.noCommand)
-	t.Run("Quota", w.quota)
-	t.Run("Disk", w.disk)
-	t.Run("Collected", w.collected)
-	if left := w.residue(t); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+	kube.Need(t)
+	for name, test := range map[string]func(*world){
+		"Sandbox": (*world).sandbox, "Deleted": (*world).deleted, "Drained": (*world).drained, "NoRoom": (*world).noRoom,
+		"NoImage": (*world).noImage, "NoCommand": (*world).noCommand, "Quota": (*world).quota, "Disk": (*world).disk,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(newWorld(t))
+		})
 	}
 }
 
@@ -202,13 +208,12 @@ func until(t *testing.T, s session.Spawner, id string, patience time.Duration) s
 	return ""
 }
 
-func (w *world) sandbox(t *testing.T) {
+func (w *world) sandbox() {
+	t := w.t
 	s := w.open(t)
 	spec := sessiontest.NewSpec("sandbox-1", w.image)
 	spec.Env["TRICKY"] = "$(COLOUR) $$ $HOME"
-	begun := time.Now()
 	begin(t, s, spec)
-	t.Logf("started in %s", time.Since(begun))
 	body, err := sessiontest.Fetch(t.Context(), s, spec, "x/look")
 	must(t, err)
 	var seen map[string]string
@@ -244,7 +249,8 @@ func (w *world) sandbox(t *testing.T) {
 }
 
 // deleted: another hub stops one session, somebody with kubectl deletes another.
-func (w *world) deleted(t *testing.T) {
+func (w *world) deleted() {
+	t := w.t
 	a, b := w.open(t), w.open(t)
 	ours, theirs := sessiontest.NewSpec("deleted-1", w.image), sessiontest.NewSpec("deleted-2", w.image)
 	begin(t, a, ours)
@@ -279,7 +285,8 @@ func (w *world) deleted(t *testing.T) {
 	}
 }
 
-func (w *world) drained(t *testing.T) {
+func (w *world) drained() {
+	t := w.t
 	s := w.open(t)
 	spec := sessiontest.NewSpec("drained-1", w.image)
 	begin(t, s, spec)
@@ -289,7 +296,8 @@ func (w *world) drained(t *testing.T) {
 	}
 }
 
-func (w *world) noRoom(t *testing.T) {
+func (w *world) noRoom() {
+	t := w.t
 	small := *w
 	small.cfg.StartTimeout, small.cfg.Guarantee.Memory = 2*time.Second, 1
 	s := small.open(t)
@@ -320,7 +328,8 @@ func (sure) Config(context.Context, string) (ocispec.ImageConfig, error) {
 }
 
 // noImage: it was deleted after it was looked for.
-func (w *world) noImage(t *testing.T) {
+func (w *world) noImage() {
+	t := w.t
 	s, err := kubernetes.New(w.cfg, w.hub, sure{}, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	must(t, err)
 	run(t, s)
@@ -335,7 +344,8 @@ func (w *world) noImage(t *testing.T) {
 	}
 }
 
-func (w *world) noCommand(t *testing.T) {
+func (w *world) noCommand() {
+	t := w.t
 	s := w.open(t)
 	_, err := s.Start(t.Context(), sessiontest.NewSpec("command-1", w.bare))
 	if public := binnacle.Public(err); public.Code != binnacle.CodeInvalid || !strings.Contains(public.Message, "its command is missing") {
@@ -343,7 +353,8 @@ func (w *world) noCommand(t *testing.T) {
 	}
 }
 
-func (w *world) quota(t *testing.T) {
+func (w *world) quota() {
+	t := w.t
 	s := w.open(t)
 	quotas := w.cluster.Client.CoreV1().ResourceQuotas(w.cfg.Namespace)
 	_, err := quotas.Create(t.Context(), &corev1.ResourceQuota{
@@ -363,7 +374,8 @@ func (w *world) quota(t *testing.T) {
 	}
 }
 
-func (w *world) disk(t *testing.T) {
+func (w *world) disk() {
+	t := w.t
 	s := w.open(t)
 	spec := sessiontest.NewSpec("disk-1", w.image)
 	spec.Limits.Disk = 8 << 20
@@ -381,21 +393,5 @@ func (w *world) disk(t *testing.T) {
 	}
 	if err := s.Logs(t.Context(), spec.ID, true, io.Discard); err != nil {
 		t.Errorf("logs of an evicted session: %v", err)
-	}
-}
-
-// collected: what a killed hub left is found and removed.
-func (w *world) collected(t *testing.T) {
-	short := *w
-	short.cfg.StartTimeout = time.Second
-	s := short.open(t)
-	begin(t, s, sessiontest.NewSpec("kept-1", w.image))
-	must(t, s.Reconcile(t.Context()))
-	if st, err := s.Get(t.Context(), "kept-1"); err != nil || st.State != session.Running {
-		t.Errorf("a running session after Reconcile: %+v, %v", st, err)
-	}
-	_, err := s.Get(t.Context(), "never-there")
-	if binnacle.CodeOf(err) != binnacle.CodeNotFound {
-		t.Error(err)
 	}
 }
