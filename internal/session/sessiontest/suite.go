@@ -55,8 +55,12 @@ func Run(t *testing.T, open func(t *testing.T) (session.Spawner, Fixture)) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, f := open(t)
-			if !f.Enforces && (name == "Memory" || name == "Processes") || f.NodePIDs && name == "Processes" {
+			if !f.Enforces && (name == "Memory" || name == "Processes") {
 				return // nothing to check
+			}
+			if f.NodePIDs && name == "Processes" {
+				t.Log("not checked: processes are limited by the machine, not by the session")
+				return
 			}
 			test(check{t, s, f})
 		})
