@@ -1,14 +1,18 @@
 package cli_test
 
 import (
+	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/binnacle-hub/binnacle/internal/cli"
 	"github.com/binnacle-hub/binnacle/test/azuresim"
 )
 
@@ -123,5 +127,61 @@ func TestDeployOtherTargetsSaySo(t *testing.T) {
 		if code, _, log := deploy(t, "", nil, command, "-f", file); code != 2 || !strings.Contains(log, "can't deploy to the target host yet") {
 			t.Errorf("%s: exit %d: %s", command, code, log)
 		}
+	}
+}
+
+// trigger calls f once when the text has been written.
+type trigger struct {
+	strings.Builder
+	text string
+	f    func()
+}
+
+func (w *trigger) Write(b []byte) (int, error) {
+	n, err := w.Builder.Write(b)
+	if w.f != nil && strings.Contains(w.String(), w.text) {
+		w.f()
+		w.f = nil
+	}
+	return n, err
+}
+
+// Ctrl-C while the cluster is created: the next run waits for what the first one
+// began, and nothing is asked for twice.
+func TestDeployInterrupted(t *testing.T) {
+	t.Parallel()
+	s := azuresim.Start(t, &azuresim.Azure{Looks: 20})
+	file, environ := onAzure(t, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	args := []string{"deploy", "up", "--yes", "-f", file}
+	log := &trigger{text: "create cluster my-hub", f: func() {
+		// When the request for the cluster has arrived.
+		go func() {
+			for ctx.Err() == nil {
+				if _, there := s.State()["Microsoft.ContainerService/managedClusters/my-hub"]; there {
+					cancel()
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}()
+	}}
+	code := cli.Run(ctx, cli.Env{Args: args, In: strings.NewReader(""), Out: io.Discard, Err: log, Environ: environ, Width: func() int { return 80 }})
+	if code != 130 {
+		t.Fatalf("exit %d: %s", code, log.String())
+	}
+	if state := s.State()["Microsoft.ContainerService/managedClusters/my-hub"]; state == "Succeeded" {
+		t.Fatal("the cluster was done before the interruption")
+	}
+	code, _, again := deploy(t, "", environ, args[1:]...)
+	if code != 0 || !strings.Contains(again, "wait cluster my-hub (begun by an earlier run)") {
+		t.Errorf("exit %d: %s", code, again)
+	}
+	seen := map[string]bool{}
+	for _, w := range s.Writes() {
+		if seen[w] {
+			t.Errorf("twice: %s", w)
+		}
+		seen[w] = true
 	}
 }
