@@ -63,6 +63,10 @@ $(LINT): tools/go.mod tools/go.sum
 	go -C tools build -buildvcs=false -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
 
+.PHONY: helm-lint
+helm-lint: ## Lint and render the Helm chart, and compare with what it rendered before
+	go test -count=1 ./internal/deploy/chart
+
 .PHONY: vuln
 vuln: ## Look for known vulnerabilities in what the binary holds
 	go tool -modfile=tools/go.mod govulncheck ./cmd/...

@@ -214,14 +214,48 @@ type Session struct {
 	CABundle string `yaml:"ca_bundle"`
 }
 
-// Kubernetes is the hub's cluster, where it runs on one.
+// Kubernetes is the hub's cluster, where it runs on one. The Helm chart sets it.
 type Kubernetes struct {
+	// Enabled runs sessions as pods and builds on builders: this process is one
+	// replica of a hub on a cluster, and needs no right of its machine.
+	Enabled bool `yaml:"enabled"`
+	// Namespace is where the hub's replicas and builders run; empty is the one of
+	// the pod.
+	Namespace string `yaml:"namespace"`
+	// Database is the address of the PostgreSQL that replicas share, such as
+	// postgres://user:password@host:5432/binnacle; empty is SQLite in data, for
+	// one replica.
+	Database Secret   `yaml:"database"`
+	Registry Registry `yaml:"registry"`
+	Builders Builders `yaml:"builders"`
 	// Session is how sessions run as pods.
 	Session kubernetes.Config `yaml:"session"`
 	// Builders are the BuildKits that make images.
 	Builders builders.Config `yaml:"builders"`
 	// Registry is where images are kept.
 	Registry registry.Config `yaml:"registry"`
+}
+
+// Registry is where builders push images and machines fetch them.
+type Registry struct {
+	// ImagePrefix is what names of images begin with, such as
+	// registry.example.org/binnacle.
+	ImagePrefix string `yaml:"image_prefix"`
+	// DockerConfig is a file with credentials, as docker's config.json; empty is
+	// none.
+	DockerConfig string `yaml:"docker_config"`
+	// Insecure speaks plain HTTP to it.
+	Insecure bool `yaml:"insecure"`
+}
+
+// Builders are the pods that build.
+type Builders struct {
+	// Service is the name of their headless Service; empty means that nothing can
+	// be built.
+	Service string `yaml:"service"`
+	// TLS is a directory with ca.crt, tls.crt and tls.key, which hub and builders
+	// know each other by; empty is plain text, for trying out.
+	TLS string `yaml:"tls"`
 }
 
 // The defaults of [Config].
