@@ -227,7 +227,6 @@ type Kubernetes struct {
 	// one replica.
 	Database Secret   `yaml:"database"`
 	Registry Registry `yaml:"registry"`
-	Builders Builders `yaml:"builders"`
 	// Session is how sessions run as pods.
 	Session kubernetes.Config `yaml:"session"`
 	// Builders are the BuildKits that make images.
@@ -246,16 +245,6 @@ type Registry struct {
 	DockerConfig string `yaml:"docker_config"`
 	// Insecure speaks plain HTTP to it.
 	Insecure bool `yaml:"insecure"`
-}
-
-// Builders are the pods that build.
-type Builders struct {
-	// Service is the name of their headless Service; empty means that nothing can
-	// be built.
-	Service string `yaml:"service"`
-	// TLS is a directory with ca.crt, tls.crt and tls.key, which hub and builders
-	// know each other by; empty is plain text, for trying out.
-	TLS string `yaml:"tls"`
 }
 
 // The defaults of [Config].
