@@ -225,26 +225,13 @@ type Kubernetes struct {
 	// Database is the address of the PostgreSQL that replicas share, such as
 	// postgres://user:password@host:5432/binnacle; empty is SQLite in data, for
 	// one replica.
-	Database Secret   `yaml:"database"`
-	Registry Registry `yaml:"registry"`
+	Database Secret `yaml:"database"`
 	// Session is how sessions run as pods.
 	Session kubernetes.Config `yaml:"session"`
 	// Builders are the BuildKits that make images.
 	Builders builders.Config `yaml:"builders"`
 	// Registry is where images are kept.
 	Registry registry.Config `yaml:"registry"`
-}
-
-// Registry is where builders push images and machines fetch them.
-type Registry struct {
-	// ImagePrefix is what names of images begin with, such as
-	// registry.example.org/binnacle.
-	ImagePrefix string `yaml:"image_prefix"`
-	// DockerConfig is a file with credentials, as docker's config.json; empty is
-	// none.
-	DockerConfig string `yaml:"docker_config"`
-	// Insecure speaks plain HTTP to it.
-	Insecure bool `yaml:"insecure"`
 }
 
 // The defaults of [Config].
