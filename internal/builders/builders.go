@@ -94,7 +94,7 @@ func (p *Pool) Use(ctx context.Context, key string, say func(line string), f fun
 			return err
 		}
 		lost[c.builder.Name] = true
-		p.log.WarnContext(ctx, "builder went away during a build", slog.String("builder", c.builder.Name), slog.Int("attempt", attempt), slog.Any("error", err))
+		p.log.WarnContext(ctx, "builder went away during a build", slog.String("builder", c.builder.Name), slog.Int("attempt", attempt), slog.String("error", text(err)))
 		if attempt == Attempts {
 			return &binnacle.Error{
 				Code: binnacle.CodeUnavailable, Op: "builders.use", Err: err,
@@ -147,7 +147,7 @@ func (p *Pool) take(ctx context.Context, key string, lost map[string]bool, say f
 		problem = err
 		if !told {
 			say("No builder is ready. The build waits for one.")
-			p.log.WarnContext(ctx, "a build waits for a builder", slog.Int("builders", len(ready)), slog.Any("error", problem))
+			p.log.WarnContext(ctx, "a build waits for a builder", slog.Int("builders", len(ready)), slog.String("error", text(problem)))
 		}
 		select {
 		case <-ctx.Done():
@@ -196,6 +196,14 @@ func (p *Pool) choose(ctx context.Context, builders []Builder) (*conn, error) {
 	p.running[best.builder.Name]++
 	p.mu.Unlock()
 	return best, nil
+}
+
+// text is an error without the stack traces that BuildKit's have in a log.
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 func (p *Pool) builds(name string) int {

@@ -19,7 +19,7 @@ const (
 // that the registry names.
 type patient struct {
 	under http.RoundTripper
-	say   func(line string)
+	say   func(line string) // nil: nobody
 }
 
 // RoundTrip asks, and asks again.
@@ -36,7 +36,7 @@ func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err := again(req, res); err != nil {
 			return nil, err
 		}
-		p.say(fmt.Sprintf("The registry %s is busy or limits this hub (%d). Asking again in %s.", req.URL.Host, res.StatusCode, wait.Round(time.Second)))
+		p.tell(fmt.Sprintf("The registry %s is busy or limits this hub (%d). Asking again in %s.", req.URL.Host, res.StatusCode, wait.Round(time.Second)))
 		timer := time.NewTimer(wait)
 		select {
 		case <-req.Context().Done():
@@ -46,6 +46,12 @@ func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	panic("unreachable")
+}
+
+func (p *patient) tell(line string) {
+	if p.say != nil {
+		p.say(line)
+	}
 }
 
 // again makes a request ready for the next time.
