@@ -61,6 +61,9 @@ type server struct {
 // newServer opens everything but serves nothing yet. The caller runs it, or
 // closes it.
 func newServer(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (_ *server, err error) {
+	if cfg.Kubernetes.Enabled {
+		return nil, notOnKubernetes()
+	}
 	s := &server{cfg: cfg, log: log}
 	defer func() {
 		if err != nil {
