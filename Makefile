@@ -77,7 +77,7 @@ generate: ## Write the generated files anew: reference pages
 
 # The Kubernetes of the tests (test/kube): its programs are compiled once.
 KUBE := .tools/kube/bin
-KUBE_VERSION = $$(sed -n 's/.* k8s.io\/kubernetes \(v[0-9.]*\).*/\1/p' test/kube/components/go.mod)
+KUBE_VERSION = $$(sed -n 's/.*k8s.io\/kubernetes \(v[0-9.]*\).*/\1/p' test/kube/components/go.mod)
 .PHONY: kube kube-down kube-programs
 kube: kube-programs ## Start a Kubernetes of two nodes for tests and for use by hand
 	@$(SUDO) $(KUBE)/kube up
