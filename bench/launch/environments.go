@@ -4,10 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/binnacle-hub/binnacle"
 )
@@ -59,7 +68,7 @@ func environments(ctx context.Context, r *report, h *hub, _ int) (err error) {
 			with = "base present"
 		}
 		dir := filepath.Join("examples", e.example)
-		if err := h.builds(ctx, r, e.name, with, e.example, dir, "note.md"); err != nil {
+		if err := h.builds(ctx, r, e.name, with, "env-"+e.example, dir, "note.md"); err != nil {
 			r.Missing = append(r.Missing, e.name+": "+err.Error())
 			continue
 		}
@@ -102,10 +111,10 @@ func (h *hub) prepare(ctx context.Context, name, dockerfile string) error {
 
 // builds measures the first build of the repository in dir, that of a second
 // repository with the same files and a note, and the image's size.
-func (h *hub) builds(ctx context.Context, r *report, what, with, name, dir, note string) error {
+func (h *hub) builds(ctx context.Context, r *report, what, with, repo, dir, note string) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
 	defer cancel()
-	first, err := h.git.Repo(ctx, name, dir)
+	first, err := h.git.Repo(ctx, repo, dir)
 	if err != nil {
 		return err
 	}
@@ -114,7 +123,7 @@ func (h *hub) builds(ctx context.Context, r *report, what, with, name, dir, note
 		return err
 	}
 	r.add(what+": first build", "s", with, took.Seconds())
-	second, err := h.git.Repo(ctx, name+"-2", dir)
+	second, err := h.git.Repo(ctx, repo+"-2", dir)
 	if err != nil {
 		return err
 	}
@@ -125,16 +134,42 @@ func (h *hub) builds(ctx context.Context, r *report, what, with, name, dir, note
 		return err
 	}
 	r.add(what+": a second repository with the same lock", "s", "", took.Seconds())
-	archive := filepath.Join(h.data, "image.tar")
-	defer os.Remove(archive)
-	cmd := exec.CommandContext(ctx, h.bin, "build", first.URL, "--config", filepath.Join(h.data, "binnacle.yaml"), "--output", archive)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("write the image: %w: %.2000s", err, out)
-	}
-	fi, err := os.Stat(archive)
+	size, err := h.pushedSize(ctx, first.URL)
 	if err != nil {
 		return err
 	}
-	r.add(what+": image", "MiB", "compressed, base included", float64(fi.Size())/(1<<20))
+	r.add(what+": image", "MiB", "in a registry: compressed, base included", float64(size)/(1<<20))
 	return nil
+}
+
+// pushedSize is what the layers of a repository's image take in a registry, in bytes.
+func (h *hub) pushedSize(ctx context.Context, repo string) (size int64, err error) {
+	dir, err := os.MkdirTemp(h.data, "registry")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	server := httptest.NewServer(registry.New(registry.WithBlobHandler(registry.NewDiskBlobHandler(dir)), registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug))))
+	defer server.Close()
+	tag := strings.TrimPrefix(server.URL, "http://") + "/bench/image:1"
+	cmd := exec.CommandContext(ctx, h.bin, "build", repo, "--config", filepath.Join(h.data, "binnacle.yaml"), "--tag", tag, "--push")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("push the image: %w: %.2000s", err, out)
+	}
+	ref, err := name.ParseReference(tag, name.Insecure)
+	if err != nil {
+		return 0, err
+	}
+	img, err := remote.Image(ref, remote.WithContext(ctx), remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}))
+	if err != nil {
+		return 0, err
+	}
+	m, err := img.Manifest()
+	if err != nil {
+		return 0, err
+	}
+	for _, layer := range m.Layers {
+		size += layer.Size
+	}
+	return size, nil
 }

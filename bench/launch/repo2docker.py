@@ -25,8 +25,8 @@ class Engine:
 def main(repository, into):
     app = Repo2Docker()
     os.chdir(repository)
-    found = [pack for pack in (kind() for kind in app.buildpacks) if pack.detect()]
-    pack = found[0] if found else app.default_buildpack()
+    found = [pack for pack in (kind(app.base_image) for kind in app.buildpacks) if pack.detect()]
+    pack = found[0] if found else app.default_buildpack(app.base_image)
     args = {"NB_USER": "jovyan", "NB_UID": "1000"}
     for line in pack.build(Engine(into), "bench", 0, args, [], {}):
         print(line)
