@@ -27,6 +27,7 @@ def main(repository, into):
     os.chdir(repository)
     found = [pack for pack in (kind(app.base_image) for kind in app.buildpacks) if pack.detect()]
     pack = found[0] if found else app.default_buildpack(app.base_image)
+    pack.platform = app.platform
     args = {"NB_USER": "jovyan", "NB_UID": "1000"}
     for line in pack.build(Engine(into), "bench", 0, args, [], {}):
         print(line)
