@@ -217,14 +217,15 @@ type Session struct {
 // Kubernetes is the hub's cluster, where it runs on one. The Helm chart sets it.
 type Kubernetes struct {
 	// Enabled runs sessions as pods and builds on builders: this process is one
-	// replica of a hub on a cluster, and needs no right of its machine.
+	// replica of a hub on a cluster, and needs no right of its machine. Not
+	// finished: serve refuses it for now.
 	Enabled bool `yaml:"enabled"`
 	// Namespace is where the hub's replicas and builders run; empty is the one of
 	// the pod.
 	Namespace string `yaml:"namespace"`
 	// Database is the address of the PostgreSQL that replicas share, such as
 	// postgres://user:password@host:5432/binnacle; empty is SQLite in data, for
-	// one replica.
+	// one replica. Not finished: nothing reads it yet.
 	Database Secret `yaml:"database"`
 	// Session is how sessions run as pods.
 	Session kubernetes.Config `yaml:"session"`
