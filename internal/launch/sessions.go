@@ -134,6 +134,11 @@ func (s *Service) view(rec store.Launch, r *run) binnacle.Launch {
 
 // Sessions returns the caller's sessions, everybody's for a trusted one.
 func (s *Service) Sessions(ctx context.Context, caller Caller) ([]binnacle.Session, error) {
+	select {
+	case <-s.recovered: // before, a session of an earlier hub is not known to be ready
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	all, err := s.deps.Spawner.List(ctx)
 	if err != nil {
 		return nil, err
