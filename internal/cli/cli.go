@@ -76,7 +76,7 @@ func (a *app) root() *cobra.Command {
 	flags.StringArrayVar(&a.set, "set", nil, "set any `path=value` of the configuration; may be repeated")
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "tell more, and the causes of errors")
 	root.AddCommand(
-		a.launchCommand(), a.serveCommand(), a.buildCommand(), a.recipeCommand(), a.freezeCommand(), a.whyCommand(), a.psCommand(), a.stopCommand(),
+		a.launchCommand(), a.serveCommand(), a.builderCommand(), a.buildCommand(), a.recipeCommand(), a.freezeCommand(), a.whyCommand(), a.psCommand(), a.stopCommand(),
 		a.logsCommand(), a.cleanCommand(), a.doctorCommand(), a.deployCommand(), a.importCommand(), a.configCommand(), a.versionCommand(),
 	)
 	root.InitDefaultCompletionCmd()

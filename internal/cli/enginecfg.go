@@ -16,13 +16,16 @@ import (
 func engineConfig(cfg config.Config, net *network.Network) engine.Config {
 	mirrors := cfg.Mirrors.Effective()
 	return engine.Config{
-		Dir: cfg.Data,
-		Base: engine.Base{
-			Image: cfg.Base.Image, Suite: cfg.Base.Suite, Mirror: mirrors.Debian, Packages: cfg.Base.Packages, Archive: cfg.Base.Archive,
-		},
+		Dir: cfg.Data, Base: engineBase(cfg),
 		Env: buildEnv(cfg), CABundle: cfg.CABundle, BuildLimits: cfg.Build.Limits, Parallel: cfg.Build.Parallel,
 		Mirrors: mirrors.Registries, Network: net.Provider(), Nameserver: nameserver(net.Gateway()),
 		CheckAddress: checkAddress(cfg),
+	}
+}
+
+func engineBase(cfg config.Config) engine.Base {
+	return engine.Base{
+		Image: cfg.Base.Image, Suite: cfg.Base.Suite, Mirror: cfg.Mirrors.Effective().Debian, Packages: cfg.Base.Packages, Archive: cfg.Base.Archive,
 	}
 }
 

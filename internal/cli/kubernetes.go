@@ -1,12 +1,141 @@
 package cli
 
-import "github.com/binnacle-hub/binnacle"
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
 
-// notOnKubernetes tells that this build's hub cannot be a replica on a cluster:
-// what it is made of is there, but images are not yet built into a registry.
-func notOnKubernetes() error {
-	return &binnacle.Error{
-		Code: binnacle.CodeInvalid, Op: "serve.kubernetes", Message: "This version's hub runs on one machine only: kubernetes.enabled is for a later one.",
-		Hint: "Leave kubernetes.enabled out, and do not install the chart with this version's image.",
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/builders"
+	"github.com/binnacle-hub/binnacle/internal/config"
+	"github.com/binnacle-hub/binnacle/internal/engine"
+	"github.com/binnacle-hub/binnacle/internal/hub"
+	"github.com/binnacle-hub/binnacle/internal/image"
+	"github.com/binnacle-hub/binnacle/internal/image/registry"
+	pods "github.com/binnacle-hub/binnacle/internal/session/kubernetes"
+)
+
+// namespaceFile says in which namespace a pod is.
+const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+// openCluster makes this process a replica of a hub on a cluster: sessions are
+// pods, images are made by builders and kept in a registry.
+func (s *server) openCluster(context.Context) error {
+	cfg := s.cfg.Kubernetes
+	client, err := clusterClient(cfg)
+	if err != nil {
+		return err
 	}
+	if cfg.Registry.ImagePrefix == "" {
+		return needed("kubernetes.registry.image_prefix", "the registry that builders push images to and machines fetch them from")
+	}
+	if !cfg.Builders.Enabled() {
+		return needed("kubernetes.builders.service", "who builds images")
+	}
+	transport, err := s.registryTransport()
+	if err != nil {
+		return err
+	}
+	images := registry.New(cfg.Registry, transport)
+	var plain []string
+	if cfg.Registry.Insecure {
+		plain = []string{images.Host()}
+	}
+	spawner, err := pods.New(cfg.Session, client, pods.NewRegistry(plain, images.Options(nil)...), s.log)
+	if err != nil {
+		return err
+	}
+	cfg.Builders.Namespace = cmp.Or(cfg.Builders.Namespace, cfg.Namespace, podNamespace())
+	pool := builders.New(cfg.Builders, s.log)
+	s.spawner = spawner
+	s.below = append(s.below, spawner.Run)
+	if cfg.Builders.Service != "" {
+		s.below = append(s.below, func(ctx context.Context) error { return pool.Run(ctx, client) })
+	}
+	base := engineBase(s.cfg)
+	s.builder = image.NewShared(pool, image.Shared{
+		Registry: images, Prefix: cfg.Registry.ImagePrefix, Insecure: cfg.Registry.Insecure,
+		Base: base.Image, Bootstrapped: engine.BaseImage, BaseKey: base.Key(),
+	}, s.version, s.log)
+	s.more = []hub.Check{
+		{Service: "kubernetes", Run: func(ctx context.Context) error {
+			_, err := client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
+			return err
+		}},
+		{Service: "builders", Run: func(context.Context) error {
+			if len(pool.Builders()) == 0 {
+				return errors.New("no builder is ready")
+			}
+			return nil
+		}},
+		{Service: "registry", Run: func(ctx context.Context) error {
+			_, _, err := images.Image(ctx, cfg.Registry.ImagePrefix+"/base:health", func(string) {})
+			return err
+		}},
+	}
+	return nil
+}
+
+func needed(setting, what string) error {
+	return &binnacle.Error{
+		Code: binnacle.CodeInvalid, Op: "serve.kubernetes", Message: "A hub on Kubernetes needs " + setting + ": " + what + ".",
+		Hint: "Set it in the configuration; the chart does so.",
+	}
+}
+
+// clusterClient reaches the API of the cluster.
+func clusterClient(cfg config.Kubernetes) (*kubernetes.Clientset, error) {
+	var c *rest.Config
+	var err error
+	if cfg.Kubeconfig != "" {
+		c, err = clientcmd.BuildConfigFromFlags("", cfg.Kubeconfig)
+	} else {
+		c, err = rest.InClusterConfig()
+	}
+	if err != nil {
+		return nil, &binnacle.Error{
+			Code: binnacle.CodeUnavailable, Op: "serve.kubernetes", Message: "This process does not know how to reach the cluster's API.",
+			Hint: "Run it in a pod with a service account, as the chart does, or set kubernetes.kubeconfig.", Err: err,
+		}
+	}
+	c.QPS, c.Burst = 50, 100 // a launch is half a dozen requests
+	c.UserAgent = "binnacle"
+	return kubernetes.NewForConfig(c)
+}
+
+func podNamespace() string {
+	b, err := os.ReadFile(namespaceFile)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// registryTransport is how the hub asks the registry, with the authorities that
+// it is told to trust.
+func (s *server) registryTransport() (http.RoundTripper, error) {
+	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forbidigo // cloned for its defaults only
+	if s.cfg.CABundle == "" || s.cfg.CABundle == "none" {
+		return t, nil
+	}
+	pem, err := os.ReadFile(s.cfg.CABundle)
+	if err != nil {
+		return nil, fmt.Errorf("read ca_bundle: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, binnacle.Errorf(binnacle.CodeInvalid, "ca_bundle: %s has no certificate in it.", s.cfg.CABundle)
+	}
+	t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return t, nil
 }

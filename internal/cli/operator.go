@@ -142,7 +142,7 @@ func (s *server) buildPhases(ctx context.Context, req buildRequest, begin func(b
 	}
 	begin(binnacle.PhaseBuilding)
 	return s.builder.Build(ctx, image.Request{
-		Revision: rev, Recipe: r, Dir: dir, Name: image.Name(rev, r.Asked), Time: unixOrZero(when), Tag: req.Tag, Push: req.Push, Output: req.Output,
+		Revision: rev, Recipe: r, Dir: dir, Name: s.builder.Name(rev, r.Asked), Time: unixOrZero(when), Tag: req.Tag, Push: req.Push, Output: req.Output,
 	}, tell)
 }
 

@@ -98,6 +98,9 @@ func (s *server) reclaim(ctx context.Context, budget int64) (freed int64, err er
 	if err != nil {
 		return gone, err
 	}
+	if s.engine == nil {
+		return gone, nil // builders and machines look after their own disks
+	}
 	keep, err := s.keep(ctx)
 	if err != nil {
 		return gone, err
@@ -138,9 +141,12 @@ var _ hub.Janitor = janitor{}
 // Usage lists what takes disk. Layers are what images and build cache share.
 func (j janitor) Usage(ctx context.Context) (hub.Usage, error) {
 	u := hub.Usage{Budget: j.cfg.Launch.DiskBudget}
-	parts, err := j.engine.Usage(ctx)
-	if err != nil {
-		return u, err
+	var parts []engine.Use
+	if j.engine != nil {
+		var err error
+		if parts, err = j.engine.Usage(ctx); err != nil {
+			return u, err
+		}
 	}
 	for _, p := range parts {
 		part := hub.UsagePart{Name: p.Name, Count: p.Items, Bytes: p.Bytes}
@@ -192,18 +198,21 @@ func (j janitor) Clean(ctx context.Context, req hub.CleanRequest) (hub.CleanRepo
 
 // checks are what /health asks.
 func (s *server) checks() []hub.Check {
-	return []hub.Check{
-		{Service: "containerd", Run: func(ctx context.Context) error {
+	checks := []hub.Check{{Service: "database", Run: func(ctx context.Context) error {
+		_, err := s.store.Unfinished(ctx)
+		return err
+	}}}
+	if s.engine == nil {
+		return append(checks, s.more...)
+	}
+	return append(checks,
+		hub.Check{Service: "containerd", Run: func(ctx context.Context) error {
 			_, err := s.engine.Containerd().Version(ctx)
 			return err
 		}},
-		{Service: "buildkit", Run: func(ctx context.Context) error {
+		hub.Check{Service: "buildkit", Run: func(ctx context.Context) error {
 			_, err := s.engine.BuildKit().Info(engine.Clean(ctx))
 			return err
 		}},
-		{Service: "database", Run: func(ctx context.Context) error {
-			_, err := s.store.Unfinished(ctx)
-			return err
-		}},
-	}
+	)
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/launch"
 	"github.com/binnacle-hub/binnacle/internal/proxy"
 	"github.com/binnacle-hub/binnacle/internal/recipe"
+	"github.com/binnacle-hub/binnacle/internal/session"
 	"github.com/binnacle-hub/binnacle/internal/session/containerd"
 	"github.com/binnacle-hub/binnacle/internal/source"
 	"github.com/binnacle-hub/binnacle/internal/store"
@@ -35,23 +36,26 @@ import (
 
 // server is a whole hub: every part, wired.
 type server struct {
-	cfg config.Config
-	log *slog.Logger
-	url string // without a slash at its end
+	cfg     config.Config
+	version string
+	log     *slog.Logger
+	url     string // without a slash at its end
 
-	network *network.Network
-	engine  *engine.Engine
+	network *network.Network // nil on a cluster
+	engine  *engine.Engine   // nil on a cluster
 	store   *store.Store
 	source  *source.Source
 	builder *image.Builder
-	spawner *containerd.Spawner
+	spawner session.Spawner
 	proxy   *proxy.Proxy
 	service *launch.Service
 	hub     *hub.Hub
 
 	public net.Listener
 	socket net.Listener
-	closes []func() error // in the order of opening; see close
+	below  []func(context.Context) error // run as long as anything else does
+	more   []hub.Check                   // what else /health asks
+	closes []func() error                // in the order of opening; see close
 
 	// fleeting removes the network at the end unless a session uses it: this
 	// hub serves one command.
@@ -61,24 +65,24 @@ type server struct {
 // newServer opens everything but serves nothing yet. The caller runs it, or
 // closes it.
 func newServer(ctx context.Context, cfg config.Config, version string, log *slog.Logger) (_ *server, err error) {
-	if cfg.Kubernetes.Enabled {
-		return nil, notOnKubernetes()
-	}
-	s := &server{cfg: cfg, log: log}
+	s := &server{cfg: cfg, version: version, log: log}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	for _, open := range []func(context.Context) error{
-		s.openData, s.openListeners, s.openEngine, s.openStore, s.openSource, s.openSessions,
-	} {
+	machine := []func(context.Context) error{s.openData, s.openListeners, s.openEngine, s.openStore, s.openSource, s.openSessions, s.openHub}
+	cluster := []func(context.Context) error{s.openData, s.openListeners, s.openStore, s.openSource, s.openCluster, s.openHub}
+	parts := machine
+	if cfg.Kubernetes.Enabled {
+		parts = cluster
+	}
+	for _, open := range parts {
 		if err := open(ctx); err != nil {
 			return nil, err
 		}
 	}
-	s.builder = image.NewBuilder(s.engine.BuildKit(), s.engine.Containerd().ImageService(), s.engine, version, log)
-	return s, s.openHub(ctx, version)
+	return s, nil
 }
 
 // run serves until ctx ends or a part fails, then shuts down in this order:
@@ -96,8 +100,9 @@ func (s *server) run(ctx context.Context, ready func()) error {
 	below, stopBelow := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBelow()
 	var lower errgroup.Group
-	lower.Go(func() error { return ignoreCanceled(s.network.Run(below)) })
-	lower.Go(func() error { return ignoreCanceled(s.spawner.Run(below)) })
+	for _, part := range s.below {
+		lower.Go(func() error { return ignoreCanceled(part(below)) })
+	}
 
 	serving, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -202,23 +207,35 @@ func (s *server) onClose(f func() error) { s.closes = append(s.closes, f) }
 // openData makes the data directory and makes sure that nobody else has it,
 // before anything of the machine is changed. The engine takes the lock for good.
 func (s *server) openData(context.Context) error {
-	if os.Geteuid() != 0 {
-		return &binnacle.Error{
-			Code: binnacle.CodeForbidden, Op: "serve.root", Message: "Sessions need root: network namespaces, mounts and control groups.",
-			Hint: "sudo binnacle …",
-		}
+	if s.cfg.Kubernetes.Enabled {
+		return takeData(s.cfg)
 	}
-	if err := os.MkdirAll(s.cfg.Data, 0o711); err != nil { //nolint:gosec // the mapped root of a session passes through
+	return errors.Join(asRoot(), takeData(s.cfg))
+}
+
+// asRoot refuses to begin what only root can end.
+func asRoot() error {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	return &binnacle.Error{
+		Code: binnacle.CodeForbidden, Op: "serve.root", Message: "Sessions need root: network namespaces, mounts and control groups.",
+		Hint: "sudo binnacle …",
+	}
+}
+
+func takeData(cfg config.Config) error {
+	if err := os.MkdirAll(cfg.Data, 0o711); err != nil { //nolint:gosec // the mapped root of a session passes through
 		return fmt.Errorf("make the data directory: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(s.cfg.Data, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(cfg.Data, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("open the lock of the data directory: %w", err)
 	}
 	defer f.Close()
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return &binnacle.Error{
-			Code: binnacle.CodeConflict, Op: "serve.lock", Message: "Another Binnacle runs on " + s.cfg.Data + ".",
+			Code: binnacle.CodeConflict, Op: "serve.lock", Message: "Another Binnacle runs on " + cfg.Data + ".",
 			Hint: "Stop it, or choose another directory with --data.", Err: err,
 		}
 	}
@@ -296,6 +313,8 @@ func (s *server) openEngine(ctx context.Context) (err error) {
 		return err
 	}
 	s.onClose(s.engine.Close)
+	s.below = append(s.below, s.network.Run)
+	s.builder = image.NewBuilder(s.engine.BuildKit(), s.engine.Containerd().ImageService(), s.engine, s.version, s.log)
 	return nil
 }
 
@@ -312,29 +331,31 @@ func (s *server) openSource(context.Context) (err error) {
 	return err
 }
 
-func (s *server) openSessions(ctx context.Context) (err error) {
+func (s *server) openSessions(ctx context.Context) error {
 	cfg := containerd.Config{
 		Dir: filepath.Join(s.cfg.Data, "sessions"), Runc: s.engine.Runtime().Runc, Shim: s.engine.Runtime().Shim,
 		Namespace: engine.Namespace, Snapshotter: engine.Snapshotter,
 		Grace: s.cfg.Session.Grace, LogSize: s.cfg.Session.LogSize, CABundle: s.cfg.Session.CABundle,
 	}
-	if s.spawner, err = containerd.New(cfg, s.engine.Containerd(), s.network.Sessions(), s.log); err != nil {
+	spawner, err := containerd.New(cfg, s.engine.Containerd(), s.network.Sessions(), s.log)
+	if err != nil {
 		return err
 	}
-	s.onClose(s.spawner.Close)
-	if err := s.spawner.Reconcile(ctx); err != nil {
+	s.onClose(spawner.Close)
+	s.spawner, s.below = spawner, append(s.below, spawner.Run)
+	if err := spawner.Reconcile(ctx); err != nil {
 		return fmt.Errorf("find the sessions of an earlier hub: %w", err)
 	}
 	return nil
 }
 
-func (s *server) openHub(ctx context.Context, version string) (err error) {
+func (s *server) openHub(ctx context.Context) (err error) {
 	s.proxy = proxy.New(s.cfg.Proxy, s.spawner, s.log)
 	s.service, err = launch.New(s.cfg.Launch, launch.Deps{
 		Source: s.source, Recipe: func(tree fs.FS, date time.Time, asked string) (recipe.Recipe, error) {
 			return recipe.Read(tree, recipeOptions(s.cfg, date, asked))
 		}, Builder: s.builder,
-		ImageName: func(rev binnacle.Revision, r recipe.Recipe) string { return image.Name(rev, r.Asked) },
+		ImageName: func(rev binnacle.Revision, r recipe.Recipe) string { return s.builder.Name(rev, r.Asked) },
 		Spawner:   s.spawner, Activity: s.proxy, Store: s.store, Disk: disk{s},
 		SessionURL: s.sessionURL, Log: s.log,
 	})
@@ -342,7 +363,7 @@ func (s *server) openHub(ctx context.Context, version string) (err error) {
 		return err
 	}
 	cfg := s.cfg.Hub
-	cfg.Version = version
+	cfg.Version = s.version
 	const secretSize = 32
 	if cfg.Secret, err = s.store.Secret(ctx, "hub", secretSize); err != nil {
 		return err

@@ -217,9 +217,11 @@ type Session struct {
 // Kubernetes is the hub's cluster, where it runs on one. The Helm chart sets it.
 type Kubernetes struct {
 	// Enabled runs sessions as pods and builds on builders: this process is one
-	// replica of a hub on a cluster, and needs no right of its machine. Not
-	// finished: serve refuses it for now.
+	// replica of a hub on a cluster, and needs no right of its machine.
 	Enabled bool `yaml:"enabled"`
+	// Kubeconfig is a file that says how to reach the cluster; empty is the
+	// service account of the pod.
+	Kubeconfig string `yaml:"kubeconfig"`
 	// Namespace is where the hub's replicas and builders run; empty is the one of
 	// the pod.
 	Namespace string `yaml:"namespace"`

@@ -74,7 +74,7 @@ func (e *Engine) EnsureBase(ctx context.Context, out func(line string)) (string,
 	}
 	e.baseMu.Lock()
 	defer e.baseMu.Unlock()
-	key := e.cfg.Base.key()
+	key := e.cfg.Base.Key()
 	have, err := e.client.ImageService().Get(ctx, BaseImage)
 	if err == nil && have.Labels[baseLabel] == key {
 		return BaseImage, nil
@@ -135,8 +135,8 @@ func (b Base) packages() []string {
 	return b.Packages
 }
 
-// key changes whenever another base would come out, but for Debian's updates.
-func (b Base) key() string {
+// Key changes whenever another base would come out, but for Debian's updates.
+func (b Base) Key() string {
 	const version = "1"
 	sum := sha256.Sum256([]byte(strings.Join(append([]string{version, b.suite(), b.Mirror, runtime.GOARCH}, b.packages()...), "\n")))
 	return hex.EncodeToString(sum[:])

@@ -11,6 +11,8 @@ import (
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/moby/buildkit/cache/remotecache"
+	registrycache "github.com/moby/buildkit/cache/remotecache/registry"
 	bkclient "github.com/moby/buildkit/client"
 	bkconfig "github.com/moby/buildkit/cmd/buildkitd/config"
 	"github.com/moby/buildkit/control"
@@ -63,7 +65,7 @@ func startBuildkit(ctx context.Context, e *Engine) (*buildkit, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start BuildKit: %w", err), b.close())
 	}
-	if b.controller, err = newController(ctx, root, w); err != nil {
+	if b.controller, err = newController(ctx, root, w, e.registryHosts(e.transport())); err != nil {
 		return nil, errors.Join(fmt.Errorf("start BuildKit: %w", err), b.close())
 	}
 	if err := b.serve(ctx); err != nil {
@@ -90,6 +92,9 @@ func newWorker(ctx context.Context, e *Engine, root string) (*base.Worker, error
 	})
 	if err != nil {
 		return nil, err
+	}
+	if e.cfg.CacheBudget > 0 {
+		opt.GCPolicy = []bkclient.PruneInfo{{All: true, MaxUsedSpace: e.cfg.CacheBudget}}
 	}
 	none, ok := opt.NetworkProviders[pb.NetMode_NONE]
 	if !ok {
@@ -146,8 +151,18 @@ func (e *Engine) transport() *http.Transport {
 }
 
 func (e *Engine) registryHosts(t *http.Transport) docker.RegistryHosts {
-	client := &http.Client{Transport: t}
-	direct := docker.ConfigureDefaultRegistries(docker.WithClient(client), docker.WithPlainHTTP(docker.MatchLocalhost))
+	foreign := docker.ConfigureDefaultRegistries(docker.WithClient(&http.Client{Transport: t}), docker.WithPlainHTTP(docker.MatchLocalhost))
+	own := docker.ConfigureDefaultRegistries(docker.WithClient(&http.Client{Transport: http.DefaultTransport}), //nolint:forbidigo // the operator chose the address
+		docker.WithPlainHTTP(func(host string) (bool, error) {
+			local, err := docker.MatchLocalhost(host)
+			return local || e.cfg.Registry.Insecure, err
+		}))
+	direct := func(host string) ([]docker.RegistryHost, error) {
+		if host == e.cfg.Registry.Host {
+			return own(host)
+		}
+		return foreign(host)
+	}
 	return docker.Registries(func(host string) ([]docker.RegistryHost, error) {
 		var hosts []docker.RegistryHost
 		for _, mirror := range e.cfg.Mirrors[host] {
@@ -165,7 +180,7 @@ func (e *Engine) registryHosts(t *http.Transport) docker.RegistryHosts {
 	})
 }
 
-func newController(ctx context.Context, root string, w *base.Worker) (*control.Controller, error) {
+func newController(ctx context.Context, root string, w *base.Worker, hosts docker.RegistryHosts) (*control.Controller, error) {
 	workers := &worker.Controller{}
 	if err := workers.Add(w); err != nil {
 		return nil, err
@@ -187,7 +202,10 @@ func newController(ctx context.Context, root string, w *base.Worker) (*control.C
 		WorkerController: workers,
 		// Only the Dockerfile frontend that is compiled in: a "# syntax=" line
 		// can't bring a program of its own into the builder.
-		Frontends:      map[string]frontend.Frontend{"dockerfile.v0": forwarder.NewGatewayForwarder(workers.Infos(), dockerfile.Build)},
+		Frontends:                 map[string]frontend.Frontend{"dockerfile.v0": forwarder.NewGatewayForwarder(workers.Infos(), dockerfile.Build)},
+		ResolveCacheExporterFuncs: map[string]remotecache.ResolveCacheExporterFunc{"registry": registrycache.ResolveCacheExporterFunc(sessions, hosts)},
+		ResolveCacheImporterFuncs: map[string]remotecache.ResolveCacheImporterFunc{"registry": registrycache.ResolveCacheImporterFunc(sessions, w.ContentStore(), hosts)},
+
 		CacheManager:   solver.NewCacheManager(ctx, "local", cache, worker.NewCacheResultStorage(workers)),
 		MeterProvider:  noop.NewMeterProvider(),
 		HistoryDB:      history,
@@ -201,15 +219,7 @@ func newController(ctx context.Context, root string, w *base.Worker) (*control.C
 }
 
 func (b *buildkit) serve(ctx context.Context) error {
-	// BuildKit's own containerd calls need the namespace in their context.
-	inNamespace := func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		return handler(namespaces.WithNamespace(ctx, Namespace), req)
-	}
-	b.server = grpc.NewServer(
-		grpc.ChainUnaryInterceptor(inNamespace, grpcerrors.UnaryServerInterceptor),
-		grpc.StreamInterceptor(grpcerrors.StreamServerInterceptor),
-		grpc.MaxRecvMsgSize(64<<20), grpc.MaxSendMsgSize(64<<20),
-	)
+	b.server = grpc.NewServer(serverOptions()...)
 	b.controller.Register(b.server)
 	const pipe = 1 << 20 // bytes in flight
 	listener := bufconn.Listen(pipe)
@@ -225,6 +235,18 @@ func (b *buildkit) serve(ctx context.Context) error {
 	}
 	b.client = c
 	return nil
+}
+
+func serverOptions() []grpc.ServerOption {
+	// BuildKit's own containerd calls need the namespace in their context.
+	inNamespace := func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		return handler(namespaces.WithNamespace(ctx, Namespace), req)
+	}
+	return []grpc.ServerOption{
+		grpc.ChainUnaryInterceptor(inNamespace, grpcerrors.UnaryServerInterceptor),
+		grpc.StreamInterceptor(grpcerrors.StreamServerInterceptor),
+		grpc.MaxRecvMsgSize(64 << 20), grpc.MaxSendMsgSize(64 << 20),
+	}
 }
 
 // close stops the controller before the server: it still answers its own clients.

@@ -51,6 +51,10 @@ type Config struct {
 	Parallel int
 	// Mirrors lists registry mirrors by registry host, tried in order.
 	Mirrors map[string][]string
+	// Registry is the site's own, which images are pushed to.
+	Registry Registry
+	// CacheBudget is how much build cache is kept, in bytes; 0 leaves it to [Engine.Prune].
+	CacheBudget int64
 	// CheckAddress refuses addresses that images, ADD and FROM may not be
 	// fetched from ("203.0.113.7:443"); nil allows all.
 	CheckAddress func(ctx context.Context, address string) error
@@ -58,6 +62,14 @@ type Config struct {
 	Network network.Provider
 	// Nameserver is the resolver of build steps; empty is the machine's.
 	Nameserver string
+}
+
+// Registry is a registry that is reached whatever [Config].CheckAddress says.
+type Registry struct {
+	// Host is "registry.example.org" or "host:port"; empty is none.
+	Host string
+	// Insecure speaks http with it.
+	Insecure bool
 }
 
 // Engine is a running containerd and BuildKit.

@@ -33,13 +33,12 @@ import (
 const predicateSPDX = "https://spdx.dev/Document"
 
 // push builds once more, from the cache, and sends the result with its
-// attestations to the registry in req.Tag.
-func (b *Builder) push(ctx context.Context, req Request, opt bkclient.SolveOpt, solve func(context.Context, Request, bkclient.SolveOpt, chan *bkclient.SolveStatus) error) error {
-	req.attested = true
+// attestations to the registry in w.Tag.
+func (b *Builder) push(ctx context.Context, w work, opt bkclient.SolveOpt) error {
+	w.attested = true
 	attrs := exportAttrs()
-	maps.Copy(attrs, map[string]string{"name": req.Tag, "push": "true", "force-compression": "true"})
+	maps.Copy(attrs, map[string]string{"name": w.Tag, "push": "true", "force-compression": "true"})
 	opt.Exports = []bkclient.ExportEntry{{Type: bkclient.ExporterImage, Attrs: attrs}}
-	opt.FrontendAttrs = map[string]string{"attest:provenance": "mode=max"}
 	status := make(chan *bkclient.SolveStatus)
 	var drain errgroup.Group
 	drain.Go(func() error {
@@ -47,9 +46,9 @@ func (b *Builder) push(ctx context.Context, req Request, opt bkclient.SolveOpt, 
 		}
 		return nil
 	})
-	if err := solve(ctx, req, opt, status); err != nil {
+	if _, err := b.solve(ctx, w, opt, status); err != nil {
 		return &binnacle.Error{
-			Code: binnacle.CodeUnavailable, Op: "build.push", Message: "The image is built, but could not be pushed to " + req.Tag + ": " + lastCause(err) + ".",
+			Code: binnacle.CodeUnavailable, Op: "build.push", Message: "The image is built, but could not be pushed to " + w.Tag + ": " + lastCause(err) + ".",
 			Hint: "Check the name, and that `docker login` or the hub's DOCKER_CONFIG has a password for this registry.", Err: err,
 		}
 	}

@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
-	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -16,13 +14,9 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/images"
-	"github.com/containerd/errdefs"
-	"github.com/docker/cli/cli/config"
 	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
-	"github.com/moby/buildkit/session"
-	"github.com/moby/buildkit/session/auth/authprovider"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/tonistiigi/fsutil"
 	"golang.org/x/sync/errgroup"
@@ -37,51 +31,63 @@ type Base interface {
 	EnsureBase(ctx context.Context, out func(line string)) (string, error)
 }
 
-// Builder builds images with one BuildKit.
-type Builder struct {
-	buildkit *bkclient.Client
-	store    images.Store
-	base     Base
-	version  string
-	log      *slog.Logger
+// Pool lends BuildKits: a machine's own, or one of a cluster's builders. Builds
+// with the same key should get the same one. say is told what the user should
+// know. f may be run again, with another BuildKit, when one goes away.
+type Pool interface {
+	Use(ctx context.Context, key string, say func(line string), f func(context.Context, *bkclient.Client) error) error
 }
 
-// NewBuilder makes a Builder. The store is where BuildKit exports to; version
-// is ours, for the image's labels.
-func NewBuilder(buildkit *bkclient.Client, store images.Store, base Base, version string, log *slog.Logger) *Builder {
-	return &Builder{buildkit: buildkit, store: store, base: base, version: version, log: log}
+// keeper is where finished images are: a machine's own store, or a registry.
+type keeper interface {
+	name(rev binnacle.Revision, asked string) string
+	// find looks for an image by its name.
+	find(ctx context.Context, name string) (Image, bool, error)
+	// prepare adds to a build where its image goes and who asks for it.
+	prepare(req Request, opt *bkclient.SolveOpt)
+	// attested says that images carry what they are made of.
+	attested() bool
+	// built is told of an image that was just put there.
+	built(ctx context.Context, img Image) error
+	// explain says why putting an image there failed.
+	explain(ctx context.Context, name string, err error) error
 }
+
+// Builder builds images.
+type Builder struct {
+	pool    Pool
+	keeper  keeper
+	base    Base
+	version string
+	log     *slog.Logger
+}
+
+// NewBuilder makes the Builder of one machine. The store is where BuildKit
+// exports to; version is ours, for the image's labels.
+func NewBuilder(buildkit *bkclient.Client, store images.Store, base Base, version string, log *slog.Logger) *Builder {
+	return &Builder{pool: one{buildkit}, keeper: local{store}, base: base, version: version, log: log}
+}
+
+// Name is what the image of a revision is called.
+func (b *Builder) Name(rev binnacle.Revision, asked string) string { return b.keeper.name(rev, asked) }
 
 // Find looks for the image of a revision that was built before. For an interface
 // that a link asks for, the repository's own image will do if it offers that.
 func (b *Builder) Find(ctx context.Context, rev binnacle.Revision, asked string) (Image, bool, error) {
-	img, ok, err := b.named(ctx, Name(rev, ""))
+	img, ok, err := b.keeper.find(ctx, b.Name(rev, ""))
 	if err != nil || asked == "" || ok && slices.Contains(strings.Split(img.interfaces, ","), asked) {
 		return img, ok, err
 	}
-	return b.named(ctx, Name(rev, asked))
-}
-
-func (b *Builder) named(ctx context.Context, name string) (Image, bool, error) {
-	img, err := b.store.Get(ctx, name)
-	if errdefs.IsNotFound(err) {
-		return Image{}, false, nil
-	}
-	if err != nil {
-		return Image{}, false, fmt.Errorf("look for the image: %w", err)
-	}
-	return Image{
-		Name: img.Name, Digest: img.Target.Digest.String(), Environment: img.Labels[LabelEnvironment], interfaces: img.Labels[LabelInterfaces],
-	}, true, nil
+	return b.keeper.find(ctx, b.Name(rev, asked))
 }
 
 // Build makes the image and reports steps and their output as events of the
 // building phase. Returns build_failed with the file at fault when the
 // repository is, canceled or timeout when ctx ends (its cause is kept), limited
-// when a step ran out of memory.
+// when a step ran out of memory, unavailable when no builder or no registry is there.
 func (b *Builder) Build(ctx context.Context, req Request, emit func(binnacle.Event)) (Image, error) {
 	if req.Name == "" {
-		req.Name = Name(req.Revision, req.Recipe.Asked)
+		req.Name = b.Name(req.Revision, req.Recipe.Asked)
 	}
 	base, err := b.base.EnsureBase(ctx, func(line string) { emit(logLine("Base image", line)) })
 	if err != nil {
@@ -91,77 +97,83 @@ func (b *Builder) Build(ctx context.Context, req Request, emit func(binnacle.Eve
 	if err != nil {
 		return Image{}, err
 	}
-	opt := bkclient.SolveOpt{
-		Exports: exports(req),
-		Session: []session.Attachable{authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
-			AuthConfigProvider: authprovider.LoadAuthConfig(config.LoadDefaultConfigFile(io.Discard)),
-		})},
+	req.attested = b.keeper.attested()
+	// Headers of a containerd namespace in ctx would confuse BuildKit.
+	ctx = metadata.NewOutgoingContext(ctx, metadata.MD{})
+	var img Image
+	say := func(line string) { emit(logLine("builder", line)) }
+	err = b.pool.Use(ctx, req.Recipe.Environment(), say, func(ctx context.Context, c *bkclient.Client) (err error) {
+		img, err = b.buildOn(ctx, work{Request: req, buildkit: c, base: base, tree: tree}, emit)
+		return err
+	})
+	if err != nil {
+		return Image{}, err
 	}
-	if dockerfilePath(req.Recipe) != "" {
+	return img, b.keeper.built(ctx, img)
+}
+
+// work is one build on one BuildKit.
+type work struct {
+	Request
+
+	buildkit *bkclient.Client
+	base     string
+	tree     map[string]fsutil.FS
+}
+
+func (b *Builder) buildOn(ctx context.Context, w work, emit func(binnacle.Event)) (Image, error) {
+	var opt bkclient.SolveOpt
+	b.keeper.prepare(w.Request, &opt)
+	if dockerfilePath(w.Recipe) != "" {
 		// The Dockerfile's context is told from what was sent before by sizes and
 		// times: it must have been the same repository's.
-		opt.SharedKey = string(req.Revision.Spec.Provider) + "/" + req.Revision.Spec.Repo
+		opt.SharedKey = string(w.Revision.Spec.Provider) + "/" + w.Revision.Spec.Repo
 	}
 	p := newProgress(emit)
 	status := make(chan *bkclient.SolveStatus)
 	var watch errgroup.Group
 	watch.Go(func() error { p.follow(status); return nil })
-	solve := b.solveRecipe
-	if req.Recipe.Dockerfile != "" {
-		solve = b.solveDockerfile
-	}
-	// Headers of a containerd namespace in ctx would confuse BuildKit.
-	ctx = metadata.NewOutgoingContext(ctx, metadata.MD{})
-	res, err := solve(ctx, req, base, tree, opt, status)
+	res, err := b.solve(ctx, w, opt, status)
 	if err = errors.Join(err, watch.Wait()); err != nil {
-		return Image{}, p.explain(ctx, req, err)
+		if p.exporting() && ctx.Err() == nil {
+			err = b.keeper.explain(ctx, w.Name, err)
+		}
+		return Image{}, p.explain(ctx, w.Request, err)
 	}
-	if req.Push {
-		emit(logLine("push", "Pushing to "+req.Tag))
-		if err := b.push(ctx, req, opt, func(ctx context.Context, req Request, opt bkclient.SolveOpt, status chan *bkclient.SolveStatus) error {
-			_, err := solve(ctx, req, base, tree, opt, status)
-			return err
-		}); err != nil {
+	if w.Push {
+		emit(logLine("push", "Pushing to "+w.Tag))
+		if err := b.push(ctx, w, opt); err != nil {
 			return Image{}, err
 		}
 	}
-	img := Image{Name: req.Name, Digest: res.ExporterResponse[exptypes.ExporterImageDigestKey], Environment: req.Recipe.Environment(), interfaces: interfaces(req.Recipe)}
-	if req.Asked != "" {
-		img.interfaces += "," + req.Asked // in vain, perhaps: asking again would not help
-	}
-	return img, b.label(ctx, img)
+	img := Image{Name: w.Name, Digest: res.ExporterResponse[exptypes.ExporterImageDigestKey], Environment: w.Recipe.Environment(), interfaces: w.interfaces()}
+	return img, nil
 }
 
-// label keeps with the image what Find must know.
-func (b *Builder) label(ctx context.Context, img Image) error {
-	have, err := b.store.Get(ctx, img.Name)
-	if err != nil {
-		return fmt.Errorf("the image that was just built: %w", err)
+func (b *Builder) solve(ctx context.Context, w work, opt bkclient.SolveOpt, status chan *bkclient.SolveStatus) (*bkclient.SolveResponse, error) {
+	if w.attested {
+		opt.FrontendAttrs = map[string]string{"attest:provenance": "mode=max"}
 	}
-	have.Labels = maps.Clone(have.Labels)
-	if have.Labels == nil {
-		have.Labels = map[string]string{}
+	if w.Recipe.Dockerfile != "" {
+		return b.solveDockerfile(ctx, w, opt, status)
 	}
-	have.Labels[LabelEnvironment], have.Labels[LabelInterfaces] = img.Environment, img.interfaces
-	if _, err := b.store.Update(ctx, have, "labels"); err != nil {
-		return fmt.Errorf("label the image: %w", err)
-	}
-	return nil
+	return b.solveRecipe(ctx, w, opt, status)
 }
 
-func (b *Builder) solveRecipe(ctx context.Context, req Request, base string, tree map[string]fsutil.FS, opt bkclient.SolveOpt, status chan *bkclient.SolveStatus) (*bkclient.SolveResponse, error) {
-	opt.LocalMounts = tree
+func (b *Builder) solveRecipe(ctx context.Context, w work, opt bkclient.SolveOpt, status chan *bkclient.SolveStatus) (*bkclient.SolveResponse, error) {
+	req := w.Request
+	opt.LocalMounts = maps.Clone(w.tree)
 	if err := addContext(opt.LocalMounts, req); err != nil {
 		close(status)
 		return nil, err
 	}
-	return b.buildkit.Build(ctx, opt, "binnacle", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
-		on := ours(base)
+	return w.buildkit.Build(ctx, opt, "binnacle", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+		on := ours(w.base)
 		var err error
 		if req.Recipe.Base != nil {
 			on, err = theirs(ctx, c, req)
 		} else {
-			on.env, err = environmentOf(ctx, c, base)
+			on.env, err = environmentOf(ctx, c, w.base)
 		}
 		if err != nil {
 			return nil, err
@@ -179,7 +191,7 @@ func (b *Builder) solveRecipe(ctx context.Context, req Request, base string, tre
 		if err != nil {
 			return nil, fmt.Errorf("write the image's configuration: %w", err)
 		}
-		res, err := c.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true})
+		res, err := c.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB(), Evaluate: true, CacheImports: b.imports(req)})
 		if err != nil {
 			return nil, err
 		}
@@ -219,15 +231,19 @@ func (b *Builder) labels(req Request) map[string]string {
 	}
 	return map[string]string{
 		LabelRepo: repo, LabelRef: req.Revision.Commit, LabelVersion: "binnacle " + b.version,
-		LabelEnvironment: req.Recipe.Environment(), LabelKind: req.Recipe.Kind, LabelInterfaces: interfaces(req.Recipe),
+		LabelEnvironment: req.Recipe.Environment(), LabelKind: req.Recipe.Kind, LabelInterfaces: req.interfaces(),
 	}
 }
 
-// interfaces are the names of what a session of the image offers.
-func interfaces(r recipe.Recipe) string {
+// interfaces are the names of what a session of the image offers, and of what a
+// link asked for: in vain, perhaps, but asking again would not help.
+func (r Request) interfaces() string {
 	var names []string
-	for _, i := range r.Interfaces {
+	for _, i := range r.Recipe.Interfaces {
 		names = append(names, i.Name)
+	}
+	if r.Asked != "" && !slices.Contains(names, r.Asked) {
+		names = append(names, r.Asked)
 	}
 	return strings.Join(names, ",")
 }
@@ -236,30 +252,6 @@ func sortedEnv(env map[string]string) []string {
 	out := make([]string, 0, len(env))
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		out = append(out, name+"="+env[name])
-	}
-	return out
-}
-
-// exports are where the image goes: always into the runtime's own store,
-// unpacked, which is why a session can start from it without pull or copy.
-func exports(req Request) []bkclient.ExportEntry {
-	entry := func(kind string, more map[string]string) bkclient.ExportEntry {
-		all := exportAttrs()
-		maps.Copy(all, more)
-		return bkclient.ExportEntry{Type: kind, Attrs: all}
-	}
-	out := []bkclient.ExportEntry{entry(bkclient.ExporterImage, map[string]string{"name": req.Name, "unpack": "true"})}
-	if req.Tag != "" && !req.Push {
-		out = append(out, entry(bkclient.ExporterImage, map[string]string{"name": req.Tag}))
-	}
-	if req.Output != "" {
-		name := req.Tag
-		if name == "" {
-			name = req.Name
-		}
-		e := entry(bkclient.ExporterOCI, map[string]string{"name": name, "tar": "true"})
-		e.Output = func(map[string]string) (io.WriteCloser, error) { return os.Create(req.Output) }
-		out = append(out, e)
 	}
 	return out
 }

@@ -18,7 +18,8 @@ import (
 // solveDockerfile builds the repository's own Dockerfile with BuildKit's
 // frontend, the one compiled into this program: a "# syntax=" line is read as
 // a comment, because it would run somebody's program inside the builder.
-func (b *Builder) solveDockerfile(ctx context.Context, req Request, _ string, _ map[string]fsutil.FS, opt bkclient.SolveOpt, status chan *bkclient.SolveStatus) (*bkclient.SolveResponse, error) {
+func (b *Builder) solveDockerfile(ctx context.Context, w work, opt bkclient.SolveOpt, status chan *bkclient.SolveStatus) (*bkclient.SolveResponse, error) {
+	req := w.Request
 	root, err := filepath.EvalSymlinks(req.Dir)
 	if err != nil {
 		close(status)
@@ -40,9 +41,9 @@ func (b *Builder) solveDockerfile(ctx context.Context, req Request, _ string, _ 
 	}
 	if !req.attested {
 		opt.Frontend, opt.FrontendAttrs = "dockerfile.v0", attrs
-		return b.buildkit.Solve(ctx, nil, opt, status)
+		return w.buildkit.Solve(ctx, nil, opt, status)
 	}
-	return b.buildkit.Build(ctx, opt, "binnacle", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+	return w.buildkit.Build(ctx, opt, "binnacle", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
 		res, err := c.Solve(ctx, gateway.SolveRequest{Frontend: "dockerfile.v0", FrontendOpt: attrs})
 		if err != nil {
 			return nil, err

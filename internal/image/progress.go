@@ -126,6 +126,11 @@ func (p *progress) line(st *step, line string) {
 	p.emit(logLine(st.name, line))
 }
 
+// exporting says that it was not the build that failed, but keeping its result.
+func (p *progress) exporting() bool {
+	return p.failed != nil && (strings.HasPrefix(p.failed.name, "exporting to image") || strings.HasPrefix(p.failed.name, "exporting cache") || strings.HasPrefix(p.failed.name, "pushing"))
+}
+
 // explain says what a failed build means to its author.
 func (p *progress) explain(ctx context.Context, req Request, err error) error {
 	r := req.Recipe

@@ -40,7 +40,7 @@ func (b *Builder) Resolved(ctx context.Context, name string) ([]binnacle.Resolve
 		return nil, fmt.Errorf("read the versions in %s: %w", name, err)
 	}
 	var out []binnacle.Resolved
-	_, err = b.buildkit.Build(metadata.NewOutgoingContext(ctx, metadata.MD{}), bkclient.SolveOpt{}, "binnacle", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+	read := func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
 		res, err := c.Solve(ctx, gateway.SolveRequest{Definition: def.ToPB()})
 		if err != nil {
 			return nil, err
@@ -51,7 +51,15 @@ func (b *Builder) Resolved(ctx context.Context, name string) ([]binnacle.Resolve
 		}
 		out, err = readResolved(ctx, ref)
 		return res, err
-	}, nil)
+	}
+	var opt bkclient.SolveOpt
+	b.keeper.prepare(Request{}, &opt)
+	opt.Exports, opt.CacheExports, opt.CacheImports = nil, nil, nil
+	ctx = metadata.NewOutgoingContext(ctx, metadata.MD{})
+	err = b.pool.Use(ctx, name, func(string) {}, func(ctx context.Context, c *bkclient.Client) error {
+		_, err := c.Build(ctx, opt, "binnacle", read, nil)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read the versions in %s: %w", name, err)
 	}

@@ -105,7 +105,7 @@ func (r *Registry) Image(ctx context.Context, image string, say func(line string
 	// have the registry's.
 	asking, cancel := context.WithCancelCause(ctx)
 	late := time.AfterFunc(r.cfg.Timeout, func() { cancel(errSlow) })
-	img, err := look(ref, r.Options(asking, say))
+	img, err := look(ref, append(r.Options(say), remote.WithContext(asking)))
 	if late.Stop() && err == nil {
 		return img, true, nil
 	}
@@ -141,10 +141,14 @@ func missing(err error) bool {
 	return ok && e.StatusCode == http.StatusNotFound
 }
 
-// Options are what every call of go-containerregistry gets.
-func (r *Registry) Options(ctx context.Context, say func(line string)) []remote.Option {
+// Host is the registry of the configured prefix, "host:port"; empty without one.
+func (r *Registry) Host() string { return r.own }
+
+// Options are what every call of go-containerregistry gets, beside its context.
+// say may be nil.
+func (r *Registry) Options(say func(line string)) []remote.Option {
 	return []remote.Option{
-		remote.WithContext(ctx), remote.WithAuthFromKeychain(r), remote.WithUserAgent("binnacle"),
+		remote.WithAuthFromKeychain(r), remote.WithUserAgent("binnacle"),
 		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}),
 		remote.WithTransport(&patient{under: r.transport, say: say}),
 		// Waiting for a registry that is busy is patient's.

@@ -143,7 +143,7 @@ func push(t *testing.T, h *host, r *registry.Registry) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := remote.Write(ref, img, r.Options(t.Context(), quiet)...); err != nil {
+	if err := remote.Write(ref, img, append(r.Options(quiet), remote.WithContext(t.Context()))...); err != nil {
 		t.Fatal(err)
 	}
 	return image

@@ -1,0 +1,235 @@
+package image_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	server "github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	bknetwork "github.com/moby/buildkit/util/network"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/builders"
+	"github.com/binnacle-hub/binnacle/internal/engine"
+	"github.com/binnacle-hub/binnacle/internal/image"
+	"github.com/binnacle-hub/binnacle/internal/image/registry"
+	"github.com/binnacle-hub/binnacle/internal/recipe"
+)
+
+// serving is an engine that builds for others.
+type serving struct {
+	address string
+	engine  *engine.Engine
+	drain   context.CancelFunc
+	ended   chan error
+}
+
+func serve(t *testing.T, certificates string) *serving {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "bi")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := engine.Config{
+		Dir: dir, Base: engine.Base{Archive: filepath.Join(os.TempDir(), "binnacle-test-base.tar")},
+		BuildLimits: binnacle.Limits{Memory: 2 << 30, PIDs: 500}, Network: bknetwork.NewHostProvider(), CacheBudget: 10 << 30,
+	}
+	e, err := engine.Start(t.Context(), cfg, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.EnsureBase(t.Context(), func(string) {}); err != nil {
+		t.Fatal(errors.Join(err, e.Close()))
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(errors.Join(err, e.Close()))
+	}
+	ctx, drain := context.WithCancel(t.Context())
+	s := &serving{address: l.Addr().String(), engine: e, drain: drain, ended: make(chan error, 1)}
+	const grace = time.Minute
+	go func() { s.ended <- e.Serve(ctx, l, certificates, grace) }()
+	t.Cleanup(func() {
+		drain()
+		if err := errors.Join(<-s.ended, e.Close(), removeAll(dir)); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// certificate makes one that an authority of its own signed, for both sides.
+func certificate(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	write := func(name, kind string, der []byte) {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	key := func() *ecdsa.PrivateKey {
+		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	root, leaf := key(), key()
+	ca := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, ca, ca, root.Public(), root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("ca.crt", "CERTIFICATE", der)
+	pair := &x509.Certificate{
+		SerialNumber: big.NewInt(2), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if der, err = x509.CreateCertificate(rand.Reader, pair, ca, leaf.Public(), root); err != nil {
+		t.Fatal(err)
+	}
+	write("tls.crt", "CERTIFICATE", der)
+	if der, err = x509.MarshalECPrivateKey(leaf); err != nil {
+		t.Fatal(err)
+	}
+	write("tls.key", "EC PRIVATE KEY", der)
+	return dir
+}
+
+// TestShared: builders that are reached over TLS push to a registry; what one has
+// made, another one that never built takes from there; a builder that goes away
+// in the middle of a build is replaced, and the user is told; one that is drained
+// ends its build first.
+func TestShared(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds images")
+	}
+	reg := httptest.NewServer(server.New(server.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug))))
+	defer reg.Close()
+	certs := certificate(t)
+	first, second := serve(t, certs), serve(t, certs)
+	cfg := registry.DefaultConfig()
+	cfg.ImagePrefix = strings.TrimPrefix(reg.URL, "http://") + "/hub"
+	cfg.DockerConfig = filepath.Join(t.TempDir(), "config.json")
+	if err := os.WriteFile(cfg.DockerConfig, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	images := registry.New(cfg, reg.Client().Transport)
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	on := func(certificates string, addresses ...string) *image.Builder {
+		p := builders.DefaultConfig()
+		p.Addresses, p.TLS, p.Wait = addresses, certificates, time.Second
+		return image.NewShared(builders.New(p, log), image.Shared{
+			Registry: images, Prefix: cfg.ImagePrefix, Bootstrapped: engine.BaseImage, BaseKey: engine.Base{}.Key(),
+		}, "test", log)
+	}
+	request := func(commit, script, post string) image.Request {
+		r := recipe.Recipe{Kind: "python", Steps: []recipe.Step{
+			{Name: "pip", Stage: recipe.StageEnvironment, Script: script},
+			{Name: "postBuild", Stage: recipe.StagePostBuild, Script: post},
+		}}
+		return image.Request{Revision: revision(commit), Recipe: r, Dir: tree(t, map[string]string{"a.ipynb": commit})}
+	}
+
+	stranger := on("", first.address)
+	if _, err := stranger.Build(t.Context(), request("0", "true", "true"), new(events).add); binnacle.CodeOf(err) != binnacle.CodeUnavailable {
+		t.Errorf("without a certificate: %v", err)
+	}
+	// A step that would give another result when it were run again.
+	const env = "date +%s.%N > /srv/conda/when"
+	a := on(certs, first.address)
+	if _, ok, err := a.Find(t.Context(), revision("c1"), ""); ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	img, err := a.Build(t.Context(), request("c1", env, "true"), new(events).add)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, ok, err := a.Find(t.Context(), revision("c1"), "")
+	if err != nil || !ok || found.Name != img.Name || !strings.HasPrefix(img.Name, cfg.ImagePrefix+"/") || found.Environment != img.Environment {
+		t.Errorf("found %+v %v %v, built %+v", found, ok, err, img)
+	}
+	checkAttested(t, images, img.Name)
+
+	// The other one begins with what the registry has.
+	var ev events
+	if _, err := on(certs, second.address).Build(t.Context(), request("c2", env, "true"), ev.add); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(ev.steps(true), "pip") {
+		t.Errorf("the environment was made again: from the cache came %q, run were %q", ev.steps(true), ev.steps(false))
+	}
+	files, err := a.Resolved(t.Context(), img.Name)
+	if err != nil || len(files) == 0 {
+		t.Errorf("versions: %v %v", files, err)
+	}
+	moved(t, on(certs, first.address, second.address), request("c3", "true", "sleep 2; echo done"), first, second)
+}
+
+// moved builds while the builder that has the build is drained: it ends the
+// build, and takes no other one.
+func moved(t *testing.T, b *image.Builder, req image.Request, all ...*serving) {
+	t.Helper()
+	var once bool
+	img, err := b.Build(t.Context(), req, func(e binnacle.Event) {
+		if e.Step == "postBuild" && !once {
+			once = true
+			for _, s := range all {
+				s.drain()
+			}
+		}
+	})
+	if err != nil || img.Digest == "" {
+		t.Errorf("a builder that was drained did not end its build: %v", err)
+	}
+	req.Revision.Commit = "c4"
+	if _, err := b.Build(t.Context(), req, new(events).add); binnacle.CodeOf(err) != binnacle.CodeUnavailable {
+		t.Errorf("drained builders took a build: %v", err)
+	}
+}
+
+// checkAttested: an image in the registry says what it is made of.
+func checkAttested(t *testing.T, images *registry.Registry, name string) {
+	t.Helper()
+	img, ok, err := images.Image(t.Context(), name, nil)
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	file, err := img.ConfigFile()
+	if err != nil || file.Config.Labels[image.LabelKind] != "python" || file.Config.User != "jovyan" {
+		t.Errorf("%+v %v", file, err)
+	}
+	ref, err := images.Reference(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := remote.Index(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := index.IndexManifest()
+	if err != nil || !slices.ContainsFunc(list.Manifests, func(d v1.Descriptor) bool {
+		return d.Annotations["vnd.docker.reference.type"] == "attestation-manifest"
+	}) {
+		t.Errorf("no attestation: %+v %v", list, err)
+	}
+}
