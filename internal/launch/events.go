@@ -17,6 +17,9 @@ type run struct {
 	caller  Caller
 	spec    binnacle.Spec // as asked for
 	request binnacle.LaunchRequest
+	// ending: its last event is on its way, so nobody is given it any more who
+	// asks for the same; guarded by Service.mu.
+	ending bool
 
 	mu       sync.Mutex
 	rec      store.Launch

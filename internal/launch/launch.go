@@ -109,7 +109,7 @@ func (s *Service) admit(caller Caller, r *run, now time.Time) (*run, error) {
 	}
 	if !caller.Trusted && caller.Owner != "" {
 		for _, o := range s.runs {
-			if o.caller.Owner == caller.Owner && !o.caller.Trusted && o.spec == r.spec && equal(o.request, r.request) {
+			if !o.ending && o.caller.Owner == caller.Owner && !o.caller.Trusted && o.spec == r.spec && equal(o.request, r.request) {
 				return o, nil
 			}
 		}
@@ -311,6 +311,10 @@ func (s *Service) chosen(ctx context.Context, r *run, img image.Image) error {
 
 // conclude writes the end.
 func (s *Service) conclude(ctx context.Context, r *run, err error) {
+	// Before the end can be seen: who has seen it and asks again wants a new one.
+	s.mu.Lock()
+	r.ending = true
+	s.mu.Unlock()
 	now := time.Now().UTC()
 	phase, outcome := binnacle.PhaseReady, "success"
 	var public *binnacle.Error

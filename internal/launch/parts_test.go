@@ -330,6 +330,7 @@ type bench struct {
 	st    *store.Store
 	notes []recipe.Note
 	other session.Spawner // instead of spw
+	store launch.Store    // instead of st
 }
 
 func newBench(t testing.TB) *bench {
@@ -371,8 +372,12 @@ func (b *bench) serve() (svc *launch.Service, stop func()) {
 	if b.other != nil {
 		spw = b.other
 	}
+	var st launch.Store = b.st
+	if b.store != nil {
+		st = b.store
+	}
 	svc, err := launch.New(b.cfg, launch.Deps{
-		Source: b.src, Builder: b.bld, Spawner: spw, Activity: b.clk, Store: b.st, ImageName: name,
+		Source: b.src, Builder: b.bld, Spawner: spw, Activity: b.clk, Store: st, ImageName: name,
 		Recipe: func(_ fs.FS, _ time.Time, asked string) (recipe.Recipe, error) {
 			return recipe.Recipe{Notes: b.notes, Asked: asked}, nil
 		},
