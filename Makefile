@@ -40,6 +40,16 @@ $(EMBED)/containerd-shim-runc-v2: $(RUNTIME)
 		-ldflags '-s -w' -o ../../$@ github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
 	@touch $@
 
+# Our own image, made by our own builder. IMAGE names it; PUSH=1 pushes it, with
+# the list of what is in it, else it is written to bin/binnacle-image.tar.
+IMAGE      ?= binnacle:dev
+IMAGE_DATA ?= /var/tmp/binnacle-image
+.PHONY: image
+image: setup build ## Build the image for Kubernetes with Binnacle itself (IMAGE=registry.example.org/binnacle:1 PUSH=1)
+	rm -rf .tools/image && mkdir -p .tools/image && cp -p bin/binnacle tools/image/Dockerfile .tools/image/
+	$(SUDO) bin/binnacle --config tools/image/binnacle.yaml --data $(IMAGE_DATA) build .tools/image --tag $(IMAGE) \
+		$(if $(PUSH),--push,--output bin/binnacle-image.tar)
+
 .PHONY: setup setup-test
 setup: ## Install the system packages that building and running need
 	@tools/setup.sh run

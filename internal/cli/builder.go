@@ -56,8 +56,10 @@ func (a *app) builder(ctx context.Context, c config.Config, listen, certificates
 	below, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var group errgroup.Group
 	group.Go(func() error { return ignoreCanceled(steps.Run(below)) })
-	defer func() { err = errors.Join(err, group.Wait()) }()
-	defer stop()
+	defer func() {
+		stop()
+		err = errors.Join(err, group.Wait(), steps.Remove(context.WithoutCancel(ctx)))
+	}()
 
 	cfg := engineConfig(c, steps)
 	cfg.CacheBudget = c.Launch.DiskBudget

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,8 +21,8 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-// solveMethod is the call that lasts as long as a build.
-const solveMethod = "/moby.buildkit.v1.Control/Solve"
+// healthService is asked by those who want nothing built.
+const healthService = "/grpc.health.v1.Health/"
 
 // Serve lets the hubs of a cluster build here, until ctx ends. Then it takes no
 // more builds (NOT_SERVING in gRPC's health protocol), and returns when those it
@@ -31,8 +32,8 @@ const solveMethod = "/moby.buildkit.v1.Control/Solve"
 // hubs' certificates: whoever can build can run anything. The files are read for
 // each connection. Empty serves without TLS.
 func (e *Engine) Serve(ctx context.Context, l net.Listener, certificates string, grace time.Duration) error {
-	var builds counter
-	opts := append(serverOptions(), grpc.ChainUnaryInterceptor(builds.count), grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{PermitWithoutStream: true}))
+	var builds counter // calls, in truth: a hub's last one ends when it has heard all
+	opts := append(serverOptions(), grpc.ChainUnaryInterceptor(builds.unary), grpc.ChainStreamInterceptor(builds.stream), grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{PermitWithoutStream: true}))
 	if certificates != "" {
 		if _, err := mutualTLS(certificates); err != nil {
 			return errors.Join(err, l.Close())
@@ -53,11 +54,11 @@ func (e *Engine) Serve(ctx context.Context, l net.Listener, certificates string,
 	case <-ctx.Done():
 	}
 	state.Shutdown()
-	e.log.InfoContext(ctx, "no more builds are taken", slog.Int("running", builds.running()))
+	e.log.InfoContext(ctx, "no more builds are taken", slog.Int("calls", builds.running()))
 	select {
 	case <-builds.none():
 	case <-time.After(grace):
-		e.log.WarnContext(ctx, "builds are ended: there is no more time for them", slog.Int("running", builds.running()))
+		e.log.WarnContext(ctx, "builds are ended: there is no more time for them", slog.Int("calls", builds.running()))
 	}
 	server.Stop()
 	return <-ended
@@ -82,20 +83,29 @@ func mutualTLS(dir string) (*tls.Config, error) {
 	}, nil
 }
 
-// counter counts builds.
+// counter counts calls that have not ended.
 type counter struct {
 	mu   sync.Mutex
 	n    int
 	zero []chan struct{} // to close when n is 0
 }
 
-func (c *counter) count(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	if info.FullMethod != solveMethod {
+func (c *counter) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if strings.HasPrefix(info.FullMethod, healthService) {
 		return handler(ctx, req)
 	}
 	c.add(1)
 	defer c.add(-1)
 	return handler(ctx, req)
+}
+
+func (c *counter) stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if strings.HasPrefix(info.FullMethod, healthService) {
+		return handler(srv, s)
+	}
+	c.add(1)
+	defer c.add(-1)
+	return handler(srv, s)
 }
 
 func (c *counter) add(n int) {

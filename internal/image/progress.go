@@ -34,6 +34,9 @@ type step struct {
 	tail    []string // the last lines it printed
 }
 
+// cacheStep looks for a cache of an earlier build: it is no matter when none is there.
+const cacheStep = "importing cache manifest"
+
 // tailLines is how much of a step's output its explanation may look at.
 const tailLines = 400
 
@@ -63,7 +66,7 @@ func (p *progress) vertex(v *bkclient.Vertex) {
 		st = &step{name: v.Name}
 		p.steps[v.Digest] = st
 	}
-	shown := !strings.HasPrefix(v.Name, "[internal]")
+	shown := !strings.HasPrefix(v.Name, "[internal]") && !strings.HasPrefix(v.Name, cacheStep)
 	if v.Started != nil && !st.started && !v.Cached && v.Completed == nil {
 		st.started = true
 		if shown {
@@ -75,7 +78,7 @@ func (p *progress) vertex(v *bkclient.Vertex) {
 	}
 	st.done = true
 	p.flush(st)
-	if v.Error != "" && !strings.Contains(v.Error, context.Canceled.Error()) && p.failed == nil {
+	if v.Error != "" && !strings.Contains(v.Error, context.Canceled.Error()) && p.failed == nil && !strings.HasPrefix(v.Name, cacheStep) {
 		p.failed = st
 	}
 	if !shown || v.Error != "" {

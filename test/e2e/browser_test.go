@@ -153,13 +153,7 @@ func TestBrowser(t *testing.T) {
 	b.do("launch", chromedp.SendKeys("#repo", kb.Enter))
 	b.until(`document.getElementById("phases") && document.getElementById("phases").children.length > 2`)
 	b.shot("launching")
-	b.until(`document.querySelector(".jp-NotebookPanel .jp-CodeCell") && !document.querySelector(".jp-NotebookPanel .jp-Spinner")`)
-	b.until(`[...document.querySelectorAll(".jp-Toolbar-kernelName, .jp-KernelName")].some(k => k.textContent.includes("Python 3"))`)
-	b.until(`document.querySelector(".jp-Notebook-ExecutionIndicator[data-status='idle']")`)
-	b.shot("jupyterlab")
-	shiftEnter := chromedp.KeyEvent(kb.Enter, chromedp.KeyModifiers(chromedp.ModifierShift))
-	b.do("run the cells", chromedp.Click(".jp-CodeCell .cm-content"), shiftEnter, shiftEnter)
-	b.until(`[...document.querySelectorAll(".jp-OutputArea-output")].some(o => o.textContent.includes("2 years"))`)
+	b.runExample("jupyterlab")
 	b.shot("jupyterlab-ran")
 	if cookies := b.text("document.cookie"); strings.Contains(cookies, "binnacle") {
 		t.Errorf("the session's page can read the hub's cookies: %q", cookies)
@@ -176,6 +170,18 @@ func TestBrowser(t *testing.T) {
 			t.Errorf("a page asked another host: %s", host)
 		}
 	}
+}
+
+// runExample waits for JupyterLab with the example's notebook, and runs its cells.
+func (b *browser) runExample(shot string) {
+	b.t.Helper()
+	b.until(`document.querySelector(".jp-NotebookPanel .jp-CodeCell") && !document.querySelector(".jp-NotebookPanel .jp-Spinner")`)
+	b.until(`[...document.querySelectorAll(".jp-Toolbar-kernelName, .jp-KernelName")].some(k => k.textContent.includes("Python 3"))`)
+	b.until(`document.querySelector(".jp-Notebook-ExecutionIndicator[data-status='idle']")`)
+	b.shot(shot)
+	shiftEnter := chromedp.KeyEvent(kb.Enter, chromedp.KeyModifiers(chromedp.ModifierShift))
+	b.do("run the cells", chromedp.Click(".jp-CodeCell .cm-content"), shiftEnter, shiftEnter)
+	b.until(`[...document.querySelectorAll(".jp-OutputArea-output")].some(o => o.textContent.includes("2 years"))`)
 }
 
 // TestBrowserFailure: the page names the file, the line and what to change; it

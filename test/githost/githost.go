@@ -6,12 +6,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Host serves repositories; Close ends it and removes them.
@@ -22,7 +25,10 @@ type Host struct {
 }
 
 // New starts a host with no repositories.
-func New() (*Host, error) {
+func New() (*Host, error) { return On("127.0.0.1:0") }
+
+// On starts one on an address of this machine that a network of a test reaches.
+func On(address string) (*Host, error) {
 	dir, err := os.MkdirTemp("", "githost")
 	if err != nil {
 		return nil, err
@@ -32,10 +38,15 @@ func New() (*Host, error) {
 		return nil, err
 	}
 	h := &Host{dir: dir}
-	h.server = httptest.NewServer(&cgi.Handler{
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	h.server = &httptest.Server{Listener: l, Config: &http.Server{ReadHeaderTimeout: time.Minute, Handler: &cgi.Handler{
 		Path: git, Args: []string{"http-backend"}, Stderr: os.Stderr,
 		Env: []string{"GIT_PROJECT_ROOT=" + dir, "GIT_HTTP_EXPORT_ALL=1", "HOME=" + dir, "GIT_CONFIG_NOSYSTEM=1"},
-	})
+	}}}
+	h.server.Start()
 	h.URL = h.server.URL
 	return h, nil
 }

@@ -158,6 +158,7 @@ topologySpreadConstraints:
 {{- $_ := set $kube "builders" (dict "service" (printf "%s-builders" (include "binnacle.fullname" .)) "tls" "/etc/binnacle/tls") }}
 {{- end }}
 {{- $config := dict "data" "/var/lib/binnacle" "listen" (printf "0.0.0.0:%s" (include "binnacle.port" .)) "url" (include "binnacle.url" .) "kubernetes" $kube "log" (dict "format" "json") }}
+{{- if .Values.caBundle.configMap }}{{ $_ := set $config "ca_bundle" "/etc/binnacle/ca/ca.pem" }}{{ end }}
 {{- if .Values.https.existingSecret }}{{ $_ := set $config "tls" (dict "cert" "/etc/binnacle/https/tls.crt" "key" "/etc/binnacle/https/tls.key") }}{{ end }}
 {{- with .Values.https.acme }}{{ if .domain }}{{ $_ := set $config "tls" (dict "acme" .) }}{{ end }}{{ end }}
 {{- toYaml (mergeOverwrite $config (deepCopy .Values.config)) }}

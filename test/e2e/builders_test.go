@@ -1,4 +1,4 @@
-package image_test
+package e2e_test
 
 import (
 	"context"
@@ -14,16 +14,18 @@ import (
 	"net"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
-	server "github.com/google/go-containerregistry/pkg/registry"
+	regserver "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	bknetwork "github.com/moby/buildkit/util/network"
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/builders"
@@ -33,46 +35,48 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/recipe"
 )
 
-// serving is an engine that builds for others.
+// serving is `binnacle builder`.
 type serving struct {
 	address string
-	engine  *engine.Engine
-	drain   context.CancelFunc
-	ended   chan error
+	cmd     *exec.Cmd
+	drained bool
 }
 
-func serve(t *testing.T, certificates string) *serving {
+func startBuilder(t *testing.T, certificates, prefix string) *serving {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "bi")
+	data, err := os.MkdirTemp("/tmp", "bb")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := engine.Config{
-		Dir: dir, Base: engine.Base{Archive: filepath.Join(os.TempDir(), "binnacle-test-base.tar")},
-		BuildLimits: binnacle.Limits{Memory: 2 << 30, PIDs: 500}, Network: bknetwork.NewHostProvider(), CacheBudget: 10 << 30,
-	}
-	e, err := engine.Start(t.Context(), cfg, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	address, err := freeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.EnsureBase(t.Context(), func(string) {}); err != nil {
-		t.Fatal(errors.Join(err, e.Close()))
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), the.bin, "--data", data, "--set", "base.archive="+filepath.Join(os.TempDir(), "binnacle-test-base.tar"),
+		"--set", "kubernetes.registry.image_prefix="+prefix, "builder", "--listen", address, "--tls", certificates, "--grace", "1m")
+	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(errors.Join(err, e.Close()))
-	}
-	ctx, drain := context.WithCancel(t.Context())
-	s := &serving{address: l.Addr().String(), engine: e, drain: drain, ended: make(chan error, 1)}
-	const grace = time.Minute
-	go func() { s.ended <- e.Serve(ctx, l, certificates, grace) }()
+	s := &serving{address: address, cmd: cmd}
 	t.Cleanup(func() {
-		drain()
-		if err := errors.Join(<-s.ended, e.Close(), removeAll(dir)); err != nil {
+		if !s.drained {
+			s.drain(t)
+		}
+		if err := errors.Join(cmd.Wait(), os.RemoveAll(data)); err != nil {
 			t.Error(err)
 		}
 	})
 	return s
+}
+
+// drain asks the builder to end.
+func (s *serving) drain(t *testing.T) {
+	t.Helper()
+	s.drained = true
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
 }
 
 // certificate makes one that an authority of its own signed, for both sides.
@@ -115,64 +119,62 @@ func certificate(t *testing.T) string {
 	return dir
 }
 
-// TestShared: builders that are reached over TLS push to a registry; what one has
+// TestBuilders: builders that are reached over TLS push to a registry; what one has
 // made, another one that never built takes from there; a builder that goes away
 // in the middle of a build is replaced, and the user is told; one that is drained
 // ends its build first.
-func TestShared(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds images")
-	}
-	reg := httptest.NewServer(server.New(server.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug))))
+func TestBuilders(t *testing.T) {
+	reg := httptest.NewServer(regserver.New(regserver.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug))))
 	defer reg.Close()
 	certs := certificate(t)
-	first, second := serve(t, certs), serve(t, certs)
 	cfg := registry.DefaultConfig()
 	cfg.ImagePrefix = strings.TrimPrefix(reg.URL, "http://") + "/hub"
+	first, second := startBuilder(t, certs, cfg.ImagePrefix), startBuilder(t, certs, cfg.ImagePrefix)
 	cfg.DockerConfig = filepath.Join(t.TempDir(), "config.json")
 	if err := os.WriteFile(cfg.DockerConfig, []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	images := registry.New(cfg, reg.Client().Transport)
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	on := func(certificates string, addresses ...string) *image.Builder {
+	on := func(wait time.Duration, certificates string, addresses ...string) *image.Builder {
 		p := builders.DefaultConfig()
-		p.Addresses, p.TLS, p.Wait = addresses, certificates, time.Second
+		p.Addresses, p.TLS, p.Wait = addresses, certificates, wait
 		return image.NewShared(builders.New(p, log), image.Shared{
 			Registry: images, Prefix: cfg.ImagePrefix, Bootstrapped: engine.BaseImage, BaseKey: engine.Base{}.Key(),
 		}, "test", log)
 	}
 	request := func(commit, script, post string) image.Request {
+		rev := binnacle.Revision{Spec: binnacle.Spec{Provider: binnacle.GitHub, Repo: "owner/Name", Ref: "main"}, URL: "https://example.org/owner/name", Commit: commit}
 		r := recipe.Recipe{Kind: "python", Steps: []recipe.Step{
 			{Name: "pip", Stage: recipe.StageEnvironment, Script: script},
 			{Name: "postBuild", Stage: recipe.StagePostBuild, Script: post},
 		}}
-		return image.Request{Revision: revision(commit), Recipe: r, Dir: tree(t, map[string]string{"a.ipynb": commit})}
+		return image.Request{Revision: rev, Recipe: r, Dir: plainDir(t, map[string]string{"a.ipynb": commit})}
 	}
 
-	stranger := on("", first.address)
-	if _, err := stranger.Build(t.Context(), request("0", "true", "true"), new(events).add); binnacle.CodeOf(err) != binnacle.CodeUnavailable {
+	stranger := on(time.Second, "", first.address)
+	if _, err := stranger.Build(t.Context(), request("0", "true", "true"), new(told).add); binnacle.CodeOf(err) != binnacle.CodeUnavailable {
 		t.Errorf("without a certificate: %v", err)
 	}
 	// A step that would give another result when it were run again.
 	const env = "date +%s.%N > /srv/conda/when"
-	a := on(certs, first.address)
-	if _, ok, err := a.Find(t.Context(), revision("c1"), ""); ok || err != nil {
+	a := on(time.Minute, certs, first.address)
+	if _, ok, err := a.Find(t.Context(), request("c1", "", "").Revision, ""); ok || err != nil {
 		t.Fatal(ok, err)
 	}
-	img, err := a.Build(t.Context(), request("c1", env, "true"), new(events).add)
+	img, err := a.Build(t.Context(), request("c1", env, "true"), new(told).add)
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, ok, err := a.Find(t.Context(), revision("c1"), "")
+	found, ok, err := a.Find(t.Context(), request("c1", "", "").Revision, "")
 	if err != nil || !ok || found.Name != img.Name || !strings.HasPrefix(img.Name, cfg.ImagePrefix+"/") || found.Environment != img.Environment {
 		t.Errorf("found %+v %v %v, built %+v", found, ok, err, img)
 	}
-	checkAttested(t, images, img.Name)
+	attested(t, images, img.Name)
 
 	// The other one begins with what the registry has.
-	var ev events
-	if _, err := on(certs, second.address).Build(t.Context(), request("c2", env, "true"), ev.add); err != nil {
+	var ev told
+	if _, err := on(time.Minute, certs, second.address).Build(t.Context(), request("c2", env, "true"), ev.add); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Contains(ev.steps(true), "pip") {
@@ -182,7 +184,33 @@ func TestShared(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Errorf("versions: %v %v", files, err)
 	}
-	moved(t, on(certs, first.address, second.address), request("c3", "true", "sleep 2; echo done"), first, second)
+	moved(t, on(time.Minute, certs, first.address, second.address), request("c3", "true", "sleep 2; echo done"), first, second)
+	if _, err := on(time.Second, certs, first.address, second.address).Build(t.Context(), request("c4", "true", "true"), new(told).add); binnacle.CodeOf(err) != binnacle.CodeUnavailable {
+		t.Errorf("drained builders took a build: %v", err)
+	}
+}
+
+// told is what builds tell.
+type told struct {
+	mu  sync.Mutex
+	all []binnacle.Event
+}
+
+func (e *told) add(ev binnacle.Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.all = append(e.all, ev)
+}
+
+// steps are the names of the steps that ended.
+func (e *told) steps(cached bool) []string {
+	var names []string
+	for _, ev := range e.all {
+		if ev.Kind == binnacle.EventStep && ev.Cached == cached {
+			names = append(names, ev.Step)
+		}
+	}
+	return names
 }
 
 // moved builds while the builder that has the build is drained: it ends the
@@ -194,21 +222,17 @@ func moved(t *testing.T, b *image.Builder, req image.Request, all ...*serving) {
 		if e.Step == "postBuild" && !once {
 			once = true
 			for _, s := range all {
-				s.drain()
+				s.drain(t)
 			}
 		}
 	})
 	if err != nil || img.Digest == "" {
 		t.Errorf("a builder that was drained did not end its build: %v", err)
 	}
-	req.Revision.Commit = "c4"
-	if _, err := b.Build(t.Context(), req, new(events).add); binnacle.CodeOf(err) != binnacle.CodeUnavailable {
-		t.Errorf("drained builders took a build: %v", err)
-	}
 }
 
-// checkAttested: an image in the registry says what it is made of.
-func checkAttested(t *testing.T, images *registry.Registry, name string) {
+// attested: an image in the registry says what it is made of.
+func attested(t *testing.T, images *registry.Registry, name string) {
 	t.Helper()
 	img, ok, err := images.Image(t.Context(), name, nil)
 	if err != nil || !ok {

@@ -1,0 +1,412 @@
+package e2e_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"helm.sh/helm/v4/pkg/action"
+	helmcli "helm.sh/helm/v4/pkg/cli"
+	helmkube "helm.sh/helm/v4/pkg/kube"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/deploy/chart"
+	"github.com/binnacle-hub/binnacle/internal/hub/client"
+	"github.com/binnacle-hub/binnacle/test/githost"
+	"github.com/binnacle-hub/binnacle/test/kube"
+)
+
+// clusterHub is the chart, installed on a real cluster with Binnacle's own image.
+type clusterHub struct {
+	*kube.Cluster
+
+	namespace, sessions string
+	values              map[string]any
+	helm                *action.Configuration
+	git                 *githost.Host
+	url                 string // as browsers reach it, with a slash at the end
+}
+
+// patience is how long a cluster may take for one thing.
+const patience = 3 * time.Minute
+
+// installHub makes the image as `make image` does, and installs the chart.
+func installHub(t *testing.T) *clusterHub {
+	t.Helper()
+	h := &clusterHub{Cluster: kube.Shared(t)}
+	h.namespace = h.Namespace(t)
+	h.sessions = h.namespace + "-sessions"
+	h.image(t)
+	h.base(t)
+	host, _, err := net.SplitHostPort(h.Registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.git, err = githost.On(host + ":0"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.git.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	authorities := read(t, "/etc/ssl/certs/ca-certificates.crt")
+	ca := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "site-ca"}, Data: map[string]string{"ca.pem": authorities}}
+	if _, err := h.Client.CoreV1().ConfigMaps(h.namespace).Create(t.Context(), ca, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	small := map[string]any{"requests": map[string]any{"cpu": "50m", "memory": "128Mi"}}
+	h.values = map[string]any{
+		"image":    map[string]any{"name": "docker.io/library/binnacle", "tag": "e2e", "pullPolicy": "Never"},
+		"registry": map[string]any{"imagePrefix": h.Registry + "/hub", "insecure": true},
+		"caBundle": map[string]any{"configMap": "site-ca"},
+		"service":  map[string]any{"type": "LoadBalancer"},
+		"sessions": map[string]any{"namespace": h.sessions},
+		"hub":      map[string]any{"resources": small, "drainSeconds": 1, "persistence": map[string]any{"size": "1Gi"}},
+		"builders": map[string]any{
+			"replicas": 2, "resources": small, "persistence": map[string]any{"enabled": false}, "terminationGracePeriodSeconds": 30,
+		},
+		"config": map[string]any{
+			"base":   map[string]any{"image": h.Registry + "/hub/debian:test"},
+			"source": map[string]any{"allow": []any{host + "/32"}},
+			"launch": map[string]any{"per_owner": 0, "address_rate": 0, "limits": map[string]any{"memory": 1 << 30}},
+		},
+	}
+	settings := helmcli.New()
+	settings.KubeConfig = h.Kubeconfig
+	settings.SetNamespace(h.namespace)
+	h.helm = action.NewConfiguration()
+	if err := h.helm.Init(settings.RESTClientGetter(), h.namespace, "secret"); err != nil {
+		t.Fatal(err)
+	}
+	c, err := chart.Load("1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	install := action.NewInstall(h.helm)
+	install.ReleaseName, install.Namespace, install.Timeout, install.WaitStrategy = "hub", h.namespace, patience, helmkube.StatusWatcherStrategy
+	t.Cleanup(func() {
+		if t.Failed() {
+			h.logs(t)
+		}
+		h.uninstall(t)
+	})
+	if _, err := install.RunWithContext(t.Context(), c, h.values); err != nil {
+		t.Fatal(err)
+	}
+	service, err := h.Client.CoreV1().Services(h.namespace).Get(t.Context(), "hub-binnacle", metav1.GetOptions{})
+	if err != nil || len(service.Status.LoadBalancer.Ingress) == 0 {
+		t.Fatalf("no address: %+v %v", service, err)
+	}
+	h.url = "http://" + service.Status.LoadBalancer.Ingress[0].IP + "/"
+	h.values["url"] = strings.TrimSuffix(h.url, "/")
+	h.upgrade(t)
+	return h
+}
+
+// upgrade brings the release to h.values.
+func (h *clusterHub) upgrade(t *testing.T) {
+	t.Helper()
+	c, err := chart.Load("1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := action.NewUpgrade(h.helm)
+	up.Namespace, up.Timeout, up.WaitStrategy = h.namespace, patience, helmkube.StatusWatcherStrategy
+	if _, err := up.RunWithContext(t.Context(), "hub", c, h.values); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (h *clusterHub) uninstall(t *testing.T) {
+	t.Helper()
+	u := action.NewUninstall(h.helm)
+	u.Timeout, u.WaitStrategy, u.DeletionPropagation, u.IgnoreNotFound = patience, helmkube.LegacyStrategy, "foreground", true
+	if _, err := u.Run("hub"); err != nil {
+		t.Error(err)
+	}
+}
+
+// image makes Binnacle's own image with Binnacle and gives it to the nodes.
+func (h *clusterHub) image(t *testing.T) {
+	t.Helper()
+	dir, data := t.TempDir(), t.TempDir()
+	for from, to := range map[string]string{the.bin: "binnacle", "../../tools/image/Dockerfile": "Dockerfile"} {
+		if err := os.Link(from, filepath.Join(dir, to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	short, err := os.MkdirTemp("/tmp", "bm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(short)
+	archive := filepath.Join(data, "image.tar")
+	args := []string{"--config", "../../tools/image/binnacle.yaml", "--data", short, "build", dir, "--tag", "binnacle:e2e", "--output", archive}
+	out, err := exec.CommandContext(t.Context(), the.bin, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("make the image: %v\n%s", err, out)
+	}
+	if err := h.Import(t.Context(), "docker.io/library/binnacle:e2e", archive); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// base puts the base image of all tests into the registry: as a site's own.
+func (h *clusterHub) base(t *testing.T) {
+	t.Helper()
+	layer, err := tarball.LayerFromFile(filepath.Join(os.TempDir(), "binnacle-test-base.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := mutate.AppendLayers(empty.Image, layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := name.ParseReference(h.Registry+"/hub/debian:test", name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(ref, img, remote.WithContext(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// logs shows what the pods of a failed test said.
+func (h *clusterHub) logs(t *testing.T) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	for _, ns := range []string{h.namespace, h.sessions} {
+		pods, err := h.Client.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			t.Log(err)
+			continue
+		}
+		for _, p := range pods.Items {
+			b, err := h.Client.CoreV1().Pods(ns).GetLogs(p.Name, &corev1.PodLogOptions{TailLines: new(int64(60))}).DoRaw(ctx)
+			t.Logf("%s/%s %s %+v: %v\n%s", ns, p.Name, p.Status.Phase, p.Status.ContainerStatuses, err, b)
+		}
+		events, err := h.Client.CoreV1().Events(ns).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			continue
+		}
+		for _, e := range events.Items {
+			t.Log(ns, e.InvolvedObject.Name, e.Reason, e.Message)
+		}
+	}
+}
+
+func (h *clusterHub) client(t *testing.T) *client.Client {
+	t.Helper()
+	c, err := client.New(h.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// eventually asks until what is true.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("not within %s: %s", patience, what)
+		case <-tick.C:
+		}
+	}
+}
+
+// TestKubernetes is the whole story on a real cluster: the chart is installed, a
+// person opens the page, launches a repository, runs a cell and stops it; what
+// breaks meanwhile is told and mended; in the end nothing is left.
+func TestKubernetes(t *testing.T) {
+	h := installHub(t)
+	repo, err := h.git.Repo(t.Context(), "requirements", "../../examples/requirements")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pods := h.Client.CoreV1().Pods(h.sessions)
+	b := newBrowser(t)
+	b.do("home", chromedp.Navigate(h.url))
+	b.do("launch", chromedp.SendKeys("#repo", repo.URL), chromedp.SendKeys("#path", "index.ipynb"), chromedp.SendKeys("#repo", kb.Enter))
+	b.runExample("kubernetes")
+	b.shot("kubernetes-ran")
+	list, err := pods.List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(list.Items) != 1 || list.Items[0].Status.Phase != corev1.PodRunning {
+		t.Fatalf("%d pods %v", len(list.Items), err)
+	}
+	b = b.newTab()
+	b.do("sessions", chromedp.Navigate(h.url+"sessions"))
+	b.until(`document.querySelector("#sessions li")`)
+	t.Run("SecondLaunch", func(t *testing.T) { h.second(t, repo) })
+	t.Run("KilledHub", func(t *testing.T) { h.killedHub(t, repo) })
+	t.Run("LostPod", func(t *testing.T) { h.lostPod(t, repo) })
+	t.Run("KilledBuilder", h.killedBuilder)
+	t.Run("Registry", h.brokenRegistry)
+
+	h.uninstall(t)
+	eventually(t, "the namespace of sessions is removed", func() bool {
+		_, err := h.Client.CoreV1().Namespaces().Get(t.Context(), h.sessions, metav1.GetOptions{})
+		return apierrors.IsNotFound(err)
+	})
+	eventually(t, "all pods are gone", func() bool {
+		list, err := h.Client.CoreV1().Pods(h.namespace).List(t.Context(), metav1.ListOptions{})
+		return err == nil && len(list.Items) == 0
+	})
+}
+
+// second: an image that is in the registry is not built again.
+func (h *clusterHub) second(t *testing.T, repo *githost.Repo) {
+	l, events := launch(t, h.client(t), launchOf(repo.URL))
+	if l.Phase != binnacle.PhaseReady || !strings.Contains(logOf(events), "Found built image") {
+		t.Fatalf("%+v\n%s", l.Error, logOf(events))
+	}
+	if err := h.client(t).Stop(t.Context(), l.Session.ID); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "the pod of a stopped session is gone", func() bool {
+		_, err := h.Client.CoreV1().Pods(h.sessions).Get(t.Context(), l.Session.ID, metav1.GetOptions{})
+		return apierrors.IsNotFound(err)
+	})
+}
+
+// killedHub: a session and its kernel go on when the hub goes away.
+func (h *clusterHub) killedHub(t *testing.T, repo *githost.Repo) {
+	l, s := ready(t, h.client(t), launchOf(repo.URL))
+	k, err := s.StartKernel(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runCell(t, k, "knots = 12; print(knots)", "12")
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+	h.kill(t, "app.kubernetes.io/component=hub")
+	eventually(t, "the hub answers again", func() bool {
+		res, err := http.Get(h.url + "versions") //nolint:noctx // a moment
+		if err != nil {
+			return false
+		}
+		defer res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	})
+	again, err := s.Attach(t.Context(), k.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runCell(t, again, "print(knots + 1)", "13")
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := h.client(t).Stop(t.Context(), l.Session.ID); err != nil {
+		t.Error(err)
+	}
+}
+
+// kill removes pods at once, as a machine that is lost would.
+func (h *clusterHub) kill(t *testing.T, selector string) {
+	t.Helper()
+	old, err := h.Client.CoreV1().Pods(h.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range old.Items {
+		if err := h.Client.CoreV1().Pods(h.namespace).Delete(t.Context(), p.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "killed pods are replaced", func() bool {
+		now, err := h.Client.CoreV1().Pods(h.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: selector})
+		if err != nil || len(now.Items) != len(old.Items) {
+			return false
+		}
+		for i, p := range now.Items {
+			if p.UID == old.Items[i].UID || len(p.Status.ContainerStatuses) == 0 || !p.Status.ContainerStatuses[0].Ready {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// lostPod: whose session was deleted is told so.
+func (h *clusterHub) lostPod(t *testing.T, repo *githost.Repo) {
+	l, _ := ready(t, h.client(t), launchOf(repo.URL))
+	if err := h.Client.CoreV1().Pods(h.sessions).Delete(t.Context(), l.Session.ID, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the page of a lost session says so", func() bool {
+		res, body := fetch(t, l.Session.URL+"lab?token="+l.Session.Token)
+		return res.StatusCode >= http.StatusBadRequest && strings.Contains(body, "<html") && !strings.Contains(body, l.Session.Token)
+	})
+}
+
+// killedBuilder: a build whose builder is killed begins again, and says so.
+func (h *clusterHub) killedBuilder(t *testing.T) {
+	dir := plainDir(t, map[string]string{"requirements.txt": "", "postBuild": "#!/bin/bash\necho it runs\nsleep 8\n"})
+	if err := os.Chmod(filepath.Join(dir, "postBuild"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	repo, err := h.git.Repo(t.Context(), "killed", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := h.client(t)
+	l, err := c.Launch(t.Context(), binnacle.LaunchRequest{Repo: repo.URL, BuildOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed, text := false, ""
+	err = c.Events(t.Context(), l.ID, 0, func(e binnacle.Event) error {
+		text += e.Message + "\n"
+		if e.Kind == binnacle.EventLog && strings.Contains(e.Message, "it runs") && !killed {
+			killed = true
+			h.kill(t, "app.kubernetes.io/component=builder")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l, err = c.Get(t.Context(), l.ID); err != nil || l.Phase != binnacle.PhaseReady || !killed || !strings.Contains(text, "went away in the middle of the build") {
+		t.Errorf("%+v %v; killed %v\n%s", l, err, killed, text)
+	}
+}
+
+// brokenRegistry: what is wrong with the registry is said, and running sessions go on.
+func (h *clusterHub) brokenRegistry(t *testing.T) {
+	for how, want := range map[string]string{"down": "registry", "denied": "does not let this hub", "limited": "limits"} {
+		t.Run(how, func(t *testing.T) {
+			repo, err := h.git.Repo(t.Context(), strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")), plainDir(t, map[string]string{"a.txt": "one"}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.SpoilRegistry(t, how)
+			l, _ := launch(t, h.client(t), launchOf(repo.URL))
+			if l.Error == nil || !strings.Contains(l.Error.Message, want) || strings.Contains(l.Error.Message, "goroutine") {
+				t.Errorf("%+v", l.Error)
+			}
+		})
+	}
+}
