@@ -41,6 +41,7 @@ type clusterHub struct {
 	helm                *action.Configuration
 	git                 *githost.Host
 	url                 string // as browsers reach it, with a slash at the end
+	person              *client.Client
 }
 
 // patience is how long a cluster may take for one thing.
@@ -117,6 +118,7 @@ func installHub(t *testing.T) *clusterHub {
 	h.url = "http://" + service.Status.LoadBalancer.Ingress[0].IP + "/"
 	h.values["url"] = strings.TrimSuffix(h.url, "/")
 	h.upgrade(t)
+	h.person = dial(h.url)
 	return h
 }
 
@@ -212,15 +214,6 @@ func (h *clusterHub) logs(t *testing.T) {
 	}
 }
 
-func (h *clusterHub) client(t *testing.T) *client.Client {
-	t.Helper()
-	c, err := client.New(h.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 // eventually asks until what is true.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
@@ -278,11 +271,11 @@ func TestKubernetes(t *testing.T) {
 
 // second: an image that is in the registry is not built again.
 func (h *clusterHub) second(t *testing.T, repo *githost.Repo) {
-	l, events := launch(t, h.client(t), launchOf(repo.URL))
+	l, events := launch(t, h.person, launchOf(repo.URL))
 	if l.Phase != binnacle.PhaseReady || !strings.Contains(logOf(events), "Found built image") {
 		t.Fatalf("%+v\n%s", l.Error, logOf(events))
 	}
-	if err := h.client(t).Stop(t.Context(), l.Session.ID); err != nil {
+	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
 		t.Error(err)
 	}
 	eventually(t, "the pod of a stopped session is gone", func() bool {
@@ -293,7 +286,7 @@ func (h *clusterHub) second(t *testing.T, repo *githost.Repo) {
 
 // killedHub: a session and its kernel go on when the hub goes away.
 func (h *clusterHub) killedHub(t *testing.T, repo *githost.Repo) {
-	l, s := ready(t, h.client(t), launchOf(repo.URL))
+	l, s := ready(t, h.person, launchOf(repo.URL))
 	k, err := s.StartKernel(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
@@ -319,7 +312,7 @@ func (h *clusterHub) killedHub(t *testing.T, repo *githost.Repo) {
 	if err := again.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := h.client(t).Stop(t.Context(), l.Session.ID); err != nil {
+	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
 		t.Error(err)
 	}
 }
@@ -352,7 +345,7 @@ func (h *clusterHub) kill(t *testing.T, selector string) {
 
 // lostPod: whose session was deleted is told so.
 func (h *clusterHub) lostPod(t *testing.T, repo *githost.Repo) {
-	l, _ := ready(t, h.client(t), launchOf(repo.URL))
+	l, _ := ready(t, h.person, launchOf(repo.URL))
 	if err := h.Client.CoreV1().Pods(h.sessions).Delete(t.Context(), l.Session.ID, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}); err != nil {
 		t.Fatal(err)
 	}
@@ -372,7 +365,7 @@ func (h *clusterHub) killedBuilder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := h.client(t)
+	c := h.person
 	l, err := c.Launch(t.Context(), binnacle.LaunchRequest{Repo: repo.URL, BuildOnly: true})
 	if err != nil {
 		t.Fatal(err)
@@ -403,7 +396,7 @@ func (h *clusterHub) brokenRegistry(t *testing.T) {
 				t.Fatal(err)
 			}
 			h.SpoilRegistry(t, how)
-			l, _ := launch(t, h.client(t), launchOf(repo.URL))
+			l, _ := launch(t, h.person, launchOf(repo.URL))
 			if l.Error == nil || !strings.Contains(l.Error.Message, want) || strings.Contains(l.Error.Message, "goroutine") {
 				t.Errorf("%+v", l.Error)
 			}

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -104,8 +105,21 @@ func (r *Registry) Image(ctx context.Context, image string, say func(line string
 	// What is read of the image later has the caller's time: only these questions
 	// have the registry's.
 	asking, cancel := context.WithCancelCause(ctx)
-	late := time.AfterFunc(r.cfg.Timeout, func() { cancel(errSlow) })
-	img, err := look(ref, append(r.Options(say), remote.WithContext(asking)))
+	var limits atomic.Bool
+	late := time.AfterFunc(r.cfg.Timeout, func() {
+		if limits.Load() {
+			cancel(errLimited)
+		} else {
+			cancel(errSlow)
+		}
+	})
+	wait := func(line string) {
+		limits.Store(true)
+		if say != nil {
+			say(line)
+		}
+	}
+	img, err := look(ref, append(r.Options(wait), remote.WithContext(asking)))
 	if late.Stop() && err == nil {
 		return img, true, nil
 	}
