@@ -84,9 +84,10 @@ func installHub(t *testing.T) *clusterHub {
 			"replicas": 2, "resources": small, "persistence": map[string]any{"enabled": false}, "terminationGracePeriodSeconds": 30,
 		},
 		"config": map[string]any{
-			"base":   map[string]any{"image": h.Registry + "/hub/debian:test"},
-			"source": map[string]any{"allow": []any{host + "/32"}},
-			"launch": map[string]any{"per_owner": 0, "address_rate": 0, "limits": map[string]any{"memory": 1 << 30}},
+			"base":       map[string]any{"image": h.Registry + "/hub/debian:test"},
+			"source":     map[string]any{"allow": []any{host + "/32"}},
+			"kubernetes": map[string]any{"registry": map[string]any{"timeout": "10s"}},
+			"launch":     map[string]any{"per_owner": 0, "address_rate": 0, "limits": map[string]any{"memory": 1 << 30}},
 		},
 	}
 	settings := helmcli.New()
@@ -255,6 +256,7 @@ func TestKubernetes(t *testing.T) {
 	t.Run("SecondLaunch", func(t *testing.T) { h.second(t, repo) })
 	t.Run("KilledHub", func(t *testing.T) { h.killedHub(t, repo) })
 	t.Run("LostPod", func(t *testing.T) { h.lostPod(t, repo) })
+	t.Run("NoAPI", func(t *testing.T) { h.withoutAPI(t, repo) })
 	t.Run("KilledBuilder", h.killedBuilder)
 	t.Run("Registry", h.brokenRegistry)
 
@@ -271,6 +273,7 @@ func TestKubernetes(t *testing.T) {
 
 // second: an image that is in the registry is not built again.
 func (h *clusterHub) second(t *testing.T, repo *githost.Repo) {
+	t.Helper()
 	l, events := launch(t, h.person, launchOf(repo.URL))
 	if l.Phase != binnacle.PhaseReady || !strings.Contains(logOf(events), "Found built image") {
 		t.Fatalf("%+v\n%s", l.Error, logOf(events))
@@ -286,6 +289,7 @@ func (h *clusterHub) second(t *testing.T, repo *githost.Repo) {
 
 // killedHub: a session and its kernel go on when the hub goes away.
 func (h *clusterHub) killedHub(t *testing.T, repo *githost.Repo) {
+	t.Helper()
 	l, s := ready(t, h.person, launchOf(repo.URL))
 	k, err := s.StartKernel(t.Context(), "")
 	if err != nil {
@@ -297,7 +301,7 @@ func (h *clusterHub) killedHub(t *testing.T, repo *githost.Repo) {
 	}
 	h.kill(t, "app.kubernetes.io/component=hub")
 	eventually(t, "the hub answers again", func() bool {
-		res, err := http.Get(h.url + "versions") //nolint:noctx // a moment
+		res, err := http.Get(h.url + "versions")
 		if err != nil {
 			return false
 		}
@@ -345,6 +349,7 @@ func (h *clusterHub) kill(t *testing.T, selector string) {
 
 // lostPod: whose session was deleted is told so.
 func (h *clusterHub) lostPod(t *testing.T, repo *githost.Repo) {
+	t.Helper()
 	l, _ := ready(t, h.person, launchOf(repo.URL))
 	if err := h.Client.CoreV1().Pods(h.sessions).Delete(t.Context(), l.Session.ID, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}); err != nil {
 		t.Fatal(err)
@@ -355,9 +360,34 @@ func (h *clusterHub) lostPod(t *testing.T, repo *githost.Repo) {
 	})
 }
 
+// withoutAPI: sessions go on while the API server of the cluster is away.
+func (h *clusterHub) withoutAPI(t *testing.T, repo *githost.Repo) {
+	t.Helper()
+	l, s := ready(t, h.person, launchOf(repo.URL))
+	k, err := s.StartKernel(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resume := h.Pause(t, "kube-apiserver")
+	runCell(t, k, "print(6 * 7)", "42")
+	cell(t, s, "print('a second kernel')", "a second kernel")
+	if list, err := h.person.Sessions(t.Context()); err != nil || len(list) != 1 {
+		t.Errorf("the person's sessions: %v %v", list, err)
+	}
+	resume()
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
+		t.Error(err)
+	}
+}
+
 // killedBuilder: a build whose builder is killed begins again, and says so.
 func (h *clusterHub) killedBuilder(t *testing.T) {
-	dir := plainDir(t, map[string]string{"requirements.txt": "", "postBuild": "#!/bin/bash\necho it runs\nsleep 8\n"})
+	// Its environment is in the registry's cache: the builders' own is gone with them.
+	wants := read(t, "../../examples/requirements/requirements.txt")
+	dir := plainDir(t, map[string]string{"requirements.txt": wants, "postBuild": "#!/bin/bash\necho it runs\nsleep 8\n"})
 	if err := os.Chmod(filepath.Join(dir, "postBuild"), 0o755); err != nil {
 		t.Fatal(err)
 	}
