@@ -72,7 +72,7 @@ func newServer(ctx context.Context, cfg config.Config, version string, log *slog
 		}
 	}()
 	machine := []func(context.Context) error{s.openData, s.openListeners, s.openEngine, s.openStore, s.openSource, s.openSessions, s.openHub}
-	cluster := []func(context.Context) error{s.openData, s.openListeners, s.openStore, s.openSource, s.openCluster, s.openHub}
+	cluster := []func(context.Context) error{s.openCluster, s.openData, s.openListeners, s.openStore, s.openSource, s.openHub}
 	parts := machine
 	if cfg.Kubernetes.Enabled {
 		parts = cluster

@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"context"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +24,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/deploy/chart"
 	"github.com/binnacle-hub/binnacle/internal/hub/client"
 	"github.com/binnacle-hub/binnacle/test/githost"
@@ -256,7 +254,9 @@ func TestKubernetes(t *testing.T) {
 	t.Run("SecondLaunch", func(t *testing.T) { h.second(t, repo) })
 	t.Run("KilledHub", func(t *testing.T) { h.killedHub(t, repo) })
 	t.Run("LostPod", func(t *testing.T) { h.lostPod(t, repo) })
-	t.Run("NoAPI", func(t *testing.T) { h.withoutAPI(t, repo) })
+	t.Run("Strangers", func(t *testing.T) { h.strangers(t, repo) })
+	t.Run("Machines", func(t *testing.T) { h.machines(t, repo) })
+	t.Run("LostImage", func(t *testing.T) { h.lostImage(t, repo) })
 	t.Run("KilledBuilder", h.killedBuilder)
 	t.Run("Registry", h.brokenRegistry)
 
@@ -269,167 +269,4 @@ func TestKubernetes(t *testing.T) {
 		list, err := h.Client.CoreV1().Pods(h.namespace).List(t.Context(), metav1.ListOptions{})
 		return err == nil && len(list.Items) == 0
 	})
-}
-
-// second: an image that is in the registry is not built again.
-func (h *clusterHub) second(t *testing.T, repo *githost.Repo) {
-	t.Helper()
-	l, events := launch(t, h.person, launchOf(repo.URL))
-	if l.Phase != binnacle.PhaseReady || !strings.Contains(logOf(events), "Found built image") {
-		t.Fatalf("%+v\n%s", l.Error, logOf(events))
-	}
-	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
-		t.Error(err)
-	}
-	eventually(t, "the pod of a stopped session is gone", func() bool {
-		_, err := h.Client.CoreV1().Pods(h.sessions).Get(t.Context(), l.Session.ID, metav1.GetOptions{})
-		return apierrors.IsNotFound(err)
-	})
-}
-
-// killedHub: a session and its kernel go on when the hub goes away.
-func (h *clusterHub) killedHub(t *testing.T, repo *githost.Repo) {
-	t.Helper()
-	l, s := ready(t, h.person, launchOf(repo.URL))
-	k, err := s.StartKernel(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	runCell(t, k, "knots = 12; print(knots)", "12")
-	if err := k.Close(); err != nil {
-		t.Error(err)
-	}
-	h.kill(t, "app.kubernetes.io/component=hub")
-	eventually(t, "the hub answers again", func() bool {
-		res, err := http.Get(h.url + "versions")
-		if err != nil {
-			return false
-		}
-		defer res.Body.Close()
-		return res.StatusCode == http.StatusOK
-	})
-	again, err := s.Attach(t.Context(), k.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	runCell(t, again, "print(knots + 1)", "13")
-	if err := again.Close(); err != nil {
-		t.Error(err)
-	}
-	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
-		t.Error(err)
-	}
-}
-
-// kill removes pods at once, as a machine that is lost would.
-func (h *clusterHub) kill(t *testing.T, selector string) {
-	t.Helper()
-	old, err := h.Client.CoreV1().Pods(h.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: selector})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range old.Items {
-		if err := h.Client.CoreV1().Pods(h.namespace).Delete(t.Context(), p.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	eventually(t, "killed pods are replaced", func() bool {
-		now, err := h.Client.CoreV1().Pods(h.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: selector})
-		if err != nil || len(now.Items) != len(old.Items) {
-			return false
-		}
-		for i, p := range now.Items {
-			if p.UID == old.Items[i].UID || len(p.Status.ContainerStatuses) == 0 || !p.Status.ContainerStatuses[0].Ready {
-				return false
-			}
-		}
-		return true
-	})
-}
-
-// lostPod: whose session was deleted is told so.
-func (h *clusterHub) lostPod(t *testing.T, repo *githost.Repo) {
-	t.Helper()
-	l, _ := ready(t, h.person, launchOf(repo.URL))
-	if err := h.Client.CoreV1().Pods(h.sessions).Delete(t.Context(), l.Session.ID, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the page of a lost session says so", func() bool {
-		res, body := fetch(t, l.Session.URL+"lab?token="+l.Session.Token)
-		return res.StatusCode >= http.StatusBadRequest && strings.Contains(body, "<html") && !strings.Contains(body, l.Session.Token)
-	})
-}
-
-// withoutAPI: sessions go on while the API server of the cluster is away.
-func (h *clusterHub) withoutAPI(t *testing.T, repo *githost.Repo) {
-	t.Helper()
-	l, s := ready(t, h.person, launchOf(repo.URL))
-	k, err := s.StartKernel(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	resume := h.Pause(t, "kube-apiserver")
-	runCell(t, k, "print(6 * 7)", "42")
-	cell(t, s, "print('a second kernel')", "a second kernel")
-	if list, err := h.person.Sessions(t.Context()); err != nil || len(list) != 1 {
-		t.Errorf("the person's sessions: %v %v", list, err)
-	}
-	resume()
-	if err := k.Close(); err != nil {
-		t.Error(err)
-	}
-	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
-		t.Error(err)
-	}
-}
-
-// killedBuilder: a build whose builder is killed begins again, and says so.
-func (h *clusterHub) killedBuilder(t *testing.T) {
-	// Its environment is in the registry's cache: the builders' own is gone with them.
-	wants := read(t, "../../examples/requirements/requirements.txt")
-	dir := plainDir(t, map[string]string{"requirements.txt": wants, "postBuild": "#!/bin/bash\necho it runs\nsleep 8\n"})
-	if err := os.Chmod(filepath.Join(dir, "postBuild"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	repo, err := h.git.Repo(t.Context(), "killed", dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := h.person
-	l, err := c.Launch(t.Context(), binnacle.LaunchRequest{Repo: repo.URL, BuildOnly: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	killed, text := false, ""
-	err = c.Events(t.Context(), l.ID, 0, func(e binnacle.Event) error {
-		text += e.Message + "\n"
-		if e.Kind == binnacle.EventLog && strings.Contains(e.Message, "it runs") && !killed {
-			killed = true
-			h.kill(t, "app.kubernetes.io/component=builder")
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if l, err = c.Get(t.Context(), l.ID); err != nil || l.Phase != binnacle.PhaseReady || !killed || !strings.Contains(text, "went away in the middle of the build") {
-		t.Errorf("%+v %v; killed %v\n%s", l, err, killed, text)
-	}
-}
-
-// brokenRegistry: what is wrong with the registry is said, and running sessions go on.
-func (h *clusterHub) brokenRegistry(t *testing.T) {
-	for how, want := range map[string]string{"down": "registry", "denied": "does not let this hub", "limited": "limits"} {
-		t.Run(how, func(t *testing.T) {
-			repo, err := h.git.Repo(t.Context(), strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")), plainDir(t, map[string]string{"a.txt": "one"}))
-			if err != nil {
-				t.Fatal(err)
-			}
-			h.SpoilRegistry(t, how)
-			l, _ := launch(t, h.person, launchOf(repo.URL))
-			if l.Error == nil || !strings.Contains(l.Error.Message, want) || strings.Contains(l.Error.Message, "goroutine") {
-				t.Errorf("%+v", l.Error)
-			}
-		})
-	}
 }

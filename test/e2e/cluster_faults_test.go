@@ -1,0 +1,306 @@
+package e2e_test
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/test/githost"
+)
+
+// second: an image that is in the registry is not built again.
+func (h *clusterHub) second(t *testing.T, repo *githost.Repo) {
+	t.Helper()
+	l, events := launch(t, h.person, launchOf(repo.URL))
+	if l.Phase != binnacle.PhaseReady || !strings.Contains(logOf(events), "Found built image") {
+		t.Fatalf("%+v\n%s", l.Error, logOf(events))
+	}
+	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "the pod of a stopped session is gone", func() bool {
+		_, err := h.Client.CoreV1().Pods(h.sessions).Get(t.Context(), l.Session.ID, metav1.GetOptions{})
+		return apierrors.IsNotFound(err)
+	})
+}
+
+// killedHub: a session and its kernel go on when the hub goes away.
+func (h *clusterHub) killedHub(t *testing.T, repo *githost.Repo) {
+	t.Helper()
+	l, s := ready(t, h.person, launchOf(repo.URL))
+	k, err := s.StartKernel(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runCell(t, k, "knots = 12; print(knots)", "12")
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+	h.kill(t, "app.kubernetes.io/component=hub")
+	eventually(t, "the hub answers again", func() bool {
+		res, err := http.Get(h.url + "versions")
+		if err != nil {
+			return false
+		}
+		defer res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	})
+	again, err := s.Attach(t.Context(), k.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runCell(t, again, "print(knots + 1)", "13")
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
+		t.Error(err)
+	}
+}
+
+// kill removes pods at once, as a machine that is lost would.
+func (h *clusterHub) kill(t *testing.T, selector string) {
+	t.Helper()
+	old, err := h.Client.CoreV1().Pods(h.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range old.Items {
+		if err := h.Client.CoreV1().Pods(h.namespace).Delete(t.Context(), p.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "killed pods are replaced", func() bool {
+		now, err := h.Client.CoreV1().Pods(h.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: selector})
+		if err != nil || len(now.Items) != len(old.Items) {
+			return false
+		}
+		for i, p := range now.Items {
+			if p.UID == old.Items[i].UID || len(p.Status.ContainerStatuses) == 0 || !p.Status.ContainerStatuses[0].Ready {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// lostPod: whose session was deleted is told so.
+func (h *clusterHub) lostPod(t *testing.T, repo *githost.Repo) {
+	t.Helper()
+	l, _ := ready(t, h.person, launchOf(repo.URL))
+	if err := h.Client.CoreV1().Pods(h.sessions).Delete(t.Context(), l.Session.ID, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the page of a lost session says so", func() bool {
+		res, body := fetch(t, l.Session.URL+"lab?token="+l.Session.Token)
+		return res.StatusCode >= http.StatusBadRequest && strings.Contains(body, "<html") && !strings.Contains(body, l.Session.Token)
+	})
+}
+
+// machines: sessions go on while the API server of the cluster is away, and when
+// the container runtime of their machine is killed.
+func (h *clusterHub) machines(t *testing.T, repo *githost.Repo) {
+	t.Helper()
+	l, s := ready(t, h.person, launchOf(repo.URL))
+	k, err := s.StartKernel(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resume := h.Pause(t, "kube-apiserver")
+	runCell(t, k, "knots = 6 * 7; print(knots)", "42")
+	cell(t, s, "print('a second kernel')", "a second kernel")
+	if list, err := h.person.Sessions(t.Context()); err != nil || len(list) != 1 {
+		t.Errorf("the person's sessions: %v %v", list, err)
+	}
+	resume()
+	for _, node := range []string{"node1", "node2"} {
+		if err := h.Signal(node+"/containerd", syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runCell(t, k, "print(knots + 1)", "43")
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "a session is stopped by a runtime that was restarted", func() bool {
+		err := h.person.Stop(t.Context(), l.Session.ID)
+		return err == nil || binnacle.CodeOf(err) == binnacle.CodeNotFound
+	})
+}
+
+// strangers: a session reaches nothing of the cluster but its DNS, and nobody
+// reaches a session without its token.
+func (h *clusterHub) strangers(t *testing.T, repo *githost.Repo) {
+	t.Helper()
+	l, s := ready(t, h.person, launchOf(repo.URL))
+	api, err := url.Parse(h.Config.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	targets := []string{api.Host, "169.254.169.254:80", h.Registry}
+	for _, ns := range []string{h.namespace, h.sessions} {
+		pods, err := h.Client.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range pods.Items {
+			targets = append(targets, p.Status.HostIP+":10250")
+			if p.Name != l.Session.ID {
+				targets = append(targets, p.Status.PodIP+":8888", p.Status.PodIP+":8585", p.Status.PodIP+":8372")
+			}
+		}
+	}
+	for _, ns := range []string{h.namespace, "default"} {
+		services, err := h.Client.CoreV1().Services(ns).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, svc := range services.Items {
+			if svc.Spec.ClusterIP != corev1.ClusterIPNone {
+				targets = append(targets, fmt.Sprintf("%s:%d", svc.Spec.ClusterIP, svc.Spec.Ports[0].Port))
+			}
+		}
+	}
+	if len(targets) < 12 {
+		t.Fatalf("too little is tried: %q", targets)
+	}
+	// The last answers, or nothing of this would show anything: DNS over TCP.
+	cell(t, s, `import concurrent.futures, os, re, socket
+def reach(address):
+    host, port = address.rsplit(":", 1)
+    try:
+        socket.create_connection((host, int(port)), 3).close()
+        return address
+    except OSError:
+        return None
+dns = re.search(r"nameserver (\S+)", open("/etc/resolv.conf").read())[1] + ":53"
+targets = "`+strings.Join(targets, " ")+`".split() + [dns]
+with concurrent.futures.ThreadPoolExecutor(40) as pool:
+    found = [a for a in pool.map(reach, targets) if a]
+print(found == [dns] or found, os.path.exists("/var/run/secrets"))`, "True False")
+	for _, path := range []string{"api/contents", "lab", "api/kernels"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, l.Session.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := noRedirects().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode < http.StatusMultipleChoices {
+			t.Errorf("%s answers a stranger: %s", path, res.Status)
+		}
+	}
+	if err := dial(h.url).Stop(t.Context(), l.Session.ID); binnacle.CodeOf(err) != binnacle.CodeNotFound {
+		t.Errorf("a stranger may stop a session: %v", err)
+	}
+	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
+		t.Error(err)
+	}
+}
+
+// lostImage: an image that somebody deleted in the registry is built again.
+func (h *clusterHub) lostImage(t *testing.T, repo *githost.Repo) {
+	t.Helper()
+	l, _ := ready(t, h.person, launchOf(repo.URL))
+	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
+		t.Error(err)
+	}
+	all, err := h.person.Get(t.Context(), l.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := name.ParseReference(h.imageOf(t, all), name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Delete(ref, remote.WithContext(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	again, events := launch(t, h.person, launchOf(repo.URL))
+	if again.Phase != binnacle.PhaseReady || strings.Contains(logOf(events), "Found built image") {
+		t.Fatalf("%+v\n%s", again.Error, logOf(events))
+	}
+	if err := h.person.Stop(t.Context(), again.Session.ID); err != nil {
+		t.Error(err)
+	}
+}
+
+// imageOf is what the end of a launch says of its image.
+func (h *clusterHub) imageOf(t *testing.T, l binnacle.Launch) string {
+	t.Helper()
+	image := ""
+	err := h.person.Events(t.Context(), l.ID, 0, func(e binnacle.Event) error {
+		image = cmp.Or(e.Image, image)
+		return nil
+	})
+	if err != nil || !strings.HasPrefix(image, h.Registry+"/hub/") {
+		t.Fatalf("the image is %q %v", image, err)
+	}
+	return image
+}
+
+// killedBuilder: a build whose builder is killed begins again, and says so.
+func (h *clusterHub) killedBuilder(t *testing.T) {
+	// Its environment is in the registry's cache: the builders' own is gone with them.
+	wants := read(t, "../../examples/requirements/requirements.txt")
+	dir := plainDir(t, map[string]string{"requirements.txt": wants, "postBuild": "#!/bin/bash\necho it runs\nsleep 8\n"})
+	if err := os.Chmod(filepath.Join(dir, "postBuild"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	repo, err := h.git.Repo(t.Context(), "killed", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := h.person
+	l, err := c.Launch(t.Context(), binnacle.LaunchRequest{Repo: repo.URL, BuildOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed, text := false, ""
+	err = c.Events(t.Context(), l.ID, 0, func(e binnacle.Event) error {
+		text += e.Message + "\n"
+		if e.Kind == binnacle.EventLog && strings.Contains(e.Message, "it runs") && !killed {
+			killed = true
+			h.kill(t, "app.kubernetes.io/component=builder")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l, err = c.Get(t.Context(), l.ID); err != nil || l.Phase != binnacle.PhaseReady || !killed || !strings.Contains(text, "went away in the middle of the build") {
+		t.Errorf("%+v %v; killed %v\n%s", l, err, killed, text)
+	}
+}
+
+// brokenRegistry: what is wrong with the registry is said, and running sessions go on.
+func (h *clusterHub) brokenRegistry(t *testing.T) {
+	for how, want := range map[string]string{"down": "registry", "denied": "does not let this hub", "limited": "limits"} {
+		t.Run(how, func(t *testing.T) {
+			repo, err := h.git.Repo(t.Context(), strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")), plainDir(t, map[string]string{"a.txt": "one"}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.SpoilRegistry(t, how)
+			l, _ := launch(t, h.person, launchOf(repo.URL))
+			if l.Error == nil || !strings.Contains(l.Error.Message, want) || strings.Contains(l.Error.Message, "goroutine") {
+				t.Errorf("%+v", l.Error)
+			}
+		})
+	}
+}
