@@ -121,6 +121,10 @@ lock: ## Renew the pinned Jupyter that images get, from PyPI
 	for name in proxy desktop; do .tools/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.9 --generate-hashes --no-deps \
 		--no-header --no-annotate --constraint internal/recipe/server.txt -o internal/recipe/$$name.txt internal/recipe/$$name.in || exit 1; done
 
+.PHONY: bench-kube
+bench-kube: setup-test build kube-programs ## Measure a hub on a Kubernetes of this machine, and write bench/kubernetes.json
+	BINNACLE_TEST_REQUIRE=all BINNACLE_BENCH_KUBE=bench/kubernetes.json go test -count=1 -timeout 60m -v -run TestBenchKubernetes $(EXEC) ./test/e2e
+
 .PHONY: e2e
 e2e: setup-test build ## Run the end-to-end tests only
 	BINNACLE_TEST_REQUIRE=all go test -count=1 -p 1 -timeout 40m -v $(EXEC) ./test/...

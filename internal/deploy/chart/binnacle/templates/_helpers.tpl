@@ -158,6 +158,8 @@ topologySpreadConstraints:
 {{- $_ := set $kube "builders" (dict "service" (printf "%s-builders" (include "binnacle.fullname" .)) "tls" "/etc/binnacle/tls") }}
 {{- end }}
 {{- $config := dict "data" "/var/lib/binnacle" "listen" (printf "0.0.0.0:%s" (include "binnacle.port" .)) "url" (include "binnacle.url" .) "kubernetes" $kube "log" (dict "format" "json") }}
+{{- /* One machine's limits mean nothing here: the cluster says when it is full, and builders share builds. */}}
+{{- $_ := set $config "launch" (dict "max_sessions" 100000 "max_starts" 50 "max_builds" (max 1 (mul 4 (int .Values.builders.replicas)))) }}
 {{- if .Values.caBundle.configMap }}{{ $_ := set $config "ca_bundle" "/etc/binnacle/ca/ca.pem" }}{{ end }}
 {{- if .Values.https.existingSecret }}{{ $_ := set $config "tls" (dict "cert" "/etc/binnacle/https/tls.crt" "key" "/etc/binnacle/https/tls.key") }}{{ end }}
 {{- with .Values.https.acme }}{{ if .domain }}{{ $_ := set $config "tls" (dict "acme" .) }}{{ end }}{{ end }}
