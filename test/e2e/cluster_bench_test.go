@@ -266,7 +266,7 @@ func (b *clusterBench) launches(n int) []float64 {
 				l, err = c.Get(b.t.Context(), l.ID)
 			}
 			if err == nil && l.Session == nil {
-				err = fmt.Errorf("no session: %+v", l.Error)
+				err = l.Error
 			}
 			if err != nil {
 				b.t.Error(err)
