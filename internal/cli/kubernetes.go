@@ -64,8 +64,7 @@ func (s *server) openCluster(context.Context) error {
 	}
 	base := engineBase(s.cfg)
 	s.builder = image.NewShared(pool, image.Shared{
-		Registry: images, Prefix: cfg.Registry.ImagePrefix, Insecure: cfg.Registry.Insecure,
-		Base: base.Image, Bootstrapped: engine.BaseImage, BaseKey: base.Key(),
+		Registry: images, Base: base.Image, Bootstrapped: engine.BaseImage, BaseKey: base.Key(),
 	}, s.version, s.log)
 	s.more = []hub.Check{
 		{Service: "kubernetes", Run: func(ctx context.Context) error {
@@ -79,7 +78,7 @@ func (s *server) openCluster(context.Context) error {
 			return nil
 		}},
 		{Service: "registry", Run: func(ctx context.Context) error {
-			_, _, err := images.Image(ctx, cfg.Registry.ImagePrefix+"/base:health", func(string) {})
+			_, _, err := images.Image(ctx, images.Name("base:health"), func(string) {})
 			return err
 		}},
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"path"
 	"strings"
 	"sync"
 
@@ -23,10 +22,6 @@ import (
 type Shared struct {
 	// Registry is asked for images; builders push to it.
 	Registry *registry.Registry
-	// Prefix is the beginning of every image's name.
-	Prefix string
-	// Insecure speaks http with the registry.
-	Insecure bool
 	// Base is the image everything is built on; empty is the one that builders
 	// bootstrap, which is kept in the registry too, so that all builders have the
 	// same.
@@ -48,7 +43,7 @@ type inRegistry struct{ Shared }
 
 // name is the local one below the prefix.
 func (in inRegistry) name(rev binnacle.Revision, asked string) string {
-	return in.Prefix + "/" + strings.TrimPrefix(Name(rev, asked), host)
+	return in.Registry.Name(strings.TrimPrefix(Name(rev, asked), host))
 }
 
 func (in inRegistry) find(ctx context.Context, name string) (Image, bool, error) {
@@ -86,7 +81,7 @@ func (in inRegistry) prepare(req Request, opt *bkclient.SolveOpt) {
 func (in inRegistry) push(name string) bkclient.ExportEntry {
 	attrs := exportAttrs()
 	maps.Copy(attrs, map[string]string{"name": name, "push": "true", "store": "false"})
-	if in.Insecure {
+	if in.Registry.Insecure() {
 		attrs["registry.insecure"] = "true"
 	}
 	return bkclient.ExportEntry{Type: bkclient.ExporterImage, Attrs: attrs}
@@ -100,8 +95,8 @@ func (in inRegistry) cache(req Request) *gateway.CacheOptionsEntry {
 	if key == "" || len(key) > most || dockerfilePath(req.Recipe) != "" {
 		return nil
 	}
-	attrs := map[string]string{"ref": in.Prefix + "/cache:" + key}
-	if in.Insecure {
+	attrs := map[string]string{"ref": in.Registry.Name("cache:" + key)}
+	if in.Registry.Insecure() {
 		attrs["registry.insecure"] = "true"
 	}
 	return &gateway.CacheOptionsEntry{Type: "registry", Attrs: attrs}
@@ -137,7 +132,7 @@ func (b *sharedBase) EnsureBase(ctx context.Context, out func(line string)) (str
 		return b.have, nil
 	}
 	const short = 12
-	name := path.Join(b.Prefix, "base") + ":" + b.BaseKey[:short]
+	name := b.Registry.Name("base:" + b.BaseKey[:short])
 	_, ok, err := b.Registry.Image(ctx, name, out)
 	if err != nil {
 		return "", err

@@ -140,7 +140,7 @@ func TestBuilders(t *testing.T) {
 		p := builders.DefaultConfig()
 		p.Addresses, p.TLS, p.Wait = addresses, certificates, wait
 		return image.NewShared(builders.New(p, log), image.Shared{
-			Registry: images, Prefix: cfg.ImagePrefix, Bootstrapped: engine.BaseImage, BaseKey: engine.Base{}.Key(),
+			Registry: images, Bootstrapped: engine.BaseImage, BaseKey: engine.Base{}.Key(),
 		}, "test", log)
 	}
 	request := func(commit, script, post string) image.Request {

@@ -178,7 +178,7 @@ func specs(provider, to string) func(*conversion, any) ([]string, error) {
 func prefix(c *conversion, v any) ([]string, error) {
 	const to = "registry.imagePrefix"
 	text, ok := v.(string)
-	text = strings.TrimRight(strings.ToLower(text), "-/_.")
+	text = strings.TrimRight(strings.ToLower(text), "/")
 	if !ok || text == "" {
 		return nil, sentence("Say where images go: registry.example.org/binnacle.")
 	}

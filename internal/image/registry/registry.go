@@ -30,7 +30,8 @@ const DefaultTimeout = time.Minute
 // Config of the registry.
 type Config struct {
 	// ImagePrefix is the beginning of every image's name, for example
-	// "registry.example.org/binnacle". As BinderHub's image_prefix.
+	// "registry.example.org/binnacle", below which images are, or, as BinderHub's
+	// image_prefix, "registry.example.org/lab/binder-", which their names follow.
 	ImagePrefix string
 	// Insecure speaks http with the registry.
 	Insecure bool
@@ -44,6 +45,14 @@ type Config struct {
 	Timeout time.Duration
 }
 
+// Name is an image's, with the prefix.
+func (c Config) Name(image string) string {
+	if strings.HasSuffix(c.ImagePrefix, "-") || strings.HasSuffix(c.ImagePrefix, "_") || strings.HasSuffix(c.ImagePrefix, ".") {
+		return c.ImagePrefix + image
+	}
+	return strings.TrimSuffix(c.ImagePrefix, "/") + "/" + image
+}
+
 // DefaultConfig has no registry.
 func DefaultConfig() Config { return Config{Timeout: DefaultTimeout} }
 
@@ -51,7 +60,7 @@ func DefaultConfig() Config { return Config{Timeout: DefaultTimeout} }
 func (c Config) Validate() error {
 	var errs []error
 	if c.ImagePrefix != "" {
-		if _, err := name.NewRepository(c.ImagePrefix+"/x", name.StrictValidation); err != nil || strings.Contains(c.ImagePrefix, "//") {
+		if _, err := name.NewRepository(c.Name("x"), name.StrictValidation); err != nil || strings.Contains(c.ImagePrefix, "//") {
 			errs = append(errs, fmt.Errorf("image_prefix: %q is not the beginning of an image's name such as registry.example.org/binnacle", c.ImagePrefix))
 		}
 	}
@@ -73,7 +82,7 @@ type Registry struct {
 // certificate authorities.
 func New(cfg Config, transport http.RoundTripper) *Registry {
 	r := &Registry{cfg: cfg, transport: transport}
-	if repo, err := name.NewRepository(cfg.ImagePrefix + "/x"); err == nil {
+	if repo, err := name.NewRepository(cfg.Name("x")); err == nil {
 		r.own = repo.RegistryStr()
 	}
 	r.cloud = newCloud(r.own, transport)
@@ -154,6 +163,12 @@ func missing(err error) bool {
 	e, ok := errors.AsType[*transport.Error](err)
 	return ok && e.StatusCode == http.StatusNotFound
 }
+
+// Name is an image's, with the configured prefix.
+func (r *Registry) Name(image string) string { return r.cfg.Name(image) }
+
+// Insecure says that it is spoken with over http.
+func (r *Registry) Insecure() bool { return r.cfg.Insecure }
 
 // Host is the registry of the configured prefix, "host:port"; empty without one.
 func (r *Registry) Host() string { return r.own }

@@ -336,3 +336,20 @@ func FuzzRetryAfter(f *testing.F) {
 		}
 	})
 }
+
+func TestName(t *testing.T) {
+	t.Parallel()
+	for prefix, want := range map[string]string{
+		"registry.example.org/binnacle":  "registry.example.org/binnacle/x:1",
+		"registry.example.org/binnacle/": "registry.example.org/binnacle/x:1",
+		"registry.example.org/a/binder-": "registry.example.org/a/binder-x:1",
+		"docker.io/lab/binder_":          "docker.io/lab/binder_x:1",
+		"registry.example.org:5000":      "registry.example.org:5000/x:1",
+	} {
+		cfg := registry.DefaultConfig()
+		cfg.ImagePrefix = prefix
+		if got := cfg.Name("x:1"); got != want || cfg.Validate() != nil {
+			t.Errorf("%s: %s, %v; want %s", prefix, got, cfg.Validate(), want)
+		}
+	}
+}
