@@ -18,16 +18,21 @@ type Batch struct {
 	Bytes int64
 }
 
-// Cursor is where a launch's next event goes: First is its number.
+// Cursor is where a launch's next event goes: First is its number. Epoch is that
+// of the writer, see [Launch.Epoch]; 0 asks for none.
 type Cursor struct {
 	Launch string
 	First  int64
+	Epoch  int64
 }
+
+func (c Cursor) fence() fence { return fence{c.Launch, c.Epoch} }
 
 // Append writes the same events to every launch in to, numbered from its First,
 // and saves the launches given, all or nothing. With launches to save it
 // returns once the disk has them; without, as soon as the events are readable.
-// The IDs of events are ignored.
+// The IDs of events are ignored. Returns a [TakenError] when another replica has
+// taken one of the launches.
 func (s *Store) Append(ctx context.Context, to []Cursor, events []binnacle.Event, save ...Launch) (Batch, error) {
 	db := s.quick
 	if len(save) > 0 {
@@ -42,23 +47,32 @@ func (s *Store) Append(ctx context.Context, to []Cursor, events []binnacle.Event
 		}
 		b.Bytes = int64(len(data))
 	}
-	err := s.update(ctx, db, "append", func(ctx context.Context, tx *sql.Tx) error {
+	err := s.update(ctx, db, "append", func(ctx context.Context, tx txn) error {
+		var fences []fence
+		for _, c := range to {
+			fences = append(fences, c.fence())
+		}
+		for _, l := range save {
+			fences = append(fences, fence{l.ID, l.Epoch})
+		}
+		if err := s.fence(ctx, tx, fences); err != nil {
+			return err
+		}
 		for _, l := range save {
 			if err := putLaunch(ctx, tx, l); err != nil {
 				return err
 			}
 		}
 		if len(events) == 0 || len(to) == 0 {
-			return nil
+			return s.tell(ctx, tx, fences)
 		}
-		res, err := tx.ExecContext(ctx, "INSERT INTO bodies (data) VALUES (?)", data)
-		if err != nil {
+		if err := tx.row(ctx, "INSERT INTO bodies (data) VALUES (?) RETURNING id", data).Scan(&b.ID); err != nil {
 			return err
 		}
-		if b.ID, err = res.LastInsertId(); err != nil {
+		if err := place(ctx, tx, to, b); err != nil {
 			return err
 		}
-		return place(ctx, tx, to, b)
+		return s.tell(ctx, tx, fences)
 	})
 	if err != nil {
 		return Batch{}, err
@@ -67,21 +81,25 @@ func (s *Store) Append(ctx context.Context, to []Cursor, events []binnacle.Event
 }
 
 // Share places batches that were written for another launch one after the other
-// at the cursor.
+// at the cursor. Returns a [TakenError] when another replica has taken the launch.
 func (s *Store) Share(ctx context.Context, to Cursor, batches []Batch) error {
-	return s.update(ctx, s.quick, "share", func(ctx context.Context, tx *sql.Tx) error {
+	return s.update(ctx, s.quick, "share", func(ctx context.Context, tx txn) error {
+		if err := s.fence(ctx, tx, []fence{to.fence()}); err != nil {
+			return err
+		}
+		at := to // this may run a second time
 		for _, b := range batches {
-			if err := place(ctx, tx, []Cursor{to}, b); err != nil {
+			if err := place(ctx, tx, []Cursor{at}, b); err != nil {
 				return err
 			}
-			to.First += int64(b.Count)
+			at.First += int64(b.Count)
 		}
-		return nil
+		return s.tell(ctx, tx, []fence{to.fence()})
 	})
 }
 
-func place(ctx context.Context, tx *sql.Tx, to []Cursor, b Batch) (err error) {
-	st, err := tx.PrepareContext(ctx, "INSERT INTO chunks (launch, first, last, body) VALUES (?, ?, ?, ?)")
+func place(ctx context.Context, tx txn, to []Cursor, b Batch) (err error) {
+	st, err := tx.PrepareContext(ctx, tx.bind("INSERT INTO chunks (launch, first, last, body) VALUES (?, ?, ?, ?)"))
 	if err != nil {
 		return err
 	}
@@ -98,22 +116,15 @@ func place(ctx context.Context, tx *sql.Tx, to []Cursor, b Batch) (err error) {
 // order. It may return fewer than there are; none means that there are none.
 func (s *Store) Events(ctx context.Context, launch string, after int64) ([]binnacle.Event, error) {
 	const chunks = 16
-	rows, err := s.read.QueryContext(ctx, `SELECT first, last, body FROM chunks WHERE launch = ?1 AND last > ?2 AND first >=
-		coalesce((SELECT max(first) FROM chunks WHERE launch = ?1 AND first <= ?2 + 1), 0) ORDER BY first LIMIT ?3`, launch, after, chunks)
-	if err != nil {
-		return nil, s.fail("events", err)
-	}
 	type chunk struct{ first, last, body int64 }
-	var found []chunk
-	for rows.Next() {
-		var c chunk
-		if err := rows.Scan(&c.first, &c.last, &c.body); err != nil {
-			return nil, s.fail("events", errors.Join(err, rows.Close()))
-		}
-		found = append(found, c)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return nil, s.fail("events", err)
+	found, err := collect(ctx, s, "events", `SELECT first, last, body FROM chunks WHERE launch = ?1 AND last > ?2 AND first >=
+		coalesce((SELECT max(first) FROM chunks WHERE launch = ?1 AND first <= ?2 + 1), 0) ORDER BY first LIMIT ?3`,
+		func(rows *sql.Rows) (c chunk, err error) {
+			err = rows.Scan(&c.first, &c.last, &c.body)
+			return c, err
+		}, launch, after, chunks)
+	if err != nil {
+		return nil, err
 	}
 	var events []binnacle.Event
 	for _, c := range found {
@@ -137,9 +148,13 @@ func (s *Store) Events(ctx context.Context, launch string, after int64) ([]binna
 // LastEvent returns the number of a launch's last event, 0 for none, and how
 // many bytes its events take.
 func (s *Store) LastEvent(ctx context.Context, launch string) (id, bytes int64, err error) {
-	err = s.read.QueryRowContext(ctx, `SELECT coalesce(max(c.last), 0), coalesce(sum(length(b.data)), 0)
-		FROM chunks c JOIN bodies b ON b.id = c.body WHERE c.launch = ?`, launch).Scan(&id, &bytes)
-	return id, bytes, s.fail("events", err)
+	type end struct{ id, bytes int64 }
+	e, err := one(ctx, s, "events", `SELECT coalesce(max(c.last), 0), coalesce(sum(length(b.data)), 0)
+		FROM chunks c JOIN bodies b ON b.id = c.body WHERE c.launch = ?`, func(rows *sql.Rows) (e end, err error) {
+		err = rows.Scan(&e.id, &e.bytes)
+		return e, err
+	}, launch)
+	return e.id, e.bytes, err
 }
 
 // body returns the events of a batch, without numbers. Callers copy from it.
@@ -147,9 +162,9 @@ func (s *Store) body(ctx context.Context, id int64) ([]binnacle.Event, error) {
 	if events, ok := s.bodies.get(id); ok {
 		return events, nil
 	}
-	var data []byte
-	if err := s.read.QueryRowContext(ctx, "SELECT data FROM bodies WHERE id = ?", id).Scan(&data); err != nil {
-		return nil, s.fail("events", err)
+	data, err := one(ctx, s, "events", "SELECT data FROM bodies WHERE id = ?", scanBytes, id)
+	if err != nil {
+		return nil, err
 	}
 	var events []binnacle.Event
 	if err := json.Unmarshal(data, &events); err != nil {

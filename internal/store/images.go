@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"time"
 )
 
@@ -26,70 +25,52 @@ type Environment struct {
 // UseImage notes that an image and its environment (empty when unknown) were
 // used now.
 func (s *Store) UseImage(ctx context.Context, name, environment string, now time.Time) error {
-	return s.update(ctx, s.quick, "image", func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO images (name, environment, used) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET
-			used = excluded.used, environment = iif(excluded.environment = '', environment, excluded.environment)`, name, environment, stamp(now))
+	return s.update(ctx, s.quick, "image", func(ctx context.Context, tx txn) error {
+		_, err := tx.exec(ctx, `INSERT INTO images (name, environment, used) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET
+			used = excluded.used, environment = CASE excluded.environment WHEN '' THEN images.environment ELSE excluded.environment END`, name, environment, stamp(now))
 		if err != nil || environment == "" {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE environments SET used = ? WHERE hash = ?", stamp(now), environment)
+		_, err = tx.exec(ctx, "UPDATE environments SET used = ? WHERE hash = ?", stamp(now), environment)
 		return err
 	})
 }
 
 // BuiltEnvironment notes that an environment was built.
 func (s *Store) BuiltEnvironment(ctx context.Context, hash string, took time.Duration, now time.Time) error {
-	return s.update(ctx, s.quick, "environment", func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO environments (hash, built, millis, used) VALUES (?1, ?2, ?3, ?2)
+	return s.update(ctx, s.quick, "environment", func(ctx context.Context, tx txn) error {
+		_, err := tx.exec(ctx, `INSERT INTO environments (hash, built, millis, used) VALUES (?1, ?2, ?3, ?2)
 			ON CONFLICT (hash) DO UPDATE SET built = ?2, millis = ?3, used = ?2`, hash, stamp(now), took.Milliseconds())
 		return err
 	})
 }
 
 // Environments returns all, the least recently used first.
-func (s *Store) Environments(ctx context.Context) (_ []Environment, err error) {
-	rows, err := s.read.QueryContext(ctx, "SELECT hash, built, millis, used FROM environments ORDER BY used, hash")
-	if err != nil {
-		return nil, s.fail("environments", err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	var list []Environment
-	for rows.Next() {
+func (s *Store) Environments(ctx context.Context) ([]Environment, error) {
+	return collect(ctx, s, "environments", "SELECT hash, built, millis, used FROM environments ORDER BY used, hash", func(rows *sql.Rows) (Environment, error) {
 		var e Environment
 		var built, millis, used int64
-		if err := rows.Scan(&e.Hash, &built, &millis, &used); err != nil {
-			return nil, s.fail("environments", err)
-		}
+		err := rows.Scan(&e.Hash, &built, &millis, &used)
 		e.Built, e.Took, e.Used = unstamp(built), time.Duration(millis)*time.Millisecond, unstamp(used)
-		list = append(list, e)
-	}
-	return list, s.fail("environments", rows.Err())
+		return e, err
+	})
 }
 
 // Images returns all, the least recently used first.
-func (s *Store) Images(ctx context.Context) (_ []Image, err error) {
-	rows, err := s.read.QueryContext(ctx, "SELECT name, environment, used FROM images ORDER BY used, name")
-	if err != nil {
-		return nil, s.fail("images", err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	var list []Image
-	for rows.Next() {
+func (s *Store) Images(ctx context.Context) ([]Image, error) {
+	return collect(ctx, s, "images", "SELECT name, environment, used FROM images ORDER BY used, name", func(rows *sql.Rows) (Image, error) {
 		var i Image
 		var used int64
-		if err := rows.Scan(&i.Name, &i.Environment, &used); err != nil {
-			return nil, s.fail("images", err)
-		}
+		err := rows.Scan(&i.Name, &i.Environment, &used)
 		i.Used = unstamp(used)
-		list = append(list, i)
-	}
-	return list, s.fail("images", rows.Err())
+		return i, err
+	})
 }
 
 // ForgetImage removes an image that is no longer there.
 func (s *Store) ForgetImage(ctx context.Context, name string) error {
-	return s.update(ctx, s.quick, "image", func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "DELETE FROM images WHERE name = ?", name)
+	return s.update(ctx, s.quick, "image", func(ctx context.Context, tx txn) error {
+		_, err := tx.exec(ctx, "DELETE FROM images WHERE name = ?", name)
 		return err
 	})
 }

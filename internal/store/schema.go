@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"path/filepath"
 
@@ -56,6 +55,13 @@ func migrations() []string {
 			used   INTEGER NOT NULL
 		) STRICT, WITHOUT ROWID;
 		CREATE TABLE pairs (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;`,
+		// Who drives a launch; with one process nobody else does, and the columns
+		// only keep the two databases alike.
+		`ALTER TABLE launches ADD COLUMN replica TEXT NOT NULL DEFAULT '';
+		ALTER TABLE launches ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0;
+		ALTER TABLE launches ADD COLUMN canceled INTEGER NOT NULL DEFAULT 0;
+		CREATE TABLE replicas (name TEXT PRIMARY KEY, seen INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+		CREATE TABLE activity (session TEXT PRIMARY KEY, used INTEGER NOT NULL) STRICT, WITHOUT ROWID;`,
 	}
 }
 
@@ -96,8 +102,8 @@ func (s *Store) migrate(ctx context.Context, unclean bool) error {
 		}
 	}
 	for i := version; i < len(steps); i++ {
-		err := s.update(ctx, s.durable, "migrate", func(ctx context.Context, tx *sql.Tx) error {
-			_, err := tx.ExecContext(ctx, steps[i]+fmt.Sprintf("; PRAGMA application_id = %d; PRAGMA user_version = %d", application, i+1))
+		err := s.update(ctx, s.durable, "migrate", func(ctx context.Context, tx txn) error {
+			_, err := tx.exec(ctx, steps[i]+fmt.Sprintf("; PRAGMA application_id = %d; PRAGMA user_version = %d", application, i+1))
 			return err
 		})
 		if err != nil {

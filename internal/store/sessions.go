@@ -29,8 +29,8 @@ func (s *Store) PutSession(ctx context.Context, ss Session) error {
 	if err != nil {
 		return fmt.Errorf("store.session: %w", err)
 	}
-	return s.update(ctx, s.durable, "session", func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO sessions (id, ended, data) VALUES (?, ?, ?)
+	return s.update(ctx, s.durable, "session", func(ctx context.Context, tx txn) error {
+		_, err := tx.exec(ctx, `INSERT INTO sessions (id, ended, data) VALUES (?, ?, ?)
 			ON CONFLICT (id) DO UPDATE SET ended = excluded.ended, data = excluded.data`, ss.ID, stamp(ss.Ended), data)
 		return err
 	})
@@ -39,15 +39,11 @@ func (s *Store) PutSession(ctx context.Context, ss Session) error {
 // Session returns it, or not_found. Sessions that ended are remembered until
 // Prune.
 func (s *Store) Session(ctx context.Context, id string) (Session, error) {
-	var data []byte
-	err := s.read.QueryRowContext(ctx, "SELECT data FROM sessions WHERE id = ?", id).Scan(&data)
+	ss, err := one(ctx, s, "session", "SELECT data FROM sessions WHERE id = ?", scanSession, id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Session{}, notFound("session", id)
 	}
-	if err != nil {
-		return Session{}, s.fail("session", err)
-	}
-	return decodeSession(data)
+	return ss, err
 }
 
 // RunningSessions returns those that have not ended.
@@ -55,31 +51,18 @@ func (s *Store) RunningSessions(ctx context.Context) ([]Session, error) {
 	return s.sessions(ctx, "SELECT data FROM sessions WHERE ended = 0 ORDER BY id")
 }
 
-func (s *Store) sessions(ctx context.Context, query string, args ...any) (_ []Session, err error) {
-	rows, err := s.read.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, s.fail("sessions", err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	var list []Session
-	for rows.Next() {
-		var data []byte
-		if err := rows.Scan(&data); err != nil {
-			return nil, s.fail("sessions", err)
-		}
-		ss, err := decodeSession(data)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, ss)
-	}
-	return list, s.fail("sessions", rows.Err())
+func (s *Store) sessions(ctx context.Context, query string, args ...any) ([]Session, error) {
+	return collect(ctx, s, "sessions", query, scanSession, args...)
 }
 
-func decodeSession(data []byte) (Session, error) {
+func scanSession(rows *sql.Rows) (Session, error) {
+	data, err := scanBytes(rows)
+	if err != nil {
+		return Session{}, err
+	}
 	var ss Session
 	if err := json.Unmarshal(data, &ss); err != nil {
-		return Session{}, fmt.Errorf("store.session: %w", err)
+		return Session{}, fmt.Errorf("session: %w", err)
 	}
 	return ss, nil
 }

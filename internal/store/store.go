@@ -1,7 +1,7 @@
 // Package store keeps what must survive a restart of the hub: launches and
 // their events, what the runtime does not know of sessions, when images were
 // last used, and a few secrets. It is one SQLite file, read by many and written
-// by one.
+// by one, or a PostgreSQL that the replicas of a hub share.
 //
 // Two promises are made about a crash. What changes the state of a launch is on
 // the disk when the call returns. Lines of log are not waited for: when the
@@ -37,6 +37,8 @@ type Store struct {
 	// write orders writers here, where waiting is fair and cheap, not in SQLite.
 	write  sync.Mutex
 	bodies bodyCache
+	// pg is set when this is PostgreSQL: the three are one pool then.
+	pg *postgres
 }
 
 // Open opens the database at path and creates or migrates it as needed. Only
@@ -80,7 +82,7 @@ func (s *Store) Close() error {
 	// The durable connection goes last: the last one to close folds the
 	// write-ahead log into the file.
 	for _, db := range []*sql.DB{s.read, s.quick, s.durable} {
-		if db != nil {
+		if db != nil && (s.pg == nil || db == s.durable) {
 			errs = append(errs, db.Close())
 		}
 	}
@@ -117,9 +119,35 @@ func source(path, synchronous string) string {
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
 }
 
+// txn is a running transaction.
+type txn struct {
+	*sql.Tx
+	bind func(query string) string
+}
+
+func (t txn) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	return t.ExecContext(ctx, t.bind(query), args...)
+}
+
+func (t txn) row(ctx context.Context, query string, args ...any) *sql.Row {
+	return t.QueryRowContext(ctx, t.bind(query), args...)
+}
+
+// bind writes the placeholders of a query as its database wants them.
+func (s *Store) bind(query string) string {
+	if s.pg == nil {
+		return query
+	}
+	return dollars(query)
+}
+
 // update runs fn in a transaction on db. A cancelled ctx does not undo it:
-// half-told transitions help nobody.
-func (s *Store) update(ctx context.Context, db *sql.DB, op string, fn func(context.Context, *sql.Tx) error) error {
+// half-told transitions help nobody. On PostgreSQL fn may run more than once,
+// and its effects are there once.
+func (s *Store) update(ctx context.Context, db *sql.DB, op string, fn func(context.Context, txn) error) error {
+	if s.pg != nil {
+		return s.fail(op, s.pg.update(ctx, s.bind, fn))
+	}
 	ctx = context.WithoutCancel(ctx)
 	s.write.Lock()
 	defer s.write.Unlock()
@@ -127,10 +155,57 @@ func (s *Store) update(ctx context.Context, db *sql.DB, op string, fn func(conte
 	if err != nil {
 		return s.fail(op, err)
 	}
-	if err := fn(ctx, tx); err != nil {
+	if err := fn(ctx, txn{tx, s.bind}); err != nil {
 		return s.fail(op, errors.Join(err, tx.Rollback()))
 	}
 	return s.fail(op, tx.Commit())
+}
+
+// collect reads all rows of a query.
+func collect[T any](ctx context.Context, s *Store, op, query string, scan func(*sql.Rows) (T, error), args ...any) ([]T, error) {
+	var list []T
+	read := func(ctx context.Context) (err error) {
+		list = nil
+		rows, err := s.read.QueryContext(ctx, s.bind(query), args...)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, rows.Close()) }()
+		for rows.Next() {
+			item, err := scan(rows)
+			if err != nil {
+				return err
+			}
+			list = append(list, item)
+		}
+		return rows.Err()
+	}
+	var err error
+	if s.pg == nil {
+		err = read(ctx)
+	} else {
+		err = s.pg.retry(ctx, read)
+	}
+	return list, s.fail(op, err)
+}
+
+// one reads the row of a query; without one the error is sql.ErrNoRows.
+func one[T any](ctx context.Context, s *Store, op, query string, scan func(*sql.Rows) (T, error), args ...any) (T, error) {
+	var none T
+	list, err := collect(ctx, s, op, query, scan, args...)
+	if err != nil {
+		return none, err
+	}
+	if len(list) == 0 {
+		return none, sql.ErrNoRows
+	}
+	return list[0], nil
+}
+
+func scanBytes(rows *sql.Rows) ([]byte, error) {
+	var data []byte
+	err := rows.Scan(&data)
+	return data, err
 }
 
 // fail says what a database's error means to the operator. Our own errors pass
@@ -143,6 +218,9 @@ func (s *Store) fail(op string, err error) error {
 		return err
 	}
 	op = "store." + op
+	if s.pg != nil {
+		return s.pg.fail(op, err)
+	}
 	e, ok := errors.AsType[*sqlite.Error](err)
 	if !ok {
 		return fmt.Errorf("%s: %w", op, err)

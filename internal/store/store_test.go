@@ -19,6 +19,7 @@ import (
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/store"
+	"github.com/binnacle-hub/binnacle/internal/store/storetest"
 )
 
 func open(t testing.TB, path string) *store.Store {
@@ -75,9 +76,40 @@ func all(t testing.TB, s *store.Store, launch string, after int64) []string {
 	}
 }
 
-func TestLaunches(t *testing.T) {
+// TestStore is what both databases do.
+func TestStore(t *testing.T) {
+	tests := map[string]func(t *testing.T, s *store.Store){
+		"launches": launches, "events": eventsAreNumberedAndResumed, "batches": batchesAreShared, "prune": prune,
+		"values": valuesImagesSessions, "concurrent": concurrentUse, "fences": fences, "replicas": replicas, "activity": activity,
+	}
+	t.Run("sqlite", func(t *testing.T) {
+		for name, test := range tests {
+			t.Run(name, func(t *testing.T) { test(t, open(t, filepath.Join(t.TempDir(), "db"))) })
+		}
+	})
+	t.Run("postgres", func(t *testing.T) {
+		server := storetest.Start(t)
+		for name, test := range tests {
+			t.Run(name, func(t *testing.T) { test(t, openPostgres(t, server.Database())) })
+		}
+	})
+}
+
+func TestFilesArePrivate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a b?.db")
-	s := open(t, path)
+	open(t, path)
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		fi, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fi.Mode() != 0o600 {
+			t.Errorf("%s has mode %v", filepath.Base(name), fi.Mode())
+		}
+	}
+}
+
+func launches(t *testing.T, s *store.Store) {
 	now := time.Date(2026, 11, 23, 1, 2, 3, 4000, time.UTC)
 	a, b := record("a", "ann", now, binnacle.PhaseWaiting), record("b", "bob", now.Add(time.Second), binnacle.PhaseReady)
 	b.Error = binnacle.Errorf(binnacle.CodeBuildFailed, "no")
@@ -103,19 +135,9 @@ func TestLaunches(t *testing.T) {
 	if diff := cmp.Diff([]store.Launch{a}, list); err != nil || diff != "" {
 		t.Fatal(err, diff)
 	}
-	for _, name := range []string{path, path + "-wal", path + "-shm"} {
-		fi, err := os.Stat(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if fi.Mode() != 0o600 {
-			t.Errorf("%s has mode %v", filepath.Base(name), fi.Mode())
-		}
-	}
 }
 
-func TestEventsAreNumberedAndResumed(t *testing.T) {
-	s := open(t, filepath.Join(t.TempDir(), "db"))
+func eventsAreNumberedAndResumed(t *testing.T, s *store.Store) {
 	next := int64(1)
 	for i := range 40 {
 		b, err := s.Append(t.Context(), []store.Cursor{{Launch: "a", First: next}}, lines(i%4+1, ""))
@@ -142,8 +164,7 @@ func TestEventsAreNumberedAndResumed(t *testing.T) {
 	}
 }
 
-func TestBatchesAreShared(t *testing.T) {
-	s := open(t, filepath.Join(t.TempDir(), "db"))
+func batchesAreShared(t *testing.T, s *store.Store) {
 	ctx := t.Context()
 	b1, err := s.Append(ctx, []store.Cursor{{Launch: "a", First: 1}, {Launch: "b", First: 5}}, lines(2, "x"))
 	if err != nil {
@@ -165,8 +186,7 @@ func TestBatchesAreShared(t *testing.T) {
 	}
 }
 
-func TestPrune(t *testing.T) {
-	s := open(t, filepath.Join(t.TempDir(), "db"))
+func prune(t *testing.T, s *store.Store) {
 	ctx := t.Context()
 	now := time.Now()
 	var batch store.Batch
@@ -222,9 +242,7 @@ func TestPrune(t *testing.T) {
 	}
 }
 
-func TestValuesImagesSessions(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "db")
-	s := open(t, path)
+func valuesImagesSessions(t *testing.T, s *store.Store) {
 	ctx := t.Context()
 	secret, err := s.Secret(ctx, "cookie", 32)
 	if err != nil || len(secret) != 32 {
@@ -409,8 +427,7 @@ func execute(t *testing.T, path, query string) {
 	}
 }
 
-func TestConcurrentUse(t *testing.T) {
-	s := open(t, filepath.Join(t.TempDir(), "db"))
+func concurrentUse(t *testing.T, s *store.Store) {
 	var wg sync.WaitGroup
 	for w := range 8 {
 		id := strconv.Itoa(w)
