@@ -33,6 +33,7 @@ list() {
 	has npm || want npm "installs the published JavaScript client"
 	has git-lfs || want git-lfs "tests of large files"
 	has nft || want nftables "the network of the tests' Kubernetes"
+	has initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || want postgresql "the database that the tests' replicas share"
 	has python3 || want python3 "peers to compare with"
 	installed python3-venv || want python3-venv "peers to compare with"
 	has Rscript || want r-base-core "runs what build steps do in R"

@@ -46,7 +46,7 @@ const (
 func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
-		return nil, &binnacle.Error{
+		return nil, &binnacle.Error{ //nolint:gosec // an example, no credentials
 			Code: binnacle.CodeInvalid, Op: "store.open", Message: "The address of the database is not one of PostgreSQL.",
 			Hint: "Write it like postgres://user:password@host:5432/binnacle, with special characters of the password escaped (%40 for @).",
 		} // without the cause, which quotes parts of it
@@ -142,7 +142,7 @@ func (s *Store) migratePostgres(ctx context.Context) error {
 func dollars(query string) string {
 	var b strings.Builder
 	n := 0
-	for i := 0; i < len(query); i++ {
+	for i := range len(query) {
 		if query[i] != '?' {
 			b.WriteByte(query[i])
 			continue
@@ -235,8 +235,7 @@ func away(err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return false
 	}
-	var e *pgconn.PgError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		// Connections, resources, operator's intervention, transactions that met
 		// others or a database that only reads.
 		return slices.Contains([]string{"08", "53", "57"}, e.Code[:min(2, len(e.Code))]) || slices.Contains([]string{"40001", "40P01", "25006"}, e.Code)
@@ -281,7 +280,7 @@ func (p *postgres) listen(ctx context.Context, f func(word string)) error {
 	for {
 		err := p.listenOnce(ctx, f)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // ending is no failure
 		}
 		if !away(err) {
 			return p.fail("store.listen", err)

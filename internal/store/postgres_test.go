@@ -11,7 +11,7 @@ import (
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/store"
-	"github.com/binnacle-hub/binnacle/internal/store/storetest"
+	"github.com/binnacle-hub/binnacle/test/postgres"
 )
 
 func openPostgres(t testing.TB, url string) *store.Store {
@@ -32,7 +32,7 @@ func TestPostgresRefuses(t *testing.T) {
 	if _, err := store.OpenPostgres(t.Context(), "postgres://u:hidden@:port/x"); binnacle.CodeOf(err) != binnacle.CodeInvalid || strings.Contains(err.Error(), "hidden") {
 		t.Error(err)
 	}
-	server := storetest.Start(t)
+	server := postgres.Start(t)
 	url := server.Database()
 	wrong := strings.Replace(url, "s3cret", "hidden", 1)
 	if _, err := store.OpenPostgres(t.Context(), wrong); binnacle.CodeOf(err) != binnacle.CodeForbidden || strings.Contains(err.Error(), "hidden") {
@@ -58,7 +58,7 @@ func TestPostgresRefuses(t *testing.T) {
 // TestPostgresRestarts stops and crashes the database while events are written:
 // each is there once, in order, and writers only waited.
 func TestPostgresRestarts(t *testing.T) {
-	server := storetest.Start(t)
+	server := postgres.Start(t)
 	s := openPostgres(t, server.Database())
 	const writers = 4
 	stop := make(chan struct{})
@@ -106,7 +106,7 @@ func TestPostgresRestarts(t *testing.T) {
 // TestPostgresTellsChanges hears of another connection's writes, also after the
 // database was away.
 func TestPostgresTellsChanges(t *testing.T) {
-	server := storetest.Start(t)
+	server := postgres.Start(t)
 	url := server.Database()
 	a, b := openPostgres(t, url), openPostgres(t, url)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
 )
 
 // TakenError is returned to a writer whose launches another replica has taken;
@@ -230,4 +229,3 @@ func (s *Store) Changes(ctx context.Context, f func(Change)) error {
 		}
 	})
 }
-

@@ -13,6 +13,7 @@ import (
 
 // fences: who lost a launch to another replica writes nothing any more.
 func fences(t *testing.T, s *store.Store) {
+	t.Helper()
 	ctx := t.Context()
 	a := record("a", "ann", time.UnixMicro(5).UTC(), binnacle.PhaseBuilding)
 	a.Replica, a.Epoch = "one", 1
@@ -34,7 +35,9 @@ func fences(t *testing.T, s *store.Store) {
 			return err
 		},
 		"record": func() error { _, err := s.Append(ctx, nil, nil, other, a); return err },
-		"share":  func() error { return s.Share(ctx, store.Cursor{Launch: "a", First: 2, Epoch: 1}, []store.Batch{{ID: 1, Count: 1}}) },
+		"share": func() error {
+			return s.Share(ctx, store.Cursor{Launch: "a", First: 2, Epoch: 1}, []store.Batch{{ID: 1, Count: 1}})
+		},
 	} {
 		err := write()
 		lost, ok := errors.AsType[*store.TakenError](err)
@@ -67,6 +70,7 @@ func ids(list []store.Launch) []string {
 }
 
 func replicas(t *testing.T, s *store.Store) {
+	t.Helper()
 	ctx := t.Context()
 	a, b, c := record("a", "", time.UnixMicro(5), binnacle.PhaseBuilding), record("b", "", time.UnixMicro(6), binnacle.PhaseWaiting), record("c", "", time.UnixMicro(7), binnacle.PhaseReady)
 	a.Replica, b.Replica, c.Replica = "one", "two", "one"
@@ -94,6 +98,7 @@ func replicas(t *testing.T, s *store.Store) {
 }
 
 func activity(t *testing.T, s *store.Store) {
+	t.Helper()
 	ctx := t.Context()
 	day := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	err := errors.Join(

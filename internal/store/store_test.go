@@ -19,7 +19,7 @@ import (
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/store"
-	"github.com/binnacle-hub/binnacle/internal/store/storetest"
+	"github.com/binnacle-hub/binnacle/test/postgres"
 )
 
 func open(t testing.TB, path string) *store.Store {
@@ -88,7 +88,7 @@ func TestStore(t *testing.T) {
 		}
 	})
 	t.Run("postgres", func(t *testing.T) {
-		server := storetest.Start(t)
+		server := postgres.Start(t)
 		for name, test := range tests {
 			t.Run(name, func(t *testing.T) { test(t, openPostgres(t, server.Database())) })
 		}
@@ -110,6 +110,7 @@ func TestFilesArePrivate(t *testing.T) {
 }
 
 func launches(t *testing.T, s *store.Store) {
+	t.Helper()
 	now := time.Date(2026, 11, 23, 1, 2, 3, 4000, time.UTC)
 	a, b := record("a", "ann", now, binnacle.PhaseWaiting), record("b", "bob", now.Add(time.Second), binnacle.PhaseReady)
 	b.Error = binnacle.Errorf(binnacle.CodeBuildFailed, "no")
@@ -138,6 +139,7 @@ func launches(t *testing.T, s *store.Store) {
 }
 
 func eventsAreNumberedAndResumed(t *testing.T, s *store.Store) {
+	t.Helper()
 	next := int64(1)
 	for i := range 40 {
 		b, err := s.Append(t.Context(), []store.Cursor{{Launch: "a", First: next}}, lines(i%4+1, ""))
@@ -165,6 +167,7 @@ func eventsAreNumberedAndResumed(t *testing.T, s *store.Store) {
 }
 
 func batchesAreShared(t *testing.T, s *store.Store) {
+	t.Helper()
 	ctx := t.Context()
 	b1, err := s.Append(ctx, []store.Cursor{{Launch: "a", First: 1}, {Launch: "b", First: 5}}, lines(2, "x"))
 	if err != nil {
@@ -187,6 +190,7 @@ func batchesAreShared(t *testing.T, s *store.Store) {
 }
 
 func prune(t *testing.T, s *store.Store) {
+	t.Helper()
 	ctx := t.Context()
 	now := time.Now()
 	var batch store.Batch
@@ -243,6 +247,7 @@ func prune(t *testing.T, s *store.Store) {
 }
 
 func valuesImagesSessions(t *testing.T, s *store.Store) {
+	t.Helper()
 	ctx := t.Context()
 	secret, err := s.Secret(ctx, "cookie", 32)
 	if err != nil || len(secret) != 32 {
@@ -428,6 +433,7 @@ func execute(t *testing.T, path, query string) {
 }
 
 func concurrentUse(t *testing.T, s *store.Store) {
+	t.Helper()
 	var wg sync.WaitGroup
 	for w := range 8 {
 		id := strconv.Itoa(w)
