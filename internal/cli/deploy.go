@@ -22,7 +22,8 @@ const deployFile = "binnacle.yaml"
 // deployment is what the commands below `deploy` share.
 type deployment struct {
 	*app
-	file string
+	file  string
+	noHub bool
 }
 
 func (a *app) deployCommand() *cobra.Command {
@@ -36,6 +37,7 @@ func (a *app) deployCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.PersistentFlags().StringVarP(&d.file, "file", "f", deployFile, "the `file` that describes the deployment")
+	cmd.PersistentFlags().BoolVar(&d.noHub, "no-hub", false, "on Azure: only the cluster and what is around it, without the hub")
 	cmd.AddCommand(a.chartCommand(), d.initCommand(), d.checkCommand(), d.planCommand(), d.upCommand(), d.infoCommand(), d.downCommand(), d.importCommand())
 	return cmd
 }
@@ -85,22 +87,24 @@ func (d *deployment) checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Report everything that would go wrong; nothing is created", Args: cobra.NoArgs,
 		Long: "The file is checked for all targets. With the target azure it also signs in and looks at the\n" +
-			"subscription, the providers, the machine type, the quota, the version and the names.",
+			"subscription, the providers, the machine type, the quota, the version and the names; with the\n" +
+			"target cluster at its version, your rights, storage, load balancer and registry.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			i, err := d.load()
 			if err != nil {
 				return err
 			}
-			if offline || i.Config.Target != config.TargetAzure {
+			if offline || i.Config.Target == config.TargetHost {
 				d.notes(i.Notes)
 				fmt.Fprintf(d.Out, "%s is fine. Only the file was checked.\n", d.file)
 				return nil
 			}
-			e, _, err := d.open(cmd.Context())
+			at, err := d.open(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return d.checkCloud(cmd.Context(), e, true)
+			defer at.close(cmd.Context())
+			return d.checkCloud(cmd.Context(), at.engine, true)
 		},
 	}
 	cmd.Flags().BoolVar(&offline, "offline", false, "check the file only")

@@ -17,36 +17,9 @@ import (
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/deploy"
 	"github.com/binnacle-hub/binnacle/internal/deploy/azure"
+	"github.com/binnacle-hub/binnacle/internal/deploy/cluster"
 	"github.com/binnacle-hub/binnacle/internal/deploy/config"
 )
-
-// noHub is said wherever a person could think that a hub comes out of it.
-const noHub = "This version creates what a hub needs on Azure and does not install the hub itself."
-
-// open signs in and returns an engine without a journal, which reads only.
-func (d *deployment) open(ctx context.Context) (*deploy.Engine, config.Config, error) {
-	i, err := d.load()
-	if err != nil {
-		return nil, i.Config, err
-	}
-	d.notes(i.Notes)
-	if i.Config.Target != config.TargetAzure {
-		return nil, i.Config, &binnacle.Error{
-			Code: binnacle.CodeInvalid, Op: "cli.deploy", Message: fmt.Sprintf("This version can't deploy to the target %s yet.", i.Config.Target),
-			Hint: "docs/deploy/README.md says what works.",
-		}
-	}
-	cloud, err := d.azure(ctx, i)
-	if err != nil {
-		return nil, i.Config, err
-	}
-	who, err := cloud.Who(ctx)
-	if err != nil {
-		return nil, i.Config, err
-	}
-	fmt.Fprintf(d.Err, "Azure, as %s\n", clean(who))
-	return &deploy.Engine{Cloud: cloud, Progress: d.step}, i.Config, nil
-}
 
 func (d *deployment) azure(ctx context.Context, i config.Imported) (*azure.Cloud, error) {
 	const setting = "azure.secret_from"
@@ -71,14 +44,30 @@ func (d *deployment) azure(ctx context.Context, i config.Imported) (*azure.Cloud
 	return azure.New(ctx, azure.Options{Config: i.Config, Credential: cred, Identity: identity, Transport: transport})
 }
 
+// acr has the credentials of the registry on Azure, which the person made: a
+// token that may push and pull. Making one ourselves is not built yet.
+func (d *deployment) acr(cloud *azure.Cloud, i config.Imported) (*cluster.Credentials, error) {
+	c := i.Config.Registry
+	if c.PasswordFrom == "" || c.Username == "" {
+		return nil, &binnacle.Error{
+			Code: binnacle.CodeInvalid, Op: "cli.deploy",
+			Message: "registry: the hub needs a user name and a password of the registry " + cloud.RegistryName() + ", and this version does not make them.",
+			Hint: "Run binnacle deploy up --no-hub, which creates the registry; then az acr token create --registry " + cloud.RegistryName() +
+				" --name binnacle --scope-map _repositories_push; then set registry.username to binnacle and registry.password_from.",
+		}
+	}
+	password, err := config.Resolve("registry.password_from", c.PasswordFrom, d.Environ)
+	return &cluster.Credentials{Host: cloud.RegistryHost(), Username: c.Username, Password: password}, err
+}
+
 // journal gives the engine its journal, beside the file that describes the
 // deployment.
-func (d *deployment) journal(e *deploy.Engine, c config.Config) (closer func(), err error) {
-	j, err := deploy.OpenJournal(filepath.Join(filepath.Dir(d.file), ".binnacle", c.Name), time.Now)
+func (d *deployment) journal(p *place) (closer func(), err error) {
+	j, err := deploy.OpenJournal(filepath.Join(filepath.Dir(d.file), ".binnacle", p.config.Name), time.Now)
 	if err != nil {
 		return nil, err
 	}
-	e.Journal = j
+	p.engine.Journal = j
 	return func() { j.Close() }, nil
 }
 
@@ -130,11 +119,12 @@ func (d *deployment) planCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "plan", Short: "Show every resource that up would create, change or delete, and what it costs", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			e, _, err := d.open(cmd.Context())
+			at, err := d.open(cmd.Context())
 			if err != nil {
 				return err
 			}
-			p, err := e.Plan(cmd.Context())
+			defer at.close(cmd.Context())
+			p, err := at.engine.Plan(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -152,7 +142,7 @@ func (d *deployment) upCommand() *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use: "up", Short: "Create what the file describes; run it again after an interruption and it continues", Args: cobra.NoArgs,
-		Long: noHub + "\nIt checks, shows the plan and asks; then it creates, waits, and reads everything back.",
+		Long: "It checks, shows the plan and asks; then it creates, waits, and reads everything back.",
 		RunE: func(cmd *cobra.Command, _ []string) error { return d.up(cmd.Context(), yes) },
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
@@ -160,21 +150,22 @@ func (d *deployment) upCommand() *cobra.Command {
 }
 
 func (d *deployment) up(ctx context.Context, yes bool) error {
-	e, c, err := d.open(ctx)
+	at, err := d.open(ctx)
 	if err != nil {
 		return err
 	}
-	done, err := d.journal(e, c)
+	defer at.close(ctx)
+	done, err := d.journal(at)
 	if err != nil {
 		return err
 	}
 	defer done()
-	p, err := e.Plan(ctx)
+	p, err := at.engine.Plan(ctx)
 	if err != nil {
 		return err
 	}
 	if p.Writes() > 0 {
-		if err := d.checkCloud(ctx, e, false); err != nil {
+		if err := d.checkCloud(ctx, at.engine, false); err != nil {
 			return err
 		}
 	}
@@ -182,11 +173,11 @@ func (d *deployment) up(ctx context.Context, yes bool) error {
 		return err
 	}
 	if p.Writes() > 0 && !yes {
-		if err := d.confirm(noHub+" Do it?", "yes"); err != nil {
+		if err := d.confirm("Do it?", "yes"); err != nil {
 			return err
 		}
 	}
-	res, err := e.Up(ctx)
+	res, err := at.engine.Up(ctx)
 	if err != nil {
 		return err
 	}
@@ -196,7 +187,6 @@ func (d *deployment) up(ctx context.Context, yes bool) error {
 			fmt.Fprintf(d.Out, "  %s, %s: %s\n", r.Kind, name, clean(r.Outputs[name]))
 		}
 	}
-	fmt.Fprintln(d.Out, noHub)
 	return nil
 }
 
@@ -234,11 +224,12 @@ func (d *deployment) infoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "info", Short: "Show what is there, its addresses, and what is not as the file says", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			e, _, err := d.open(cmd.Context())
+			at, err := d.open(cmd.Context())
 			if err != nil {
 				return err
 			}
-			p, err := e.Plan(cmd.Context())
+			defer at.close(cmd.Context())
+			p, err := at.engine.Plan(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -279,11 +270,13 @@ func (d *deployment) downCommand() *cobra.Command {
 }
 
 func (d *deployment) down(ctx context.Context, name string, asJSON bool) error {
-	e, c, err := d.open(ctx)
+	at, err := d.open(ctx)
 	if err != nil {
 		return err
 	}
-	done, err := d.journal(e, c)
+	defer at.close(ctx)
+	e, c := at.engine, at.config
+	done, err := d.journal(at)
 	if err != nil {
 		return err
 	}
@@ -318,7 +311,7 @@ func (d *deployment) down(ctx context.Context, name string, asJSON bool) error {
 	for _, r := range receipt.Foreign {
 		fmt.Fprintf(d.Out, "  left alone, because it is not ours: %s %s\n", r.Kind, clean(r.Name))
 	}
-	if c.DNS.Domain != "" && len(receipt.Deleted) > 0 {
+	if c.Target == config.TargetAzure && c.DNS.Domain != "" && len(receipt.Deleted) > 0 {
 		fmt.Fprintf(d.Out, "  remove the name servers of %s at its parent domain.\n", c.DNS.Domain)
 	}
 	return nil

@@ -55,7 +55,7 @@ func TestDeployStory(t *testing.T) {
 	var shown strings.Builder
 	do := func(want int, args ...string) string {
 		t.Helper()
-		code, out, log := deploy(t, "", environ, append(args, "-f", file)...)
+		code, out, log := deploy(t, "", environ, append(args, "--no-hub", "-f", file)...)
 		if code != want {
 			t.Fatalf("%v: exit %d, not %d\n%s%s", args, code, want, out, log)
 		}
@@ -95,7 +95,7 @@ func TestDeployPlanJSON(t *testing.T) {
 	t.Parallel()
 	s := azuresim.Start(t, &azuresim.Azure{})
 	file, environ := onAzure(t, s)
-	code, out, log := deploy(t, "", environ, "plan", "--json", "-f", file)
+	code, out, log := deploy(t, "", environ, "plan", "--json", "--no-hub", "-f", file)
 	if code != 0 || !json.Valid([]byte(out)) {
 		t.Fatalf("exit %d: %s%s", code, out, log)
 	}
@@ -107,7 +107,7 @@ func TestDeployCheckFinds(t *testing.T) {
 	s := azuresim.Start(t, &azuresim.Azure{CoresFree: 4})
 	file, environ := onAzure(t, s)
 	for _, command := range [][]string{{"check"}, {"up", "--yes"}} {
-		code, out, log := deploy(t, "", environ, append(command, "-f", file)...)
+		code, out, log := deploy(t, "", environ, append(command, "--no-hub", "-f", file)...)
 		if code != 2 || !strings.Contains(out, "has 4 free of 14") || !strings.Contains(out, "set azure.nodes.max to 1") || !strings.Contains(log, "nothing was created") {
 			t.Errorf("%v: exit %d: %s%s", command, code, out, log)
 		}
@@ -154,7 +154,7 @@ func TestDeployInterrupted(t *testing.T) {
 	file, environ := onAzure(t, s)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	args := []string{"deploy", "up", "--yes", "-f", file}
+	args := []string{"deploy", "up", "--yes", "--no-hub", "-f", file}
 	log := &trigger{text: "create cluster my-hub", f: func() {
 		// When the request for the cluster has arrived.
 		go func() {

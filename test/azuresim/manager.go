@@ -56,7 +56,11 @@ func (a *Azure) inGroup(w http.ResponseWriter, r *http.Request, parts []string) 
 		typ, name = typ+"/"+parts[i], name+"/"+parts[i+1]
 	}
 	name = strings.TrimPrefix(name, "/")
-	if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/listClusterUserCredential") {
+	if path, ok := strings.CutSuffix(strings.ToLower(r.URL.Path), "/listclusterusercredential"); ok && r.Method == http.MethodPost {
+		if a.resources[path] == nil {
+			fail(w, http.StatusNotFound, "ResourceNotFound", "The cluster was not found.")
+			return
+		}
 		answer(w, http.StatusOK, map[string]any{"kubeconfigs": []any{map[string]any{"name": "clusterUser", "value": a.Kubeconfig}}})
 		return
 	}

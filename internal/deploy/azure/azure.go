@@ -171,6 +171,12 @@ func (c *Cloud) registryName() string {
 	return c.squeezed(most) + c.unique()
 }
 
+// RegistryName is that of the registry beside the cluster.
+func (c *Cloud) RegistryName() string { return c.registryName() }
+
+// RegistryHost is where that registry answers in the public Azure.
+func (c *Cloud) RegistryHost() string { return strings.ToLower(c.registryName()) + ".azurecr.io" }
+
 func (c *Cloud) storageName() string {
 	const most = 16 // of 24
 	return c.squeezed(most) + c.unique()

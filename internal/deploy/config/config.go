@@ -39,6 +39,12 @@ type Config struct {
 	DNS      DNS      `yaml:"dns"`
 	HTTPS    HTTPS    `yaml:"https"`
 	Access   Access   `yaml:"access"`
+	// Image of hub and builders on a cluster, as `make image` makes it; empty is
+	// binnacle and this program's version, wherever the nodes find that.
+	Image string `yaml:"image" example:"registry.example.org/binnacle:1.0"`
+	// Values are settings of the chart, laid over what follows from this file;
+	// docs/kubernetes.md tells of them. Nothing of them is secret.
+	Values map[string]any `yaml:"values" example:"{replicas: 1}"`
 	// Hub is the configuration of the hub itself, as docs/reference/configuration.md
 	// has it.
 	Hub map[string]any `yaml:"hub" example:"{launch: {max_sessions: 20}}"`

@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/deploy"
+	"github.com/binnacle-hub/binnacle/internal/deploy/cluster"
+	"github.com/binnacle-hub/binnacle/internal/deploy/config"
+	"github.com/binnacle-hub/binnacle/internal/deploy/release"
+)
+
+// place is where a deployment is, open for work.
+type place struct {
+	config config.Config
+	engine *deploy.Engine
+	// hub is the hub's own place, a cluster; nil with --no-hub.
+	hub *cluster.Cloud
+}
+
+// close gives back what is held. The lock must not stay when we are told to stop.
+func (p *place) close(ctx context.Context) {
+	if p.hub == nil {
+		return
+	}
+	const patience = 5 * time.Second
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	_ = p.hub.Close(ctx) // if not, it ends by itself
+}
+
+// open signs in and returns the place, whose engine has no journal yet and reads
+// only.
+func (d *deployment) open(ctx context.Context) (*place, error) {
+	i, err := d.load()
+	if err != nil {
+		return nil, err
+	}
+	d.notes(i.Notes)
+	p := &place{config: i.Config, engine: &deploy.Engine{Progress: d.step}}
+	switch i.Config.Target {
+	case config.TargetAzure:
+		err = d.onAzure(ctx, p, i)
+	case config.TargetCluster:
+		err = d.onCluster(ctx, p, i)
+	default:
+		err = &binnacle.Error{
+			Code: binnacle.CodeInvalid, Op: "cli.deploy", Message: fmt.Sprintf("This version can't deploy to the target %s yet.", i.Config.Target),
+			Hint: "docs/deploy/README.md says what works.",
+		}
+	}
+	return p, err
+}
+
+func (d *deployment) onAzure(ctx context.Context, p *place, i config.Imported) error {
+	cloud, err := d.azure(ctx, i)
+	if err != nil {
+		return err
+	}
+	who, err := cloud.Who(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.Err, "Azure, as %s\n", clean(who))
+	p.engine.Cloud = cloud
+	if d.noHub {
+		return nil
+	}
+	o, err := d.clusterOptions(i)
+	if err != nil {
+		return err
+	}
+	o.Where = "the cluster " + i.Config.Name + " on Azure"
+	o.Connect = func(ctx context.Context) (release.Access, error) {
+		b, err := cloud.Kubeconfig(ctx)
+		return release.Access{Kubeconfig: b}, err
+	}
+	o.Domain, o.Within = cloud.Host(), "cluster/"+i.Config.Name
+	// The address was created beforehand: names and certificates don't wait for it.
+	o.Values = map[string]any{"service": map[string]any{"annotations": map[string]any{"service.beta.kubernetes.io/azure-pip-name": i.Config.Name}}}
+	if i.Config.Registry.Kind == config.RegistryAzure {
+		if o.Registry, err = d.acr(cloud, i); err != nil {
+			return err
+		}
+	}
+	p.hub = cluster.New(o)
+	p.engine.Cloud = &deploy.Stack{Below: cloud, Above: p.hub, Kinds: []string{cluster.KindNamespace, cluster.KindSecret, cluster.KindRelease, cluster.KindPull}}
+	return nil
+}
+
+func (d *deployment) onCluster(ctx context.Context, p *place, i config.Imported) error {
+	o, err := d.clusterOptions(i)
+	if err != nil {
+		return err
+	}
+	c := i.Config.Cluster
+	o.Where, o.Domain = "the cluster of the context "+c.Context, i.Config.DNS.Domain
+	o.Connect = func(context.Context) (release.Access, error) {
+		b, err := d.kubeconfig(c.Kubeconfig)
+		return release.Access{Kubeconfig: b, Context: c.Context}, err
+	}
+	p.hub = cluster.New(o)
+	p.engine.Cloud, p.engine.Poll = p.hub, time.Second
+	who, err := p.hub.Who(ctx)
+	fmt.Fprintf(d.Err, "Kubernetes: %s\n", clean(who))
+	return err
+}
+
+func (d *deployment) clusterOptions(i config.Imported) (cluster.Options, error) {
+	credentials, err := cluster.Password(i.Config, i.Secrets["registry.password_from"], d.Environ)
+	if err != nil {
+		return cluster.Options{}, err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "this machine"
+	}
+	user := cmp.Or(lookup(d.Environ, "USER"), lookup(d.Environ, "LOGNAME"), "somebody")
+	return cluster.Options{
+		Config: i.Config, Version: d.Version, Registry: credentials,
+		Holder: fmt.Sprintf("%s on %s, process %d", user, host, os.Getpid()),
+		Tell:   func(text string) { fmt.Fprintf(d.Err, "  %s\n", clean(text)) },
+		Log:    slog.New(slog.DiscardHandler),
+	}, nil
+}
+
+// kubeconfig reads the file that says how to reach clusters.
+func (d *deployment) kubeconfig(path string) ([]byte, error) {
+	if path == "" {
+		path, _, _ = strings.Cut(lookup(d.Environ, "KUBECONFIG"), string(filepath.ListSeparator))
+	}
+	if path == "" {
+		path = filepath.Join(lookup(d.Environ, "HOME"), ".kube", "config")
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		hint := "Name the file with cluster.kubeconfig, or set KUBECONFIG."
+		if errors.Is(err, os.ErrNotExist) {
+			hint = "There is none: get it from the cluster's provider, then name it with cluster.kubeconfig."
+		}
+		return nil, &binnacle.Error{Code: binnacle.CodeInvalid, Op: "cli.deploy", Message: fmt.Sprintf("The kubeconfig %s can't be read: %v.", path, err), Hint: hint, Err: err}
+	}
+	return b, nil
+}
