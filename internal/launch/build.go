@@ -122,8 +122,8 @@ func (b *build) attach(ctx context.Context, r *run) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	batches := b.log.written()
-	if err := b.svc.deps.Store.Share(ctx, store.Cursor{Launch: r.id, First: r.next}, batches); err != nil {
-		return false, err
+	if err := b.svc.deps.Store.Share(ctx, store.Cursor{Launch: r.id, First: r.next, Epoch: r.rec.Epoch}, batches); err != nil {
+		return false, r.taken(err)
 	}
 	for _, batch := range batches {
 		r.next += int64(batch.Count)
@@ -133,7 +133,7 @@ func (b *build) attach(ctx context.Context, r *run) (bool, error) {
 		rec.Phases = slices.Clone(rec.Phases)
 		enter(&rec, binnacle.PhaseBuilding, time.Now().UTC())
 		if _, err := b.svc.deps.Store.Append(ctx, nil, nil, rec); err != nil {
-			return false, err
+			return false, r.taken(err)
 		}
 		r.rec = rec
 	}

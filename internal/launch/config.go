@@ -53,6 +53,11 @@ type Config struct {
 	Grace time.Duration `yaml:"grace"`
 	// OrphanGrace is how long a session that no launch knows is left alone.
 	OrphanGrace time.Duration `yaml:"orphan_grace"`
+	// Heartbeat is how often a replica of the hub shows the others that it is
+	// alive; one that was silent for TakeOver, at least three heartbeats, is dead,
+	// and the leader goes on with its launches.
+	Heartbeat time.Duration `yaml:"heartbeat"`
+	TakeOver  time.Duration `yaml:"take_over"`
 	// MaxRestarts of the hub are survived by a launch before it is given up.
 	MaxRestarts int `yaml:"max_restarts"`
 	// ResolveCache is how long the commit a ref stood for is believed; 0 asks
@@ -98,6 +103,8 @@ func DefaultConfig() Config {
 		NoticeBefore:    5 * time.Minute,
 		CullInterval:    15 * time.Second,
 		OrphanGrace:     time.Minute,
+		Heartbeat:       3 * time.Second,
+		TakeOver:        20 * time.Second,
 		MaxRestarts:     3,
 		Limits:          binnacle.Limits{Memory: 2 << 30, CPU: 2, PIDs: 512, Disk: 10 << 30},
 		KeepLaunches:    10_000,
@@ -137,6 +144,9 @@ func (c Config) Validate() error {
 		if d <= 0 {
 			bad("%s: must be more than 0", name)
 		}
+	}
+	if c.Heartbeat <= 0 || c.TakeOver < 3*c.Heartbeat {
+		bad("heartbeat, take_over: must be more than 0, and take_over at least three heartbeats")
 	}
 	if c.ResolveCache > 10*time.Second {
 		bad("resolve_cache: must be at most 10s, or people launch what they replaced")

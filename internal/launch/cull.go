@@ -21,15 +21,20 @@ type live struct {
 	// start (or the hub's), a kernel at work, a wish to keep it.
 	active   time.Time
 	failures int       // to ask its server, in a row
+	told     time.Time // what other replicas were told of its use
 	orphan   time.Time // when it was found without a launch; else zero
 }
 
 // adopt notes a session; it counts as used now, since the proxy of an earlier
-// hub took its clock along.
-func (s *Service) adopt(st session.Status, slot *ticket, orphan time.Time) {
+// hub took its clock along. It returns false when the session was known.
+func (s *Service) adopt(st session.Status, slot *ticket, orphan time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.live[st.ID] != nil {
+		return false
+	}
 	s.live[st.ID] = &live{id: st.ID, slot: slot, active: time.Now(), orphan: orphan}
+	return true
 }
 
 // cull looks at all sessions until ctx ends.
@@ -48,31 +53,53 @@ func (s *Service) cull(ctx context.Context) {
 			s.log.WarnContext(ctx, "sessions not listed", "error", err)
 			continue
 		}
-		there := map[string]bool{}
-		for _, st := range all {
-			there[st.ID] = true
-			if err := s.look(ctx, st); err != nil {
-				s.log.WarnContext(ctx, "session not stopped", "session_id", st.ID, "error", err)
-			}
-		}
-		s.vanished(ctx, there)
+		s.round(ctx, all)
 	}
 }
 
-// vanished lets go of sessions that somebody else removed.
-func (s *Service) vanished(ctx context.Context, there map[string]bool) {
-	s.mu.Lock()
-	var lost []string
-	for id := range s.live {
-		if !there[id] {
-			lost = append(lost, id)
+// round looks at the sessions once. Only the leader ends any.
+func (s *Service) round(ctx context.Context, all []session.Status) {
+	leads := s.leads()
+	there := map[string]bool{}
+	for _, st := range all {
+		there[st.ID] = true
+		if err := s.meet(ctx, st); err != nil {
+			s.log.WarnContext(ctx, "session not looked up", "session_id", st.ID, "error", err)
 		}
 	}
-	s.mu.Unlock()
-	for _, id := range lost {
+	if s.shared() {
+		if err := s.compare(ctx, all); err != nil {
+			// Somebody may work through another replica.
+			s.log.WarnContext(ctx, "use of sessions not shared", "error", err)
+			leads = false
+		}
+		if leads && !s.led {
+			if err := s.sweepLost(ctx); err != nil {
+				s.log.WarnContext(ctx, "lost sessions not noted", "error", err)
+			}
+		}
+		s.led = leads
+	}
+	for _, st := range all {
+		if !leads {
+			break
+		}
+		if err := s.look(ctx, st); err != nil {
+			s.log.WarnContext(ctx, "session not stopped", "session_id", st.ID, "error", err)
+		}
+	}
+	s.vanished(ctx, there, leads)
+}
+
+// vanished lets go of sessions that somebody else removed.
+func (s *Service) vanished(ctx context.Context, there map[string]bool, leads bool) {
+	for _, id := range s.missing(there) {
 		// It may have started after the list was made.
 		st, err := s.deps.Spawner.Get(ctx, id)
 		if binnacle.CodeOf(err) != binnacle.CodeNotFound {
+			continue
+		}
+		if s.shared() && s.elsewhere(ctx, id) || !leads {
 			continue
 		}
 		st.ID = id
@@ -96,6 +123,8 @@ func (s *Service) look(ctx context.Context, st session.Status) error {
 	switch {
 	case starting:
 		return nil // its launch watches over it
+	case l == nil && s.shared():
+		return nil // another replica starts it
 	case l == nil:
 		s.adopt(st, nil, now)
 		return nil
@@ -238,6 +267,9 @@ func (s *Service) reclaim(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if !s.leads() {
+			continue
 		}
 		var before time.Time
 		if s.cfg.KeepFor > 0 {

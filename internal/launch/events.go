@@ -3,6 +3,7 @@ package launch
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ type run struct {
 	rec      store.Launch
 	next     int64         // number of its next event
 	ended    bool          // the end event is written, nothing follows
+	lost     bool          // another replica goes on with it
 	changed  chan struct{} // closed and replaced when there are new events
 	position int
 	watchers int
@@ -75,10 +77,31 @@ func (s *Service) write(ctx context.Context, runs []*run, events []binnacle.Even
 	if len(open) == 0 {
 		return store.Batch{}, nil
 	}
+	for {
+		batch, err := s.writeOpen(ctx, open, events, change)
+		lost, ok := errors.AsType[*store.TakenError](err)
+		if !ok {
+			return batch, err
+		}
+		open = slices.DeleteFunc(open, func(r *run) bool {
+			gone := slices.Contains(lost.Launches, r.id)
+			if gone {
+				r.lose()
+			}
+			return gone
+		})
+		if len(open) == 0 {
+			return store.Batch{}, errTaken
+		}
+	}
+}
+
+// writeOpen writes to runs whose locks are held.
+func (s *Service) writeOpen(ctx context.Context, open []*run, events []binnacle.Event, change func(*store.Launch)) (store.Batch, error) {
 	var to []store.Cursor
 	var recs []store.Launch
 	for _, r := range open {
-		to = append(to, store.Cursor{Launch: r.id, First: r.next})
+		to = append(to, store.Cursor{Launch: r.id, First: r.next, Epoch: r.rec.Epoch})
 		if change != nil {
 			rec := r.rec
 			rec.Phases = slices.Clone(rec.Phases)
@@ -163,14 +186,23 @@ func (s *Service) Events(ctx context.Context, caller Caller, id string, after in
 		defer s.watch(r)()
 	}
 	for {
-		var changed chan struct{}
+		var changed <-chan struct{}
 		final := true
 		if r != nil {
 			r.mu.Lock()
 			changed, final = r.changed, r.ended
 			// A number from before a crash that lost the end of the log.
 			after = min(after, r.next-1)
+			lost := r.lost
 			r.mu.Unlock()
+			if lost {
+				r = nil
+			}
+		}
+		if r == nil {
+			if changed, final, err = s.remote(ctx, id); err != nil {
+				return err
+			}
 		}
 		events, err := s.deps.Store.Events(ctx, id, after)
 		if err != nil {
@@ -191,12 +223,42 @@ func (s *Service) Events(ctx context.Context, caller Caller, id string, after in
 		if final {
 			return nil
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := s.wait(ctx, changed, r == nil); err != nil {
+			return err
 		}
 	}
+}
+
+// remote is for a launch that no run of this replica is: whether it is over, and
+// what is closed when there is news of it.
+func (s *Service) remote(ctx context.Context, id string) (changed <-chan struct{}, final bool, err error) {
+	if !s.shared() {
+		return nil, true, nil
+	}
+	changed = s.news.of(id)
+	rec, err := s.deps.Store.Launch(ctx, id)
+	if err != nil || rec.Phase.Final() {
+		s.news.tell(id) // nobody will
+		return nil, true, err
+	}
+	return changed, false, nil
+}
+
+// wait waits for news; where they may be lost not for long.
+func (s *Service) wait(ctx context.Context, changed <-chan struct{}, poll bool) error {
+	var again <-chan time.Time
+	if poll {
+		t := time.NewTimer(pollNews)
+		defer t.Stop()
+		again = t.C
+	}
+	select {
+	case <-changed:
+	case <-again:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
 }
 
 // find returns the record of a launch, from its run when it has one.
@@ -219,7 +281,7 @@ func (s *Service) watch(r *run) func() {
 	return func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if r.watchers--; r.watchers > 0 || r.ended || s.cfg.Grace == 0 {
+		if r.watchers--; r.watchers > 0 || r.ended || s.cfg.Grace == 0 || s.shared() { // others may watch on other replicas
 			return
 		}
 		r.grace = time.AfterFunc(s.cfg.Grace, func() {

@@ -75,6 +75,7 @@ func (s *Service) Launch(ctx context.Context, caller Caller, req binnacle.Launch
 		Launch: binnacle.Launch{ID: newID(16), Spec: target.Spec, Created: now},
 		Owner:  caller.Owner, Trusted: caller.Trusted, Request: req,
 	}
+	s.mine(&rec)
 	enter(&rec, binnacle.PhaseWaiting, now)
 	r := newRun(rec, 1, caller)
 	// Writing comes before serving: the lock of the run is held until it is on
@@ -158,8 +159,11 @@ func (s *Service) drive(root context.Context, r *run) {
 	if errors.Is(err, errStopping) {
 		return
 	}
-	s.conclude(context.WithoutCancel(ctx), r, err)
-	s.forget(r)
+	if !errors.Is(err, errTaken) && s.conclude(context.WithoutCancel(ctx), r, err) {
+		s.forget(r)
+		return
+	}
+	s.letGo(context.WithoutCancel(ctx), r)
 }
 
 // advance returns nil once the launch is ready for its last event. It begins at
@@ -309,8 +313,8 @@ func (s *Service) chosen(ctx context.Context, r *run, img image.Image) error {
 	return s.step(ctx, r, binnacle.PhaseLaunching, binnacle.Event{Image: img.Name}, with)
 }
 
-// conclude writes the end.
-func (s *Service) conclude(ctx context.Context, r *run, err error) {
+// conclude writes the end. It returns false when another replica has the launch.
+func (s *Service) conclude(ctx context.Context, r *run, err error) bool {
 	// Before the end can be seen: who has seen it and asks again wants a new one.
 	s.mu.Lock()
 	r.ending = true
@@ -335,6 +339,9 @@ func (s *Service) conclude(ctx context.Context, r *run, err error) {
 		enter(rec, phase, now)
 		rec.Ended, rec.Error = now, public
 	})
+	if errors.Is(werr, errTaken) {
+		return false
+	}
 	r.mu.Lock()
 	// When even this cannot be written the watchers go all the same; the next
 	// hub finds the launch unfinished.
@@ -363,6 +370,7 @@ func (s *Service) conclude(ctx context.Context, r *run, err error) {
 	default:
 		s.log.InfoContext(ctx, "launch ended", append(attrs, "code", outcome, "err_id", public.ID, "error", err)...)
 	}
+	return true
 }
 
 // parse reads the request's address and applies its ref.

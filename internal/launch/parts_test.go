@@ -331,6 +331,10 @@ type bench struct {
 	notes []recipe.Note
 	other session.Spawner // instead of spw
 	store launch.Store    // instead of st
+	// What a replica of several has.
+	replica string
+	shared  launch.Shared
+	leader  launch.Leader
 }
 
 func newBench(t testing.TB) *bench {
@@ -378,6 +382,7 @@ func (b *bench) serve() (svc *launch.Service, stop func()) {
 	}
 	svc, err := launch.New(b.cfg, launch.Deps{
 		Source: b.src, Builder: b.bld, Spawner: spw, Activity: b.clk, Store: st, ImageName: name,
+		Replica: b.replica, Shared: b.shared, Leader: b.leader,
 		Recipe: func(_ fs.FS, _ time.Time, asked string) (recipe.Recipe, error) {
 			return recipe.Recipe{Notes: b.notes, Asked: asked}, nil
 		},

@@ -49,7 +49,7 @@ func (s *Service) startSession(ctx context.Context, r *run) (err error) {
 	rec := r.record()
 	id := rec.SessionID
 	defer func() {
-		if err == nil || errors.Is(context.Cause(ctx), errStopping) {
+		if err == nil || errors.Is(context.Cause(ctx), errStopping) || errors.Is(context.Cause(ctx), errTaken) {
 			return
 		}
 		if ctx.Err() != nil {

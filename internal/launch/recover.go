@@ -51,11 +51,13 @@ func (s *Service) recover(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.lost(ctx, there); err != nil {
-		return err
+	if !s.shared() { // else the leader does
+		if err := s.lost(ctx, there); err != nil {
+			return err
+		}
 	}
-	for _, rec := range open {
-		if err := s.resume(ctx, rec); err != nil {
+	for _, rec := range s.ownOnly(open) {
+		if err := s.resume(ctx, rec, fmt.Sprintf("The hub was restarted; going on with %s.", rec.Phase)); err != nil {
 			return fmt.Errorf("continue launch %s: %w", rec.ID, err)
 		}
 	}
@@ -94,7 +96,10 @@ func (s *Service) found(ctx context.Context, st session.Status) error {
 		orphan = time.Now()
 	}
 	slot := s.sessions.join(st.Labels[labelQueue], repoKeyOf(st), true, true)
-	s.adopt(st, slot, orphan)
+	if !s.adopt(st, slot, orphan) {
+		s.sessions.leave(slot)
+		return nil
+	}
 	s.log.InfoContext(ctx, "session found", "session_id", st.ID, "orphan", !orphan.IsZero(), "started", st.Started)
 	return nil
 }
@@ -128,7 +133,20 @@ func (s *Service) lost(ctx context.Context, there map[string]bool) error {
 
 // resume continues a launch, or reports it failed when it has seen too many
 // hubs die: it may be the one that kills them.
-func (s *Service) resume(ctx context.Context, rec store.Launch) error {
+func (s *Service) resume(ctx context.Context, rec store.Launch, note string) error {
+	s.mu.Lock()
+	ours := s.runs[rec.ID] != nil
+	s.mu.Unlock()
+	if ours {
+		return nil
+	}
+	if s.shared() {
+		taken, ok, err := s.deps.Shared.Take(ctx, rec, s.deps.Replica)
+		if err != nil || !ok {
+			return err
+		}
+		rec = taken
+	}
 	last, _, err := s.deps.Store.LastEvent(ctx, rec.ID)
 	if err != nil {
 		return err
@@ -144,7 +162,7 @@ func (s *Service) resume(ctx context.Context, rec store.Launch) error {
 	s.mu.Unlock()
 	e := binnacle.Event{
 		Time: time.Now().UTC(), Kind: binnacle.EventLog, Phase: rec.Phase,
-		Message: fmt.Sprintf("The hub was restarted; going on with %s.", rec.Phase),
+		Message: note,
 	}
 	if rec.Restarts >= s.cfg.MaxRestarts {
 		e.Message = "The hub was restarted."
@@ -162,7 +180,7 @@ func (s *Service) resume(ctx context.Context, rec store.Launch) error {
 		if rec.SessionID != "" {
 			s.discard(ctx, rec.SessionID)
 		}
-		s.conclude(context.WithoutCancel(ctx), r, &binnacle.Error{
+		_ = s.conclude(context.WithoutCancel(ctx), r, &binnacle.Error{
 			Code: binnacle.CodeUnavailable, Op: "launch.resume",
 			Message: fmt.Sprintf("The hub was restarted %d times during this launch, which was given up.", rec.Restarts+1),
 			Hint:    "Launch it again; if that happens again, tell the operator of this hub.",

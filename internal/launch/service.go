@@ -87,6 +87,13 @@ type Observer interface {
 
 // Deps are the parts a Service works with. Activity, Disk and Observer may be nil.
 type Deps struct {
+	// Replica names this process among the replicas of a hub, and Shared is how
+	// it works together with them; nil: it is the only one. Leader may be nil:
+	// it leads always.
+	Replica string
+	Shared  Shared
+	Leader  Leader
+
 	Source Source
 	// Recipe reads a repository; asked is the interface that the link opens.
 	Recipe  func(fsys fs.FS, date time.Time, asked string) (recipe.Recipe, error)
@@ -126,6 +133,9 @@ type Service struct {
 	byKey     map[string]*build // running builds, by what they build
 	byName    map[string]*build // the same, by image, once that is known
 	live      map[string]*live  // sessions
+	led       bool              // at the last round over the sessions
+	news      news
+	canceled  chan struct{} // full: another replica canceled a launch
 	gone      goneList
 }
 
@@ -164,7 +174,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		resolved: refs{keep: cfg.ResolveCache, calls: map[refKey]*refCall{}, busy: make(chan struct{}, resolves)},
 		wake:     make(chan struct{}, 1),
 		runs:     map[string]*run{}, byKey: map[string]*build{}, byName: map[string]*build{}, live: map[string]*live{},
-		recovered: make(chan struct{}), gone: goneList{reasons: map[string]string{}},
+		canceled: make(chan struct{}, 1), recovered: make(chan struct{}), gone: goneList{reasons: map[string]string{}},
 	}, nil
 }
 
@@ -195,8 +205,15 @@ func (quiet) SessionDone(string, time.Duration) {}
 func (s *Service) Run(ctx context.Context) error {
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
+	if s.shared() {
+		defer s.leave(context.WithoutCancel(ctx))
+	}
 	defer wg.Wait()
 	defer cancel(errStopping)
+	if s.shared() {
+		wg.Go(func() { s.listen(work) })
+		wg.Go(func() { s.beat(work) })
+	}
 	if err := s.recover(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil

@@ -67,6 +67,9 @@ func (s *Service) Get(ctx context.Context, caller Caller, id string) (binnacle.L
 	st, err := s.deps.Spawner.Get(ctx, rec.SessionID)
 	switch {
 	case err == nil:
+		if err := s.meet(ctx, st); err != nil {
+			return binnacle.Launch{}, err
+		}
 		ss := s.viewSession(st)
 		l.Session = &ss
 	case binnacle.CodeOf(err) != binnacle.CodeNotFound:
@@ -115,8 +118,11 @@ func (s *Service) Cancel(ctx context.Context, caller Caller, id string) error {
 	if !caller.sees(rec) {
 		return noLaunch(id)
 	}
-	if r != nil {
-		r.stop(&binnacle.Error{Code: binnacle.CodeCanceled, Op: "launch.cancel", Message: "The launch was canceled."})
+	switch {
+	case r != nil:
+		r.stop(canceledError())
+	case s.shared() && !rec.Phase.Final():
+		return s.deps.Shared.Cancel(ctx, id)
 	}
 	return nil
 }
@@ -146,6 +152,9 @@ func (s *Service) Sessions(ctx context.Context, caller Caller) ([]binnacle.Sessi
 	var list []binnacle.Session
 	for _, st := range all {
 		if caller.may(st.Labels[labelOwner]) {
+			if err := s.meet(ctx, st); err != nil {
+				return nil, err
+			}
 			list = append(list, s.viewSession(st))
 		}
 	}
@@ -194,6 +203,11 @@ func (s *Service) KeepAlive(ctx context.Context, caller Caller, id string) (binn
 	})
 	if err != nil {
 		return binnacle.Session{}, err
+	}
+	if s.shared() {
+		if err := s.deps.Shared.Touch(ctx, map[string]time.Time{id: now}); err != nil {
+			return binnacle.Session{}, err
+		}
 	}
 	s.mu.Lock()
 	if l := s.live[id]; l != nil {

@@ -1,0 +1,333 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/session"
+	"github.com/binnacle-hub/binnacle/internal/store"
+)
+
+// Leader says whether this replica culls, cleans and takes over what dead ones
+// left. At times nobody leads, or for a moment two do: nothing breaks then.
+type Leader interface {
+	Leads() bool
+}
+
+// Shared is what replicas of a hub tell each other through their database;
+// *store.Store is one.
+type Shared interface {
+	Take(ctx context.Context, l store.Launch, replica string) (store.Launch, bool, error)
+	Cancel(ctx context.Context, launch string) error
+	Canceled(ctx context.Context, replica string) ([]string, error)
+	Beat(ctx context.Context, replica string) error
+	Leave(ctx context.Context, replica string) error
+	Abandoned(ctx context.Context, silence time.Duration) ([]store.Launch, error)
+	Touch(ctx context.Context, used map[string]time.Time) error
+	Used(ctx context.Context) (map[string]time.Time, error)
+	Changes(ctx context.Context, f func(store.Change)) error
+}
+
+// errTaken is why a launch ends here that another replica goes on with.
+var errTaken = errors.New("another replica has taken the launch over")
+
+func (s *Service) shared() bool { return s.deps.Shared != nil }
+
+func (s *Service) leads() bool { return s.deps.Leader == nil || s.deps.Leader.Leads() }
+
+// mine notes in a new launch that this replica drives it.
+func (s *Service) mine(rec *store.Launch) {
+	if s.shared() {
+		rec.Replica, rec.Epoch = s.deps.Replica, 1
+	}
+}
+
+// lose ends a launch here that another replica has; r.mu is held.
+func (r *run) lose() {
+	r.ended, r.lost = true, true
+	if r.canceled == nil {
+		r.canceled = errTaken
+	}
+	if r.cancel != nil {
+		r.cancel(errTaken)
+	}
+	r.signal()
+}
+
+// taken is errTaken when that is what a write of this launch met; r.mu is held.
+func (r *run) taken(err error) error {
+	if _, ok := errors.AsType[*store.TakenError](err); !ok {
+		return err
+	}
+	r.lose()
+	return errTaken
+}
+
+// letGo forgets a launch that another replica has.
+func (s *Service) letGo(ctx context.Context, r *run) {
+	s.forget(r)
+	r.mu.Lock()
+	if !r.lost {
+		r.lose()
+	}
+	slot := r.slot
+	r.slot = nil
+	if r.grace != nil {
+		r.grace.Stop()
+	}
+	r.mu.Unlock()
+	s.sessions.leave(slot)
+	s.log.WarnContext(ctx, "launch was taken over by another replica", "launch_id", r.id)
+}
+
+// news wakes who watches the launches of other replicas.
+type news struct {
+	mu      sync.Mutex
+	waiting map[string]chan struct{} // by launch
+}
+
+// of returns what is closed at the next news of a launch.
+func (n *news) of(launch string) <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.waiting == nil {
+		n.waiting = map[string]chan struct{}{}
+	}
+	c := n.waiting[launch]
+	if c == nil {
+		c = make(chan struct{})
+		n.waiting[launch] = c
+	}
+	return c
+}
+
+// tell wakes those who wait for a launch, or for any when it is empty.
+func (n *news) tell(launch string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if launch == "" {
+		for _, c := range n.waiting {
+			close(c)
+		}
+		clear(n.waiting)
+		return
+	}
+	if c := n.waiting[launch]; c != nil {
+		close(c)
+		delete(n.waiting, launch)
+	}
+}
+
+// listen hears of other replicas' launches until ctx ends. Should that not work
+// watchers look by themselves every pollNews, and cancelling waits for the next
+// heartbeat.
+func (s *Service) listen(ctx context.Context) {
+	err := s.deps.Shared.Changes(ctx, func(c store.Change) {
+		if !c.Cancel {
+			s.news.tell(c.Launch)
+		}
+		if c.Cancel || c.Launch == "" {
+			select {
+			case s.canceled <- struct{}{}:
+			default:
+			}
+		}
+	})
+	if err != nil {
+		s.log.ErrorContext(ctx, "news of other replicas are not heard; looking every few seconds", "error", err)
+	}
+}
+
+// pollNews is how long a watcher of another replica's launch waits for news
+// before it looks.
+const pollNews = 3 * time.Second
+
+// beat shows the others that this replica is alive, ends what was canceled on
+// another one, and as the leader takes over what dead ones left, until ctx ends.
+func (s *Service) beat(ctx context.Context) {
+	tick := time.NewTicker(s.cfg.Heartbeat)
+	defer tick.Stop()
+	since := time.Now()
+	for {
+		begin := time.Now()
+		err := s.deps.Shared.Beat(ctx, s.deps.Replica)
+		if err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "heartbeat not written", "error", err)
+		}
+		if err != nil || time.Since(begin) > s.cfg.Heartbeat {
+			// While the database was away nobody's heart could be heard.
+			since = time.Now()
+		}
+		if err := s.endCanceled(ctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "canceled launches not read", "error", err)
+		}
+		if s.leads() && time.Since(since) >= s.cfg.TakeOver {
+			if err := s.takeOver(ctx); err != nil && ctx.Err() == nil {
+				s.log.WarnContext(ctx, "launches of dead replicas not taken over", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-s.canceled:
+		}
+	}
+}
+
+// leave tells the others that this replica ends, so that the leader goes on with
+// its launches at once.
+func (s *Service) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := s.deps.Shared.Leave(ctx, s.deps.Replica); err != nil {
+		s.log.WarnContext(ctx, "leaving not written", "error", err)
+	}
+}
+
+func (s *Service) endCanceled(ctx context.Context) error {
+	ids, err := s.deps.Shared.Canceled(ctx, s.deps.Replica)
+	for _, id := range ids {
+		s.mu.Lock()
+		r := s.runs[id]
+		s.mu.Unlock()
+		if r != nil {
+			r.stop(canceledError())
+		}
+	}
+	return err
+}
+
+func canceledError() error {
+	return &binnacle.Error{Code: binnacle.CodeCanceled, Op: "launch.cancel", Message: "The launch was canceled."}
+}
+
+// takeOver goes on with the launches of replicas that are no more.
+func (s *Service) takeOver(ctx context.Context) error {
+	left, err := s.deps.Shared.Abandoned(ctx, s.cfg.TakeOver)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, rec := range left {
+		errs = append(errs, s.resume(ctx, rec, "The replica of the hub that worked on this went away; another one goes on with "+string(rec.Phase)+"."))
+	}
+	return errors.Join(errs...)
+}
+
+// meet gets to know a session that another replica started. One whose launch is
+// not over is left to who starts it.
+func (s *Service) meet(ctx context.Context, st session.Status) error {
+	s.mu.Lock()
+	known := s.live[st.ID] != nil || s.expects(st.ID)
+	s.mu.Unlock()
+	if known || !s.shared() {
+		return nil
+	}
+	rec, err := s.deps.Store.Launch(ctx, st.Labels[labelLaunch])
+	if err != nil && binnacle.CodeOf(err) != binnacle.CodeNotFound {
+		return err
+	}
+	if err == nil && !rec.Phase.Final() {
+		return nil
+	}
+	return s.found(ctx, st)
+}
+
+// compare tells the others when sessions were used through this replica, and
+// learns when they were through others.
+func (s *Service) compare(ctx context.Context, all []session.Status) error {
+	mine := map[string]time.Time{}
+	s.mu.Lock()
+	for _, st := range all {
+		l := s.live[st.ID]
+		if l == nil {
+			continue
+		}
+		if used := s.deps.Activity.LastActivity(st.ID); used.After(l.told) {
+			mine[st.ID] = used
+			l.told = used
+		}
+	}
+	s.mu.Unlock()
+	if err := s.deps.Shared.Touch(ctx, mine); err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for id := range mine {
+			if l := s.live[id]; l != nil {
+				l.told = time.Time{}
+			}
+		}
+		return err
+	}
+	used, err := s.deps.Shared.Used(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, t := range used {
+		if l := s.live[id]; l != nil {
+			l.active = later(l.active, t)
+		}
+	}
+	return err
+}
+
+// elsewhere lets go of a session that another replica has ended; it returns
+// false when none has.
+func (s *Service) elsewhere(ctx context.Context, id string) bool {
+	rec, err := s.deps.Store.Session(ctx, id)
+	if err != nil || rec.Ended.IsZero() {
+		return false
+	}
+	s.gone.add(id, rec.Reason)
+	s.deps.Activity.Forget(id)
+	s.mu.Lock()
+	l := s.live[id]
+	delete(s.live, id)
+	s.mu.Unlock()
+	if l != nil {
+		s.sessions.leave(l.slot)
+	}
+	return true
+}
+
+// sweepLost notes, once a replica leads, the sessions that ended while none did.
+func (s *Service) sweepLost(ctx context.Context) error {
+	running, err := s.deps.Store.RunningSessions(ctx)
+	if err != nil {
+		return err
+	}
+	there := map[string]bool{}
+	for _, rec := range running {
+		// One that started after any list was made is asked for by name.
+		if _, err := s.deps.Spawner.Get(ctx, rec.ID); binnacle.CodeOf(err) != binnacle.CodeNotFound {
+			there[rec.ID] = true
+		}
+	}
+	return s.lost(ctx, there)
+}
+
+// own drops the launches that other replicas drive.
+func (s *Service) ownOnly(open []store.Launch) []store.Launch {
+	if !s.shared() {
+		return open
+	}
+	return slices.DeleteFunc(slices.Clone(open), func(rec store.Launch) bool { return rec.Replica != s.deps.Replica })
+}
+
+// others are the sessions this replica knows of but are not in there.
+func (s *Service) missing(there map[string]bool) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var lost []string
+	for id := range maps.Keys(s.live) {
+		if !there[id] {
+			lost = append(lost, id)
+		}
+	}
+	return lost
+}

@@ -1,0 +1,240 @@
+package launch_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/image"
+	"github.com/binnacle-hub/binnacle/internal/launch"
+	"github.com/binnacle-hub/binnacle/internal/store"
+	"github.com/binnacle-hub/binnacle/test/postgres"
+)
+
+// leading is a Leader set by hand.
+type leading struct{ atomic.Bool }
+
+func (l *leading) Leads() bool { return l.Load() }
+
+// mute is a replica's database that, once it is dead, gets no heartbeat.
+type mute struct {
+	*store.Store
+	dead atomic.Bool
+}
+
+func (m *mute) Beat(ctx context.Context, replica string) error {
+	if m.dead.Load() {
+		return nil
+	}
+	return m.Store.Beat(ctx, replica)
+}
+
+// replica is one of the services that share sessions and a database.
+type replica struct {
+	*launch.Service
+	db   *mute
+	clk  *clock
+	lead *leading
+	stop func()
+}
+
+// pair runs two services, the second of which leads.
+func pair(t *testing.T, b *bench) (first, second *replica) {
+	t.Helper()
+	url := postgres.Start(t).Database()
+	b.cfg.Heartbeat, b.cfg.TakeOver = 50*time.Millisecond, 500*time.Millisecond
+	b.cfg.CullInterval, b.cfg.OrphanGrace = 100*time.Millisecond, 300*time.Millisecond
+	one := func(name string) *replica {
+		st, err := store.OpenPostgres(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &replica{db: &mute{Store: st}, clk: &clock{last: map[string]time.Time{}}, lead: &leading{}}
+		b.replica, b.store, b.shared, b.leader, b.clk = name, st, r.db, r.lead, r.clk
+		r.Service, r.stop = b.serve()
+		t.Cleanup(func() {
+			r.stop()
+			if err := st.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return r
+	}
+	first, second = one("one"), one("two")
+	second.lead.Store(true)
+	return first, second
+}
+
+// eventually waits until f holds.
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for range 500 {
+		if f() {
+			return
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	t.Fatal("never: " + what)
+}
+
+func TestAnyReplica(t *testing.T) {
+	b := newBench(t)
+	defer b.close()
+	first, second := pair(t, b)
+	gate := make(chan struct{})
+	b.bld.build = func(ctx context.Context, _ image.Request, _ func(binnacle.Event)) error {
+		select {
+		case <-gate:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	// Followed on the replica that does not drive it, from the middle on.
+	id := begin(t, first.Service, ann, ask("main"))
+	got := make(chan []binnacle.Event, 1)
+	begun := time.Now()
+	go func() { got <- follow(t, second.Service, id, 0) }()
+	eventually(t, "building, seen from the other replica", func() bool {
+		l, err := second.Get(t.Context(), ann, id)
+		return err == nil && l.Phase == binnacle.PhaseBuilding
+	})
+	close(gate)
+	there := <-got
+	if took := time.Since(begun); took > 2500*time.Millisecond {
+		t.Errorf("news took %v: they were polled for", took)
+	}
+	if diff := cmp.Diff(brief(follow(t, first.Service, id, 0)), brief(there)); diff != "" || !strings.HasSuffix(brief(there), "end ready\n") {
+		t.Error(diff, brief(there))
+	}
+	if _, err := second.Get(t.Context(), launch.Caller{Owner: "bob"}, id); binnacle.CodeOf(err) != binnacle.CodeNotFound {
+		t.Error(err)
+	}
+	l, err := second.Get(t.Context(), ann, id)
+	if err != nil || l.Session == nil || l.Session.State != "running" {
+		t.Fatalf("%+v, %v", l, err)
+	}
+	// It is nobody's orphan, on neither.
+	<-time.After(time.Second)
+	if b.spw.count() != 1 {
+		t.Fatal("a session of the other replica was stopped")
+	}
+	// Stopped on the other replica; the first learns why.
+	if err := second.Stop(t.Context(), ann, l.Session.ID); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the reason", func() bool { reason, ok := first.Gone(l.Session.ID); return ok && reason == "You stopped it." })
+	eventually(t, "no slot taken", func() bool { return first.Stats().Sessions == 0 && second.Stats().Sessions == 0 })
+
+	// Canceled on the other replica.
+	gate = make(chan struct{})
+	id = begin(t, first.Service, ann, ask("other"))
+	eventually(t, "building", func() bool { return b.bld.count() == 2 })
+	if err := second.Cancel(t.Context(), launch.Caller{Owner: "bob"}, id); binnacle.CodeOf(err) != binnacle.CodeNotFound {
+		t.Error(err)
+	}
+	if err := second.Cancel(t.Context(), ann, id); err != nil {
+		t.Fatal(err)
+	}
+	if e := end(t, second.Service, id); e.Phase != binnacle.PhaseCanceled {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestUseIsShared(t *testing.T) {
+	b := newBench(t)
+	defer b.close()
+	b.cfg.IdleTimeout = 1500 * time.Millisecond
+	first, second := pair(t, b)
+	id := begin(t, first.Service, ann, ask("main"))
+	end(t, first.Service, id)
+	l, err := first.Get(t.Context(), ann, id)
+	if err != nil || l.Session == nil {
+		t.Fatal(l, err)
+	}
+	// Somebody works through the replica that does not lead.
+	for range 25 {
+		<-time.After(100 * time.Millisecond)
+		first.clk.touch(l.Session.ID)
+	}
+	if b.spw.count() != 1 {
+		t.Fatal("a session that is used was ended")
+	}
+	// Nobody does any more, but it is kept alive through it.
+	if _, err := first.KeepAlive(t.Context(), ann, l.Session.ID); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "idle", func() bool { return b.spw.count() == 0 })
+	eventually(t, "the reason", func() bool {
+		reason, ok := first.Gone(l.Session.ID)
+		there, _ := second.Gone(l.Session.ID)
+		return ok && reason == there && strings.Contains(reason, "Nobody had worked")
+	})
+}
+
+func TestDeadReplicaIsTakenOver(t *testing.T) {
+	b := newBench(t)
+	defer b.close()
+	first, second := pair(t, b)
+	gates := make(chan struct{})
+	b.bld.build = func(ctx context.Context, _ image.Request, _ func(binnacle.Event)) error {
+		if b.bld.count() > 1 {
+			return nil
+		}
+		select { // the dead one's
+		case <-gates:
+			return errors.New("the builder is gone")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	id := begin(t, first.Service, ann, ask("main"))
+	eventually(t, "building", func() bool { return b.bld.count() == 1 })
+	// Alive ones keep theirs.
+	<-time.After(time.Second)
+	if b.bld.count() != 1 {
+		t.Fatal("a launch was taken from a living replica")
+	}
+	first.db.dead.Store(true)
+	text := brief(follow(t, second.Service, id, 0))
+	if !strings.Contains(text, "log building The replica of the hub that worked on this went away; another one goes on with building.\n") ||
+		!strings.HasSuffix(text, "end ready\n") {
+		t.Error(text)
+	}
+	// The dead one was only slow: what it still says is refused.
+	close(gates)
+	eventually(t, "it notices", func() bool { return first.Stats().Launches == 0 })
+	if diff := cmp.Diff(text, brief(follow(t, first.Service, id, 0))); diff != "" {
+		t.Error(diff)
+	}
+	l, err := first.Get(t.Context(), ann, id)
+	if err != nil || l.Session == nil || b.spw.starts != 1 || b.spw.count() != 1 {
+		t.Errorf("%+v, %v, %d starts", l, err, b.spw.starts)
+	}
+}
+
+func TestReplicaThatStopsHandsOver(t *testing.T) {
+	b := newBench(t)
+	defer b.close()
+	first, second := pair(t, b)
+	b.bld.build = func(ctx context.Context, _ image.Request, _ func(binnacle.Event)) error {
+		if b.bld.count() > 1 {
+			return nil
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	id := begin(t, first.Service, ann, ask("main"))
+	eventually(t, "building", func() bool { return b.bld.count() == 1 })
+	first.stop()
+	first.stop = func() {}
+	if e := end(t, second.Service, id); e.Phase != binnacle.PhaseReady {
+		t.Errorf("%+v", e)
+	}
+}
