@@ -22,6 +22,7 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/hub"
 	"github.com/binnacle-hub/binnacle/internal/image"
 	"github.com/binnacle-hub/binnacle/internal/image/registry"
+	"github.com/binnacle-hub/binnacle/internal/leader"
 	pods "github.com/binnacle-hub/binnacle/internal/session/kubernetes"
 )
 
@@ -62,6 +63,11 @@ func (s *server) openCluster(context.Context) error {
 	if cfg.Builders.Service != "" {
 		s.below = append(s.below, func(ctx context.Context) error { return pool.Run(ctx, client) })
 	}
+	if cfg.Database != "" {
+		if err := s.openReplica(client); err != nil {
+			return err
+		}
+	}
 	base := engineBase(s.cfg)
 	s.builder = image.NewShared(pool, image.Shared{
 		Registry: images, Base: base.Image, Bootstrapped: engine.BaseImage, BaseKey: base.Key(),
@@ -82,6 +88,20 @@ func (s *server) openCluster(context.Context) error {
 			return err
 		}},
 	}
+	return nil
+}
+
+// openReplica makes this process one of several: they share a database, and a
+// Lease named like the release says who leads.
+func (s *server) openReplica(client kubernetes.Interface) (err error) {
+	cfg := s.cfg.Kubernetes
+	if s.replica, err = os.Hostname(); err != nil { // the pod's name
+		return fmt.Errorf("name of this replica: %w", err)
+	}
+	lead := leader.New(leader.Config{
+		Namespace: cmp.Or(cfg.Namespace, podNamespace()), Name: cmp.Or(cfg.Session.Instance, "binnacle"), Replica: s.replica,
+	}, client, s.log)
+	s.leader, s.below = lead, append(s.below, lead.Run)
 	return nil
 }
 

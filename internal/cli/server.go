@@ -44,6 +44,8 @@ type server struct {
 	network *network.Network // nil on a cluster
 	engine  *engine.Engine   // nil on a cluster
 	store   *store.Store
+	replica string        // this process among the hub's replicas; empty: the only one
+	leader  launch.Leader // nil: this process leads
 	source  *source.Source
 	builder *image.Builder
 	spawner session.Spawner
@@ -319,7 +321,12 @@ func (s *server) openEngine(ctx context.Context) (err error) {
 }
 
 func (s *server) openStore(ctx context.Context) (err error) {
-	if s.store, err = store.Open(ctx, filepath.Join(s.cfg.Data, "binnacle.db")); err != nil {
+	if url := s.cfg.Kubernetes.Database; s.cfg.Kubernetes.Enabled && url != "" {
+		s.store, err = store.OpenPostgres(ctx, string(url))
+	} else {
+		s.store, err = store.Open(ctx, filepath.Join(s.cfg.Data, "binnacle.db"))
+	}
+	if err != nil {
 		return err
 	}
 	s.onClose(s.store.Close)
@@ -351,15 +358,18 @@ func (s *server) openSessions(ctx context.Context) error {
 
 func (s *server) openHub(ctx context.Context) (err error) {
 	s.proxy = proxy.New(s.cfg.Proxy, s.spawner, s.log)
-	s.service, err = launch.New(s.cfg.Launch, launch.Deps{
+	deps := launch.Deps{
 		Source: s.source, Recipe: func(tree fs.FS, date time.Time, asked string) (recipe.Recipe, error) {
 			return recipe.Read(tree, recipeOptions(s.cfg, date, asked))
 		}, Builder: s.builder,
 		ImageName: func(rev binnacle.Revision, r recipe.Recipe) string { return s.builder.Name(rev, r.Asked) },
 		Spawner:   s.spawner, Activity: s.proxy, Store: s.store, Disk: disk{s},
 		SessionURL: s.sessionURL, Log: s.log,
-	})
-	if err != nil {
+	}
+	if s.replica != "" {
+		deps.Replica, deps.Shared, deps.Leader = s.replica, s.store, s.leader
+	}
+	if s.service, err = launch.New(s.cfg.Launch, deps); err != nil {
 		return err
 	}
 	cfg := s.cfg.Hub

@@ -227,7 +227,7 @@ type Kubernetes struct {
 	Namespace string `yaml:"namespace"`
 	// Database is the address of the PostgreSQL that replicas share, such as
 	// postgres://user:password@host:5432/binnacle; empty is SQLite in data, for
-	// one replica. Not finished: nothing reads it yet.
+	// one replica. The chart gives it in BINNACLE_KUBERNETES_DATABASE.
 	Database Secret `yaml:"database"`
 	// Session is how sessions run as pods.
 	Session kubernetes.Config `yaml:"session"`

@@ -45,9 +45,8 @@ type replica struct {
 }
 
 // pair runs two services, the second of which leads.
-func pair(t *testing.T, b *bench) (first, second *replica) {
+func pair(t *testing.T, b *bench, url string) (first, second *replica) {
 	t.Helper()
-	url := postgres.Start(t).Database()
 	b.cfg.Heartbeat, b.cfg.TakeOver = 50*time.Millisecond, 500*time.Millisecond
 	b.cfg.CullInterval, b.cfg.OrphanGrace = 100*time.Millisecond, 300*time.Millisecond
 	one := func(name string) *replica {
@@ -83,10 +82,20 @@ func eventually(t *testing.T, what string, f func() bool) {
 	t.Fatal("never: " + what)
 }
 
-func TestAnyReplica(t *testing.T) {
+func TestReplicas(t *testing.T) {
+	server := postgres.Start(t)
+	for name, test := range map[string]func(*testing.T, string){
+		"any": anyReplica, "use": useIsShared, "dead": deadReplicaIsTakenOver, "stop": replicaThatStopsHandsOver,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, server.Database()) })
+	}
+}
+
+func anyReplica(t *testing.T, url string) {
+	t.Helper()
 	b := newBench(t)
 	defer b.close()
-	first, second := pair(t, b)
+	first, second := pair(t, b, url)
 	gate := make(chan struct{})
 	b.bld.build = func(ctx context.Context, _ image.Request, _ func(binnacle.Event)) error {
 		select {
@@ -147,11 +156,12 @@ func TestAnyReplica(t *testing.T) {
 	}
 }
 
-func TestUseIsShared(t *testing.T) {
+func useIsShared(t *testing.T, url string) {
+	t.Helper()
 	b := newBench(t)
 	defer b.close()
 	b.cfg.IdleTimeout = 1500 * time.Millisecond
-	first, second := pair(t, b)
+	first, second := pair(t, b, url)
 	id := begin(t, first.Service, ann, ask("main"))
 	end(t, first.Service, id)
 	l, err := first.Get(t.Context(), ann, id)
@@ -178,10 +188,11 @@ func TestUseIsShared(t *testing.T) {
 	})
 }
 
-func TestDeadReplicaIsTakenOver(t *testing.T) {
+func deadReplicaIsTakenOver(t *testing.T, url string) {
+	t.Helper()
 	b := newBench(t)
 	defer b.close()
-	first, second := pair(t, b)
+	first, second := pair(t, b, url)
 	gates := make(chan struct{})
 	b.bld.build = func(ctx context.Context, _ image.Request, _ func(binnacle.Event)) error {
 		if b.bld.count() > 1 {
@@ -219,10 +230,11 @@ func TestDeadReplicaIsTakenOver(t *testing.T) {
 	}
 }
 
-func TestReplicaThatStopsHandsOver(t *testing.T) {
+func replicaThatStopsHandsOver(t *testing.T, url string) {
+	t.Helper()
 	b := newBench(t)
 	defer b.close()
-	first, second := pair(t, b)
+	first, second := pair(t, b, url)
 	b.bld.build = func(ctx context.Context, _ image.Request, _ func(binnacle.Event)) error {
 		if b.bld.count() > 1 {
 			return nil

@@ -11,7 +11,7 @@ const module = "github.com/binnacle-hub/binnacle"
 
 // leaves do not know each other, but for what is listed as allowed.
 func leaves() []string {
-	return []string{"source", "recipe", "image", "session", "proxy", "engine", "store", "builders"}
+	return []string{"source", "recipe", "image", "session", "proxy", "engine", "store", "builders", "leader"}
 }
 
 // allowed are the imports between leaves, each with its reason.
