@@ -70,6 +70,9 @@ func (s *Service) Launch(ctx context.Context, caller Caller, req binnacle.Launch
 	if err := s.gate.check(target.Spec); err != nil {
 		return binnacle.Launch{}, err
 	}
+	if there, ok, err := s.underWay(ctx, caller, req); err != nil || ok {
+		return there.Launch, err
+	}
 	now := time.Now().UTC()
 	rec := store.Launch{
 		Launch: binnacle.Launch{ID: newID(16), Spec: target.Spec, Created: now},

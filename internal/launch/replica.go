@@ -47,6 +47,23 @@ func (s *Service) mine(rec *store.Launch) {
 	}
 }
 
+// underWay finds the launch of the same wish that another replica drives: its
+// person opened the link again, and was sent here. (Two that come within the
+// same moment are two launches.)
+func (s *Service) underWay(ctx context.Context, caller Caller, req binnacle.LaunchRequest) (store.Launch, bool, error) {
+	const recent = 20
+	if !s.shared() || caller.Trusted || caller.Owner == "" {
+		return store.Launch{}, false, nil
+	}
+	recs, err := s.deps.Store.Launches(ctx, caller.Owner, false, recent)
+	for _, rec := range recs {
+		if !rec.Phase.Final() && !rec.Trusted && rec.Replica != s.deps.Replica && equal(rec.Request, req) {
+			return rec, true, nil
+		}
+	}
+	return store.Launch{}, false, err
+}
+
 // lose ends a launch here that another replica has; r.mu is held.
 func (r *run) lose() {
 	r.ended, r.lost = true, true
@@ -159,7 +176,7 @@ func (s *Service) beat(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "heartbeat not written", "error", err)
 		}
-		if err != nil || time.Since(begin) > s.cfg.Heartbeat {
+		if err != nil || time.Since(begin) > s.cfg.TakeOver/2 {
 			// While the database was away nobody's heart could be heard.
 			since = time.Now()
 		}
@@ -265,6 +282,15 @@ func (s *Service) compare(ctx context.Context, all []session.Status) error {
 		}
 		return err
 	}
+	// Why others ended sessions is asked on any replica.
+	const recent = 100
+	ended, err := s.deps.Store.EndedSessions(ctx, recent)
+	if err != nil {
+		return err
+	}
+	for _, e := range slices.Backward(ended) {
+		s.gone.add(e.ID, e.Reason)
+	}
 	used, err := s.deps.Shared.Used(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -311,7 +337,7 @@ func (s *Service) sweepLost(ctx context.Context) error {
 	return s.lost(ctx, there)
 }
 
-// own drops the launches that other replicas drive.
+// ownOnly drops the launches that other replicas drive.
 func (s *Service) ownOnly(open []store.Launch) []store.Launch {
 	if !s.shared() {
 		return open
@@ -319,7 +345,7 @@ func (s *Service) ownOnly(open []store.Launch) []store.Launch {
 	return slices.DeleteFunc(slices.Clone(open), func(rec store.Launch) bool { return rec.Replica != s.deps.Replica })
 }
 
-// others are the sessions this replica knows of but are not in there.
+// missing are the sessions this replica knows of that are not there.
 func (s *Service) missing(there map[string]bool) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,10 +8,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/klog/v2"
 )
 
 // Config says which Lease, and who wants it.
@@ -55,6 +57,8 @@ func (l *Leader) Leads() bool {
 // Run takes part until ctx ends; a Lease it has is given back then, so that
 // another replica leads at once.
 func (l *Leader) Run(ctx context.Context) error {
+	// The library writes to the logger of its context; each try is nothing to tell.
+	ctx = klog.NewContext(ctx, logr.Discard())
 	for ctx.Err() == nil {
 		e, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 			Lock: &resourcelock.LeaseLock{

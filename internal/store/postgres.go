@@ -31,7 +31,8 @@ type postgres struct {
 const (
 	awayMost  = 2 * time.Minute
 	pauseMost = time.Second
-	conns     = 16
+	conns     = 16              // of 100 that PostgreSQL has room for by default
+	connLife  = 5 * time.Minute // another database may have taken its place
 )
 
 // OpenPostgres opens the database at url, like
@@ -57,6 +58,7 @@ func OpenPostgres(ctx context.Context, url string) (*Store, error) {
 	db := stdlib.OpenDB(*cfg)
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)
+	db.SetConnMaxLifetime(connLife)
 	s := &Store{durable: db, quick: db, read: db, pg: &postgres{cfg: cfg, db: db}}
 	if err := s.migratePostgres(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
