@@ -140,21 +140,30 @@ func (d *deployment) planCommand() *cobra.Command {
 
 func (d *deployment) upCommand() *cobra.Command {
 	var yes bool
+	var v verifying
 	cmd := &cobra.Command{
 		Use: "up", Short: "Create what the file describes; run it again after an interruption and it continues", Args: cobra.NoArgs,
-		Long: "It checks, shows the plan and asks; then it creates, waits, and reads everything back.",
-		RunE: func(cmd *cobra.Command, _ []string) error { return d.up(cmd.Context(), yes) },
+		Long: "It checks, shows the plan and asks; then it creates, waits, and reads everything back. At the end a\n" +
+			"repository is launched through the public address and a cell runs in it.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			at, err := d.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer at.close(cmd.Context())
+			if err := d.apply(cmd.Context(), at, yes); err != nil {
+				return err
+			}
+			return d.verify(cmd.Context(), at, v)
+		},
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	v.flags(cmd)
 	return cmd
 }
 
-func (d *deployment) up(ctx context.Context, yes bool) error {
-	at, err := d.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer at.close(ctx)
+// apply brings a place to what the file says: check, plan, question, work.
+func (d *deployment) apply(ctx context.Context, at *place, yes bool) error {
 	done, err := d.journal(at)
 	if err != nil {
 		return err

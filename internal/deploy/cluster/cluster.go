@@ -20,6 +20,7 @@ import (
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/deploy"
+	"github.com/binnacle-hub/binnacle/internal/deploy/chart"
 	"github.com/binnacle-hub/binnacle/internal/deploy/config"
 	"github.com/binnacle-hub/binnacle/internal/deploy/release"
 )
@@ -159,7 +160,15 @@ func (c *Cloud) Wanted(context.Context) ([]deploy.Resource, error) {
 	if c.o.Registry != nil {
 		rs = append(rs, deploy.Resource{Kind: KindSecret, Name: c.secretName(), Spec: map[string]string{"credentials": asWanted}, Within: c.o.Within})
 	}
-	spec, err := c.spec(c.values(""), c.o.Version)
+	version := c.o.Version
+	if version == "" { // a build without one
+		ch, err := chart.Load("")
+		if err != nil {
+			return nil, err
+		}
+		version = ch.Metadata.AppVersion
+	}
+	spec, err := c.spec(c.values(""), version)
 	if err != nil {
 		return nil, err
 	}
@@ -325,9 +334,14 @@ func (c *Cloud) List(ctx context.Context) ([]deploy.Resource, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.connect(ctx); binnacle.CodeOf(err) == binnacle.CodeNotFound {
+	err = c.connect(ctx)
+	if err == nil && c.o.Within != "" {
+		_, err = c.o.Connect(ctx) // the cluster may have been deleted since
+	}
+	if binnacle.CodeOf(err) == binnacle.CodeNotFound {
 		return nil, nil
-	} else if err != nil {
+	}
+	if err != nil {
 		return nil, err
 	}
 	var out []deploy.Resource

@@ -10,9 +10,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"helm.sh/helm/v4/pkg/action"
 	helmcli "helm.sh/helm/v4/pkg/cli"
 	"helm.sh/helm/v4/pkg/release/common"
@@ -31,38 +28,6 @@ import (
 
 const password = "the-password-of-the-registry"
 
-// standIn is an image that answers HTTP where a hub would, so that probes pass:
-// what is tested here is the deployment, not the hub.
-func standIn(t *testing.T, k *kube.Cluster) string {
-	t.Helper()
-	from, err := name.ParseReference(k.Box, name.Insecure)
-	if err != nil {
-		t.Fatal(err)
-	}
-	img, err := remote.Image(from, remote.WithContext(t.Context()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := img.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := *file.Config.DeepCopy()
-	c.Entrypoint, c.Cmd = []string{"/box", "serve", "0.0.0.0:8585"}, nil // the chart adds "serve", which it answers
-	if img, err = mutate.Config(img, c); err != nil {
-		t.Fatal(err)
-	}
-	ref := k.Registry + "/stand-in:1"
-	to, err := name.ParseReference(ref, name.Insecure)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := remote.Write(to, img, remote.WithContext(t.Context())); err != nil {
-		t.Fatal(err)
-	}
-	return ref
-}
-
 type world struct {
 	*kube.Cluster
 
@@ -73,7 +38,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	k := kube.Shared(t)
-	w := &world{Cluster: k, image: standIn(t, k), name: "deploy-" + strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))}
+	w := &world{Cluster: k, image: k.StandIn(t), name: "deploy-" + strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))}
 	t.Cleanup(func() {
 		const patience = time.Minute
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)

@@ -39,6 +39,7 @@ type Config struct {
 	DNS      DNS      `yaml:"dns"`
 	HTTPS    HTTPS    `yaml:"https"`
 	Access   Access   `yaml:"access"`
+	Verify   Verify   `yaml:"verify"`
 	// Image of hub and builders on a cluster, as `make image` makes it; empty is
 	// binnacle and this program's version, wherever the nodes find that.
 	Image string `yaml:"image" example:"registry.example.org/binnacle:1.0"`
@@ -196,6 +197,13 @@ type Access struct {
 	Repositories []string `yaml:"repositories" example:"[^gh/my-institute/]"`
 }
 
+// Verify is how a hub is proved to work after each change.
+type Verify struct {
+	// Repository is launched through the public address, and a cell of Python is
+	// run in it. The hub must be able to fetch it.
+	Repository string `yaml:"repository" example:"gh/my-institute/hello/main"`
+}
+
 // Default is a deployment that lacks only its name, target and place.
 func Default() Config {
 	return Config{
@@ -206,6 +214,7 @@ func Default() Config {
 		},
 		Registry: Registry{Kind: RegistryNone, SKU: "Basic", Prefix: "binder-"},
 		HTTPS:    HTTPS{Enabled: true},
+		Verify:   Verify{Repository: "gh/binder-examples/requirements"},
 	}
 }
 

@@ -1,0 +1,308 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/deploy"
+	"github.com/binnacle-hub/binnacle/internal/deploy/cluster"
+	"github.com/binnacle-hub/binnacle/internal/deploy/release"
+	"github.com/binnacle-hub/binnacle/internal/deploy/verify"
+	"github.com/binnacle-hub/binnacle/internal/hub/client"
+)
+
+// verifying are the flags of what ends with a verified launch.
+type verifying struct {
+	skip       bool
+	answer     time.Duration
+	repository string
+}
+
+func (v *verifying) flags(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&v.skip, "no-verify", false, "do not launch a repository to prove that the hub works")
+	v.common(cmd)
+}
+
+func (v *verifying) common(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&v.repository, "repository", "", "what is launched to verify; default is the file's verify.`repository`")
+	cmd.Flags().DurationVar(&v.answer, "answer-within", verify.DefaultAnswer, "how long the hub may take until it answers")
+}
+
+// verify proves that the hub works, by its public address.
+func (d *deployment) verify(ctx context.Context, at *place, v verifying) error {
+	if at.hub == nil || v.skip {
+		return nil
+	}
+	url, err := hubURL(ctx, at)
+	if err != nil {
+		return err
+	}
+	h, err := client.New(url)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	if v.repository == "" {
+		v.repository = at.config.Verify.Repository
+	}
+	fmt.Fprintf(d.Err, "verify %s with %s\n", clean(url), clean(v.repository))
+	report, err := verify.Run(ctx, h, verify.Options{
+		Repository: v.repository, Answer: v.answer, Now: time.Now,
+		Tell: func(p verify.Phase) {
+			fmt.Fprintf(d.Err, "  done: %s, %s\n", clean(p.Name), p.Took.Round(time.Millisecond))
+		},
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.Out, "Verified in %s: %s is launched and a cell ran. The hub is at %s\n", report.Total().Round(time.Millisecond), clean(v.repository), clean(url))
+	return nil
+}
+
+// hubURL is how people reach the hub.
+func hubURL(ctx context.Context, at *place) (string, error) {
+	rel, err := at.hub.Find(ctx, deploy.Resource{Kind: cluster.KindRelease, Name: at.config.Name})
+	if err != nil {
+		return "", err
+	}
+	if url := rel.Outputs["url"]; url != "" {
+		return url, nil
+	}
+	return "", &binnacle.Error{
+		Code: binnacle.CodeUnavailable, Op: "cli.deploy", Message: "How people reach the hub is not known.",
+		Hint: "Set values: {url: https://hub.example.org}, or dns.domain; with a load balancer binnacle deploy info shows whether it has its address.",
+	}
+}
+
+// withHub opens the place and hands over what works on the hub in it.
+func (d *deployment) withHub(ctx context.Context, locked bool, f func(at *place, helm *release.Client) error) error {
+	at, err := d.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer at.close(ctx)
+	if at.hub == nil {
+		return binnacle.Errorf(binnacle.CodeInvalid, "With --no-hub there is no hub to work on.")
+	}
+	helm, err := at.hub.Helm(ctx)
+	if err != nil {
+		return err
+	}
+	if locked {
+		if _, err := helm.Current(at.config.Name); err != nil {
+			return err
+		}
+		if err := at.hub.Lock(ctx); err != nil {
+			return err
+		}
+	}
+	return f(at, helm)
+}
+
+// wait waits until the hub runs.
+func (d *deployment) wait(ctx context.Context, at *place, helm *release.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, cluster.DefaultTimeout)
+	defer cancel()
+	return helm.Wait(ctx, at.config.Name, func(text string) { fmt.Fprintf(d.Err, "  %s\n", clean(text)) })
+}
+
+func (d *deployment) verifyCommand() *cobra.Command {
+	var v verifying
+	cmd := &cobra.Command{
+		Use: "verify", Short: "Launch a repository through the public address and run a cell in it", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return d.withHub(cmd.Context(), false, func(at *place, _ *release.Client) error { return d.verify(cmd.Context(), at, v) })
+		},
+	}
+	v.common(cmd)
+	return cmd
+}
+
+func (d *deployment) upgradeCommand() *cobra.Command {
+	var yes bool
+	var v verifying
+	cmd := &cobra.Command{
+		Use: "upgrade", Short: "Bring the hub to this program's version and the file; goes back by itself when the hub does not work then", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return d.withHub(cmd.Context(), false, func(at *place, helm *release.Client) error { return d.upgrade(cmd.Context(), at, helm, yes, v) })
+		},
+	}
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	v.flags(cmd)
+	return cmd
+}
+
+func (d *deployment) upgrade(ctx context.Context, at *place, helm *release.Client, yes bool, v verifying) error {
+	before, err := helm.Current(at.config.Name)
+	if err != nil {
+		return err
+	}
+	err = d.apply(ctx, at, yes)
+	if err == nil {
+		err = d.verify(ctx, at, v)
+	}
+	if err == nil || ctx.Err() != nil || !before.Deployed() {
+		return err
+	}
+	now, lookErr := helm.Current(at.config.Name)
+	if lookErr != nil || now.Revision == before.Revision {
+		return errors.Join(err, lookErr)
+	}
+	fmt.Fprintf(d.Err, "%s\nback to revision %d\n", clean(binnacle.Public(err).Message), before.Revision)
+	back := errors.Join(at.hub.Lock(ctx), helm.Rollback(at.config.Name, before.Revision))
+	if back == nil {
+		back = d.wait(ctx, at, helm)
+	}
+	if back != nil {
+		return &binnacle.Error{
+			Code: binnacle.CodeUnavailable, Op: "cli.upgrade", Message: "The upgrade failed, and going back too: " + binnacle.Public(back).Message,
+			Hint: "binnacle deploy logs and deploy info show what is wrong; binnacle deploy rollback tries again to go back.", Err: errors.Join(err, back),
+		}
+	}
+	return &binnacle.Error{
+		Code: binnacle.CodeUnavailable, Op: "cli.upgrade",
+		Message: fmt.Sprintf("The upgrade failed and was taken back: revision %d runs again. The cause: %s", before.Revision, binnacle.Public(err).Message),
+		Hint:    "Mend the cause, then upgrade again.", Err: err,
+	}
+}
+
+func (d *deployment) rollbackCommand() *cobra.Command {
+	var to int
+	var v verifying
+	cmd := &cobra.Command{
+		Use: "rollback", Short: "Go back to the revision before, or to a named one; the database stays as it is", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return d.withHub(cmd.Context(), true, func(at *place, helm *release.Client) error {
+				ctx := cmd.Context()
+				if to == 0 {
+					r, err := helm.Previous(at.config.Name)
+					if err != nil {
+						return err
+					}
+					to = r.Revision
+				}
+				if err := helm.Rollback(at.config.Name, to); err != nil {
+					return err
+				}
+				if err := d.wait(ctx, at, helm); err != nil {
+					return err
+				}
+				fmt.Fprintf(d.Out, "Revision %d runs again. Until the file is changed back, up and upgrade would undo this.\n", to)
+				return d.verify(ctx, at, v)
+			})
+		},
+	}
+	cmd.Flags().IntVar(&to, "to", 0, "the `revision`; deploy history shows them")
+	v.flags(cmd)
+	return cmd
+}
+
+func (d *deployment) historyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "history", Short: "Show the revisions of the hub", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return d.withHub(cmd.Context(), false, func(at *place, helm *release.Client) error {
+				list, err := helm.History(at.config.Name)
+				if err != nil {
+					return err
+				}
+				for _, r := range list {
+					fmt.Fprintf(d.Out, "%4d  %s  %-10s  %s  %s\n", r.Revision, r.Updated.UTC().Format(time.RFC3339), clean(r.Status), clean(r.Version), clean(r.Note))
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func (d *deployment) restartCommand() *cobra.Command {
+	var component string
+	cmd := &cobra.Command{
+		Use: "restart", Short: "Replace the pods of the hub and the builders; sessions go on", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return d.withHub(cmd.Context(), true, func(at *place, helm *release.Client) error {
+				if err := helm.Restart(cmd.Context(), at.config.Name, component, time.Now()); err != nil {
+					return err
+				}
+				return d.wait(cmd.Context(), at, helm)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&component, "component", "", "only this `part`: hub or builders")
+	return cmd
+}
+
+func (d *deployment) sleepCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "sleep", Short: "Stop the hub and the builders; wake brings them back", Args: cobra.NoArgs,
+		Long: "Nobody can launch meanwhile. Volumes stay, and so do the nodes unless the cluster's autoscaler removes them.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return d.withHub(cmd.Context(), true, func(at *place, helm *release.Client) error {
+				if err := helm.Sleep(cmd.Context(), at.config.Name); err != nil {
+					return err
+				}
+				fmt.Fprintln(d.Out, "The hub sleeps. Next: binnacle deploy wake")
+				return nil
+			})
+		},
+	}
+}
+
+func (d *deployment) wakeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "wake", Short: "Start again what sleep stopped", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return d.withHub(cmd.Context(), true, func(at *place, helm *release.Client) error {
+				if err := helm.Wake(cmd.Context(), at.config.Name); err != nil {
+					return err
+				}
+				return d.wait(cmd.Context(), at, helm)
+			})
+		},
+	}
+}
+
+func (d *deployment) logsCommand() *cobra.Command {
+	var o release.LogOptions
+	cmd := &cobra.Command{
+		Use: "logs", Short: "Show what the hub and the builders say", Args: cobra.NoArgs,
+		Example: "  binnacle deploy logs -f --component hub\n  binnacle deploy logs --previous --since 1h",
+		Long: "Each line begins with the pod's name. The component cloud is the journal of what deploy asked the\n" +
+			"cloud for; sessions are the pods of people. A build's log is the builder's, and on the launch's page.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Component == "cloud" {
+				i, err := d.load()
+				if err != nil {
+					return err
+				}
+				b, err := os.ReadFile(d.journalFile(i.Config.Name))
+				if errors.Is(err, os.ErrNotExist) {
+					return binnacle.Errorf(binnacle.CodeNotFound, "Nothing was deployed from here: there is no journal.")
+				}
+				fmt.Fprint(d.Out, string(b))
+				return err
+			}
+			return d.withHub(cmd.Context(), false, func(at *place, helm *release.Client) error {
+				return helm.Logs(cmd.Context(), at.config.Name, o, d.Out)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&o.Component, "component", "", "only this `part`: "+strings.Join(release.Components(), ", ")+" or cloud; default hub and builders")
+	cmd.Flags().BoolVarP(&o.Follow, "follow", "F", false, "go on as more is said")
+	cmd.Flags().BoolVar(&o.Previous, "previous", false, "of the run before, when a container was started again")
+	cmd.Flags().DurationVar(&o.Since, "since", 0, "only from so long ago, like 30m")
+	cmd.Flags().Int64Var(&o.Tail, "tail", 0, "only the last so many lines of each pod")
+	return cmd
+}
+
+func (d *deployment) journalFile(name string) string {
+	return filepath.Join(filepath.Dir(d.file), ".binnacle", name, "journal")
+}
