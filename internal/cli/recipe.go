@@ -144,7 +144,7 @@ func localPath(repo string) string {
 	if repo == "" || strings.Contains(repo, "://") {
 		return repo
 	}
-	info, err := os.Stat(repo)
+	info, err := os.Stat(repo) //nolint:gosec // the person names it
 	if err != nil || !info.IsDir() {
 		return repo
 	}
