@@ -170,6 +170,7 @@ func (s *Service) beat(ctx context.Context) {
 	tick := time.NewTicker(s.cfg.Heartbeat)
 	defer tick.Stop()
 	since := time.Now()
+	stranded := false // a launch may be taken but not gone on with
 	for {
 		begin := time.Now()
 		err := s.deps.Shared.Beat(ctx, s.deps.Replica)
@@ -183,9 +184,15 @@ func (s *Service) beat(ctx context.Context) {
 		if err := s.endCanceled(ctx); err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "canceled launches not read", "error", err)
 		}
+		if stranded {
+			if err := s.goOn(ctx); err == nil {
+				stranded = false
+			}
+		}
 		if s.leads() && time.Since(since) >= s.cfg.TakeOver {
 			if err := s.takeOver(ctx); err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "launches of dead replicas not taken over", "error", err)
+				stranded = true
 			}
 		}
 		select {
@@ -233,6 +240,16 @@ func (s *Service) takeOver(ctx context.Context) error {
 	var errs []error
 	for _, rec := range left {
 		errs = append(errs, s.resume(ctx, rec, "The replica of the hub that worked on this went away; another one goes on with "+string(rec.Phase)+"."))
+	}
+	return errors.Join(errs...)
+}
+
+// goOn goes on with launches that are this replica's but that nobody drives.
+func (s *Service) goOn(ctx context.Context) error {
+	open, err := s.deps.Store.Unfinished(ctx)
+	errs := []error{err}
+	for _, rec := range s.ownOnly(open) {
+		errs = append(errs, s.resume(ctx, rec, "The hub goes on with "+string(rec.Phase)+"."))
 	}
 	return errors.Join(errs...)
 }

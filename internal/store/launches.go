@@ -87,8 +87,8 @@ func (s *Store) Prune(ctx context.Context, before time.Time, keep int) (int64, e
 			return err
 		}
 		for _, q := range []string{
-			"DELETE FROM chunks WHERE launch NOT IN (SELECT id FROM launches)",
-			"DELETE FROM bodies WHERE id NOT IN (SELECT body FROM chunks)",
+			"DELETE FROM chunks WHERE NOT EXISTS (SELECT 1 FROM launches WHERE launches.id = chunks.launch)",
+			"DELETE FROM bodies WHERE NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.body = bodies.id)",
 			"DELETE FROM activity WHERE session IN (SELECT id FROM sessions WHERE ended > 0)",
 		} {
 			if _, err := tx.exec(ctx, q); err != nil {
