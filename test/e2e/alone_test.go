@@ -30,6 +30,7 @@ func goarch(t *testing.T) string {
 // one for itself. It is another machine as far as builds go.
 func ownShell(t *testing.T) (shell, string) {
 	t.Helper()
+	room(t)
 	data, err := os.MkdirTemp("/tmp", "bo")
 	if err != nil {
 		t.Fatal(err)

@@ -44,6 +44,7 @@ type serving struct {
 
 func startBuilder(t *testing.T, certificates, prefix string) *serving {
 	t.Helper()
+	room(t)
 	data, err := os.MkdirTemp("/tmp", "bb")
 	if err != nil {
 		t.Fatal(err)

@@ -37,8 +37,8 @@ func (h *clusterHub) second(t *testing.T, repo *githost.Repo) {
 	})
 }
 
-// killedHub: a session and its kernel go on when the hub goes away.
-func (h *clusterHub) killedHub(t *testing.T, repo *githost.Repo) {
+// killedHubs: a session and its kernel go on when all of the hub goes away.
+func (h *clusterHub) killedHubs(t *testing.T, repo *githost.Repo) {
 	t.Helper()
 	l, s := ready(t, h.person, launchOf(repo.URL))
 	k, err := s.StartKernel(t.Context(), "")

@@ -28,6 +28,7 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/hub/client"
 	"github.com/binnacle-hub/binnacle/test/githost"
 	"github.com/binnacle-hub/binnacle/test/kube"
+	"github.com/binnacle-hub/binnacle/test/postgres"
 )
 
 // clusterHub is the chart, installed on a real cluster with Binnacle's own image.
@@ -40,6 +41,8 @@ type clusterHub struct {
 	git                 *githost.Host
 	url                 string // as browsers reach it, with a slash at the end
 	person              *client.Client
+	postgres            *postgres.Server
+	made                int // repositories
 }
 
 // patience is how long a cluster may take for one thing.
@@ -48,6 +51,7 @@ const patience = 3 * time.Minute
 // installHub makes the image as `make image` does, and installs the chart.
 func installHub(t *testing.T) *clusterHub {
 	t.Helper()
+	room(t)
 	h := &clusterHub{Cluster: kube.Shared(t)}
 	h.namespace = h.Namespace(t)
 	h.sessions = h.namespace + "-sessions"
@@ -65,6 +69,7 @@ func installHub(t *testing.T) *clusterHub {
 			t.Error(err)
 		}
 	})
+	h.database(t, host)
 	authorities := read(t, "/etc/ssl/certs/ca-certificates.crt")
 	ca := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "site-ca"}, Data: map[string]string{"ca.pem": authorities}}
 	if _, err := h.Client.CoreV1().ConfigMaps(h.namespace).Create(t.Context(), ca, metav1.CreateOptions{}); err != nil {
@@ -78,6 +83,8 @@ func installHub(t *testing.T) *clusterHub {
 		"service":  map[string]any{"type": "LoadBalancer"},
 		"sessions": map[string]any{"namespace": h.sessions},
 		"hub":      map[string]any{"resources": small, "drainSeconds": 1, "persistence": map[string]any{"size": "1Gi"}},
+		"replicas": 2,
+		"database": map[string]any{"existingSecret": "hub-database"},
 		"builders": map[string]any{
 			"replicas": 2, "resources": small, "persistence": map[string]any{"enabled": false}, "terminationGracePeriodSeconds": 30,
 		},
@@ -252,13 +259,17 @@ func TestKubernetes(t *testing.T) {
 	b.do("sessions", chromedp.Navigate(h.url+"sessions"))
 	b.until(`document.querySelector("#sessions li")`)
 	t.Run("SecondLaunch", func(t *testing.T) { h.second(t, repo) })
-	t.Run("KilledHub", func(t *testing.T) { h.killedHub(t, repo) })
+	t.Run("KilledHubs", func(t *testing.T) { h.killedHubs(t, repo) })
+	t.Run("Replicas", func(t *testing.T) { h.replicas(t, repo) })
+	t.Run("Database", h.withoutDatabase)
 	t.Run("LostPod", func(t *testing.T) { h.lostPod(t, repo) })
 	t.Run("Strangers", func(t *testing.T) { h.strangers(t, repo) })
 	t.Run("Machines", func(t *testing.T) { h.machines(t, repo) })
 	t.Run("LostImage", func(t *testing.T) { h.lostImage(t, repo) })
 	t.Run("KilledBuilder", h.killedBuilder)
 	t.Run("Registry", h.brokenRegistry)
+	t.Run("Rolling", h.rolling)
+	t.Run("Counted", h.counted)
 
 	h.uninstall(t)
 	eventually(t, "the namespace of sessions is removed", func() bool {

@@ -288,9 +288,24 @@ func (w *world) exampleWith(t *testing.T, name string, files map[string]string) 
 	return r
 }
 
+// room clears away what the hub of all tests has built, when the disk is nearly
+// full: the environments of all of them together take more than CI may have.
+func room(t *testing.T) {
+	t.Helper()
+	const enough, keep = 14 << 30, "5GiB"
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(the.data, &fs); err != nil {
+		t.Fatal(err)
+	}
+	if free := fs.Bavail * uint64(fs.Bsize); free < enough {
+		t.Logf("%d MiB are free: %s", free>>20, hubShell().must(t, "clean", "--budget", keep))
+	}
+}
+
 // launch asks for a repository and follows it to its end.
 func launch(t *testing.T, c *client.Client, req binnacle.LaunchRequest) (binnacle.Launch, []binnacle.Event) {
 	t.Helper()
+	room(t)
 	l, err := c.Launch(t.Context(), req)
 	if err != nil {
 		t.Fatal(err)

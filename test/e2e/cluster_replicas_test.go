@@ -1,0 +1,245 @@
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/test/githost"
+	"github.com/binnacle-hub/binnacle/test/jupyter"
+	"github.com/binnacle-hub/binnacle/test/postgres"
+)
+
+// database is the hub's PostgreSQL, on this machine: the chart's own image is not
+// within reach of tests. Pods reach it through a door on the cluster's network.
+func (h *clusterHub) database(t *testing.T, host string) {
+	t.Helper()
+	h.postgres = postgres.Start(t)
+	inside, err := url.Parse(h.postgres.Database())
+	if err != nil {
+		t.Fatal(err)
+	}
+	door, err := new(net.ListenConfig).Listen(t.Context(), "tcp", host+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var open sync.WaitGroup
+	ctx := context.WithoutCancel(t.Context())
+	open.Go(func() {
+		for {
+			c, err := door.Accept()
+			if err != nil {
+				return
+			}
+			open.Go(func() { forward(ctx, c, inside.Host) })
+		}
+	})
+	t.Cleanup(func() {
+		h.uninstall(t) // replicas keep connections
+		if err := door.Close(); err != nil {
+			t.Error(err)
+		}
+		open.Wait()
+	})
+	inside.Host = door.Addr().String()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "hub-database"}, StringData: map[string]string{"url": inside.String()}}
+	if _, err := h.Client.CoreV1().Secrets(h.namespace).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// forward joins two connections until one ends.
+func forward(ctx context.Context, c net.Conn, to string) {
+	defer c.Close()
+	d, err := new(net.Dialer).DialContext(ctx, "tcp", to)
+	if err != nil {
+		return // the database is down: the hub sees its connection end
+	}
+	defer d.Close()
+	var both sync.WaitGroup
+	both.Go(func() { _, _ = io.Copy(d, c); _ = d.Close() })
+	both.Go(func() { _, _ = io.Copy(c, d); _ = c.Close() })
+	both.Wait()
+}
+
+// replicas: whichever replica is killed, the leader too, sessions and their
+// kernels go on, and so does a launch that it was at work on.
+func (h *clusterHub) replicas(t *testing.T, repo *githost.Repo) {
+	t.Helper()
+	l, s := ready(t, h.person, launchOf(repo.URL))
+	k, err := s.StartKernel(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runCell(t, k, "knots = 12; print(knots)", "12")
+	leaders := map[string]bool{}
+	for range 2 {
+		leader := h.leader(t)
+		leaders[leader] = true
+		slow := h.slow(t)
+		b, err := h.person.Launch(t.Context(), binnacle.LaunchRequest{Repo: slow, BuildOnly: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.killPod(t, leader)
+		eventually(t, "another replica leads", func() bool { return h.leader(t) != leader })
+		again := h.attach(t, s, k.ID)
+		runCell(t, again, "knots += 1; print(knots > 12)", "True")
+		_ = k.Close() // its replica may be gone
+		k = again
+		h.ends(t, b.ID)
+	}
+	if len(leaders) < 2 {
+		t.Errorf("only %v led", leaders)
+	}
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
+		t.Error(err)
+	}
+}
+
+// slow is a repository whose build takes some seconds.
+func (h *clusterHub) slow(t *testing.T) string {
+	t.Helper()
+	h.made++
+	wants := read(t, "../../examples/requirements/requirements.txt")
+	dir := plainDir(t, map[string]string{"requirements.txt": wants, "postBuild": "#!/bin/bash\nsleep 4\n", "n.txt": string(rune('a' + h.made))})
+	if err := os.Chmod(filepath.Join(dir, "postBuild"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	repo, err := h.git.Repo(t.Context(), "slow-"+string(rune('a'+h.made)), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return repo.URL
+}
+
+// leader is the pod that holds the hub's Lease.
+func (h *clusterHub) leader(t *testing.T) string {
+	t.Helper()
+	lease, err := h.Client.CoordinationV1().Leases(h.namespace).Get(t.Context(), "hub", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lease.Spec.HolderIdentity == nil {
+		return ""
+	}
+	return *lease.Spec.HolderIdentity
+}
+
+func (h *clusterHub) killPod(t *testing.T, name string) {
+	t.Helper()
+	if err := h.Client.CoreV1().Pods(h.namespace).Delete(t.Context(), name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// attach connects to a kernel as JupyterLab does: until it succeeds.
+func (h *clusterHub) attach(t *testing.T, s jupyter.Server, id string) *jupyter.Kernel {
+	t.Helper()
+	var k *jupyter.Kernel
+	eventually(t, "a kernel is reached again", func() (ok bool) {
+		var err error
+		k, err = s.Attach(t.Context(), id)
+		return err == nil
+	})
+	return k
+}
+
+// ends follows a launch to its end over replicas that go away.
+func (h *clusterHub) ends(t *testing.T, id string) {
+	t.Helper()
+	var last int64
+	var text string
+	eventually(t, "the launch ends", func() bool {
+		err := h.person.Events(t.Context(), id, last, func(e binnacle.Event) error {
+			if e.ID != last+1 {
+				t.Errorf("event %d follows %d", e.ID, last)
+			}
+			last, text = e.ID, text+e.Message+"\n"
+			return nil
+		})
+		l, gerr := h.person.Get(t.Context(), id)
+		return errors.Join(err, gerr) == nil && l.Phase.Final()
+	})
+	if l, err := h.person.Get(t.Context(), id); err != nil || l.Phase != binnacle.PhaseReady {
+		t.Errorf("%+v %v\n%s", l, err, text)
+	}
+}
+
+// withoutDatabase: PostgreSQL crashes and comes back in the middle of a build.
+func (h *clusterHub) withoutDatabase(t *testing.T) {
+	t.Helper()
+	l, err := h.person.Launch(t.Context(), binnacle.LaunchRequest{Repo: h.slow(t), BuildOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.postgres.Crash()
+	<-time.After(2 * time.Second)
+	h.postgres.Up()
+	h.ends(t, l.ID)
+}
+
+// rolling: an upgrade that replaces every replica fails no request.
+func (h *clusterHub) rolling(t *testing.T) {
+	t.Helper()
+	h.values["hub"].(map[string]any)["drainSeconds"] = 5
+	h.upgrade(t) // now they drain as they would at an institute
+	ctx, stop := context.WithCancel(t.Context())
+	var asked, failed atomic.Int64
+	var asking sync.WaitGroup
+	for range 4 {
+		asking.Go(func() {
+			c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+			for ctx.Err() == nil {
+				asked.Add(1)
+				res, err := c.Get(h.url + "versions")
+				if err == nil {
+					_, err = io.Copy(io.Discard, res.Body)
+					err = errors.Join(err, res.Body.Close())
+				}
+				if err != nil || res.StatusCode != http.StatusOK {
+					failed.Add(1)
+					t.Log(err)
+				}
+				<-time.After(10 * time.Millisecond)
+			}
+		})
+	}
+	h.values["hub"].(map[string]any)["annotations"] = map[string]any{"example.org/turn": "two"}
+	h.upgrade(t)
+	stop()
+	asking.Wait()
+	if failed.Load() > 0 || asked.Load() < 100 {
+		t.Errorf("%d of %d requests failed during an upgrade", failed.Load(), asked.Load())
+	}
+}
+
+// counted: every launch that was asked for has an end, and people see it.
+func (h *clusterHub) counted(t *testing.T) {
+	t.Helper()
+	all, err := h.person.Launches(t.Context())
+	if err != nil || len(all) == 0 {
+		t.Fatalf("%d launches, %v", len(all), err)
+	}
+	for _, l := range all {
+		if !l.Phase.Final() {
+			t.Errorf("%s is still in %s", l.ID, l.Phase)
+		}
+	}
+}
