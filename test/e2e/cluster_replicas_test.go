@@ -37,14 +37,14 @@ func (h *clusterHub) database(t *testing.T, host string) {
 		t.Fatal(err)
 	}
 	var open sync.WaitGroup
-	ctx := context.WithoutCancel(t.Context())
+	ctx, to := context.WithoutCancel(t.Context()), inside.Host
 	open.Go(func() {
 		for {
 			c, err := door.Accept()
 			if err != nil {
 				return
 			}
-			open.Go(func() { forward(ctx, c, inside.Host) })
+			open.Go(func() { forward(ctx, c, to) })
 		}
 	})
 	t.Cleanup(func() {
