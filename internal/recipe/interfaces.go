@@ -159,6 +159,15 @@ func (r *reader) program(p program) (a app, offered bool, err error) {
 	return a, true, nil
 }
 
+// noteAsked: what a Dockerfile makes is its own, and nothing is added to it.
+func noteAsked(r *reader) error {
+	if r.opt.Interface != "" {
+		r.note(r.Dockerfile, 0, "The link opens "+r.opt.Interface+", which is not added to the image of a Dockerfile.",
+			"It opens if the Dockerfile installs it, with jupyter-server-proxy; else remove it from the link.")
+	}
+	return nil
+}
+
 func (r *reader) offers(name string) bool {
 	return slices.ContainsFunc(r.Interfaces, func(i Interface) bool { return i.Name == name })
 }

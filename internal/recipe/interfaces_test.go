@@ -54,7 +54,7 @@ func TestInterfaces(t *testing.T) {
 		"desktop":            {asked: "desktop", added: "desktop", want: []string{"desktop desktop/ the link asks for it"}},
 		"desktop by its own": {files: map[string]string{"requirements.txt": "jupyter-remote-desktop-proxy\n"}, asked: "desktop", want: []string{"desktop desktop/ requirements.txt asks for jupyter-remote-desktop-proxy"}},
 		"vscode":             {asked: "vscode", added: "vscode", want: []string{"vscode vscode/ the link asks for it"}},
-		"Dockerfile":         {files: map[string]string{"Dockerfile": "FROM a\n"}, asked: "vscode"},
+		"Dockerfile":         {files: map[string]string{"Dockerfile": "FROM a\n"}, asked: "vscode", note: "not added to the image of a Dockerfile"},
 		"unknown":            {asked: "emacs"},
 	} {
 		t.Run(name, func(t *testing.T) {

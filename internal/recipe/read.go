@@ -118,7 +118,7 @@ func (r *reader) read() error {
 	r.Kind = chosen.name
 	parts := []func(*reader) error{chosen.read, readLanguages, readNode, readInterfaces, readApt, readScripts, readIgnore, noteOthers}
 	if chosen.name == dockerfile {
-		parts = []func(*reader) error{chosen.read, readIgnore, noteOthers}
+		parts = []func(*reader) error{chosen.read, readIgnore, noteAsked, noteOthers}
 	}
 	for _, part := range parts {
 		if err := part(r); err != nil {
