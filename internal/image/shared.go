@@ -81,6 +81,10 @@ func (in inRegistry) prepare(req Request, opt *bkclient.SolveOpt) {
 func (in inRegistry) push(name string) bkclient.ExportEntry {
 	attrs := exportAttrs()
 	maps.Copy(attrs, map[string]string{"name": name, "push": "true", "store": "false"})
+	if in.Registry.Lazy() {
+		// Every layer, or a machine waits for the one that is not.
+		attrs["compression"], attrs["force-compression"] = "estargz", "true"
+	}
 	if in.Registry.Insecure() {
 		attrs["registry.insecure"] = "true"
 	}

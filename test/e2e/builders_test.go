@@ -185,6 +185,15 @@ func TestBuilders(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Errorf("versions: %v %v", files, err)
 	}
+	cfg.Lazy = true
+	eager := images
+	images = registry.New(cfg, reg.Client().Transport)
+	lazy, err := on(time.Minute, certs, first.address).Build(t.Context(), request("c5", env, "true"), new(told).add)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pulledLazily(t, images, lazy.Name)
+	images = eager
 	moved(t, on(time.Minute, certs, first.address, second.address), request("c3", "true", "sleep 2; echo done"), first, second)
 	if _, err := on(time.Second, certs, first.address, second.address).Build(t.Context(), request("c4", "true", "true"), new(told).add); binnacle.CodeOf(err) != binnacle.CodeUnavailable {
 		t.Errorf("drained builders took a build: %v", err)
@@ -229,6 +238,25 @@ func moved(t *testing.T, b *image.Builder, req image.Request, all ...*serving) {
 	})
 	if err != nil || img.Digest == "" {
 		t.Errorf("a builder that was drained did not end its build: %v", err)
+	}
+}
+
+// pulledLazily: every layer of an image has the table of contents that a
+// snapshotter begins with.
+func pulledLazily(t *testing.T, images *registry.Registry, name string) {
+	t.Helper()
+	img, ok, err := images.Image(t.Context(), name, nil)
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	m, err := img.Manifest()
+	if err != nil || len(m.Layers) < 4 {
+		t.Fatalf("%+v %v", m, err)
+	}
+	for i, l := range m.Layers {
+		if l.Annotations["containerd.io/snapshot/stargz/toc.digest"] == "" {
+			t.Errorf("layer %d has no table of contents: %+v", i, l)
+		}
 	}
 }
 

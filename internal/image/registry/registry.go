@@ -40,6 +40,10 @@ type Config struct {
 	// the one in DOCKER_CONFIG. Where it has none for the registry of image_prefix,
 	// and that is Azure's or Google's, the identity of the pod is used.
 	DockerConfig string
+	// Lazy writes layers as eStargz: machines that have its snapshotter start
+	// sessions before all of an image is there. Others fetch them whole, and they
+	// are larger than ours.
+	Lazy bool
 	// Timeout is how long the registry may take to answer one question, with the
 	// waiting that it asks for.
 	Timeout time.Duration
@@ -166,6 +170,9 @@ func missing(err error) bool {
 
 // Name is an image's, with the configured prefix.
 func (r *Registry) Name(image string) string { return r.cfg.Name(image) }
+
+// Lazy says that layers are written as eStargz.
+func (r *Registry) Lazy() bool { return r.cfg.Lazy }
 
 // Insecure says that it is spoken with over http.
 func (r *Registry) Insecure() bool { return r.cfg.Insecure }
