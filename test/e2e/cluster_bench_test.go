@@ -62,6 +62,7 @@ func TestBenchKubernetes(t *testing.T) {
 	}
 	b.load()
 	b.write(out)
+	b.remove()
 }
 
 type clusterBench struct {
@@ -337,15 +338,11 @@ func (b *clusterBench) cost(what string) {
 func (b *clusterBench) load() {
 	b.t.Helper()
 	b.cost("without sessions")
+	// It stays until the cluster ends: without it its pods would be collected.
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "simulated"}, Spec: corev1.NodeSpec{Unschedulable: true}}
 	if _, err := b.Client.CoreV1().Nodes().Create(b.t.Context(), node, metav1.CreateOptions{}); err != nil {
 		b.t.Fatal(err)
 	}
-	defer func() {
-		if err := b.Client.CoreV1().Nodes().Delete(context.WithoutCancel(b.t.Context()), node.Name, metav1.DeleteOptions{}); err != nil {
-			b.t.Error(err)
-		}
-	}()
 	have := 0
 	for _, n := range []int{100, 1000, 10_000} {
 		took := b.simulate(have, n)
@@ -359,7 +356,6 @@ func (b *clusterBench) load() {
 			b.cost(fmt.Sprintf("with %d simulated sessions, just started", n))
 		}
 	}
-	b.remove()
 }
 
 // simulate brings the number of simulated sessions from have to n.
