@@ -121,18 +121,18 @@ func Make(c config.Config, o Options) (Made, error) {
 // flags hand the container what the steps before it prepared. Values stay in the
 // environment: they are never arguments.
 func flags(v values) string {
-	f := []string{"--rm", "--volume \"$PWD:/work\"", "--workdir /work", "--user \"$(id -u):$(id -g)\"", "--env HOME=/tmp"}
+	f := []string{"--rm", "--volume \"$PWD:/repository\"", "--workdir /repository", "--user \"$(id -u):$(id -g)\"", "--env HOME=/tmp"}
 	for _, name := range v.Secrets {
 		f = append(f, "--env "+name)
 	}
 	if v.Cluster {
-		f = append(f, "--env KUBECONFIG=/work/.kubeconfig")
+		f = append(f, "--env KUBECONFIG=/repository/.kubeconfig")
 	}
 	switch {
 	case v.Azure && v.Forge == Azure:
 		f = append(f, "--env SYSTEM_ACCESSTOKEN", "--env SYSTEM_OIDCREQUESTURI")
 	case v.Azure:
-		f = append(f, "--env AZURE_FEDERATED_TOKEN_FILE=/work/.token")
+		f = append(f, "--env AZURE_FEDERATED_TOKEN_FILE=/repository/.token")
 	}
 	return strings.Join(f, " ")
 }
