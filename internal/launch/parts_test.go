@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -357,7 +358,10 @@ func newBench(t testing.TB) *bench {
 
 // close stops what the parts run; synctest wants no goroutine left.
 func (b *bench) close() {
-	for id := range b.spw.sessions {
+	b.spw.mu.Lock() // other replicas may still stop sessions
+	ids := slices.Collect(maps.Keys(b.spw.sessions))
+	b.spw.mu.Unlock()
+	for _, id := range ids {
 		_ = b.spw.Stop(context.Background(), id)
 	}
 	if err := b.st.Close(); err != nil {
