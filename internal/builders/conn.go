@@ -8,6 +8,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -47,8 +48,9 @@ func (p *Pool) connect(ctx context.Context, b Builder) (*conn, error) {
 	// BuildKit's client keeps its connection to itself; the health of the server
 	// is asked through the same.
 	var under grpc.ClientConnInterface
+	var first sync.Once // a build makes many calls at once
 	see := func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-		under = cc
+		first.Do(func() { under = cc })
 		return invoke(ctx, method, req, reply, cc, opts...)
 	}
 	opts := append(p.credentials(b), bkclient.WithContextDialer(c.dial), bkclient.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(see)))
