@@ -106,6 +106,20 @@ type Revision struct {
 	Commit string `json:"commit"`
 	// WebURL is the page a person can read the revision on; may be empty.
 	WebURL string `json:"web_url,omitempty"`
+	// Gone is the ref that was asked for when the repository has none of that
+	// name: master or main, for which the default branch (Spec.Ref) was taken.
+	Gone string `json:"-"`
+}
+
+// Renamed says that another branch was taken than the link names; nil when not.
+func (r Revision) Renamed() *Error {
+	if r.Gone == "" {
+		return nil
+	}
+	return &Error{
+		Code: CodeNotFound, Message: "The repository has no branch " + r.Gone + " any more: its default branch, " + r.Spec.Ref + ", is taken instead.",
+		Hint: "Write HEAD in the link, which is always the default branch.",
+	}
 }
 
 // Fixed is the Spec that names exactly this revision, for links that last.

@@ -100,6 +100,9 @@ func (a *app) readRecipe(ctx context.Context, c config.Config, repo, ref, iface 
 		return recipe.Recipe{}, rev, err
 	}
 	r, err := readTree(tree, recipeOptions(c, date, iface))
+	if e := rev.Renamed(); e != nil {
+		r.Notes = append(r.Notes, recipe.Note{Message: e.Message, Hint: e.Hint})
+	}
 	return r, rev, err
 }
 

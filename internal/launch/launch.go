@@ -275,12 +275,21 @@ func (s *Service) resolve(ctx context.Context, r *run) error {
 	if err := s.gate.check(rev.Spec); err != nil {
 		return err
 	}
-	_, err = s.write(ctx, []*run{r}, nil, func(rec *store.Launch) {
+	_, err = s.write(ctx, []*run{r}, renamedBranch(rev), func(rec *store.Launch) {
 		rec.Revision = &rev
 		rec.Spec = rev.Spec
 		rec.Path = landing(rec.Request.Path, target.URLPath, file)
 	})
 	return err
+}
+
+// renamedBranch tells who follows an old link that it names a branch which is no more.
+func renamedBranch(rev binnacle.Revision) []binnacle.Event {
+	e := rev.Renamed()
+	if e == nil {
+		return nil
+	}
+	return []binnacle.Event{{Time: time.Now().UTC(), Kind: binnacle.EventNote, Phase: binnacle.PhaseResolving, Message: e.Message, Error: e}}
 }
 
 // landing is where in the session a person lands.

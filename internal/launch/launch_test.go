@@ -88,9 +88,14 @@ end ready
 		if b.src.fetches != 1 || b.bld.count() != 1 || b.spw.count() != 2 {
 			t.Error(b.src.fetches, b.bld.count(), b.spw.count())
 		}
+		// So does an old link, and is told.
+		want = "phase waiting\nphase resolving\nnote resolving The repository has no branch master any more: its default branch, main, is taken instead. [not_found :0]\n" + strings.TrimPrefix(want, "phase waiting\nphase resolving\n")
+		if diff := cmp.Diff(want, brief(follow(t, svc, begin(t, svc, ann, ask("master")), 0))); diff != "" {
+			t.Error(diff)
+		}
 		// Build only ends without a session; rebuild builds.
 		id = begin(t, svc, ann, binnacle.LaunchRequest{Repo: "gh/o/r/main", BuildOnly: true, Rebuild: true})
-		if e := end(t, svc, id); e.Phase != binnacle.PhaseReady || e.Image != "img/c0ffee-main" || b.bld.count() != 2 || b.spw.count() != 2 {
+		if e := end(t, svc, id); e.Phase != binnacle.PhaseReady || e.Image != "img/c0ffee-main" || b.bld.count() != 2 || b.spw.count() != 3 {
 			t.Errorf("%+v", e)
 		}
 	})

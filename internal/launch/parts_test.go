@@ -50,7 +50,11 @@ func (s *repos) ResolveTarget(ctx context.Context, t source.Target, _ source.Pol
 	if t.Spec.Ref == "missing" {
 		return binnacle.Revision{}, "", binnacle.Errorf(binnacle.CodeNotFound, "There is no ref called missing.")
 	}
-	return binnacle.Revision{Spec: t.Spec, URL: "https://git.example.org/" + t.Spec.Repo, Commit: "c0ffee-" + t.Spec.Ref}, t.Path, nil
+	gone := ""
+	if t.Spec.Ref == "master" {
+		gone, t.Spec.Ref = t.Spec.Ref, "main"
+	}
+	return binnacle.Revision{Spec: t.Spec, URL: "https://git.example.org/" + t.Spec.Repo, Commit: "c0ffee-" + t.Spec.Ref, Gone: gone}, t.Path, nil
 }
 
 func (s *repos) Fetch(ctx context.Context, rev binnacle.Revision, _ source.Policy, dir string, out func(string)) error {

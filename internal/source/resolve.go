@@ -52,8 +52,15 @@ func (s *Source) ResolveTarget(ctx context.Context, t Target, p Policy) (binnacl
 	}
 	defer n.close()
 	commit, ref, path, err := s.find(ctx, n, t)
+	gone := ""
 	if err != nil {
-		return binnacle.Revision{}, "", n.explain(ctx, err)
+		if gone = renamed(t, err); gone != "" {
+			commit, ref, err = s.defaultBranch(ctx, n, err)
+			_, path, _ = strings.Cut(t.Spec.Ref, "/")
+		}
+		if err != nil {
+			return binnacle.Revision{}, "", n.explain(ctx, err)
+		}
 	}
 	t.Spec.Ref = ref
 	if path == "" {
@@ -63,7 +70,38 @@ func (s *Source) ResolveTarget(ctx context.Context, t Target, p Policy) (binnacl
 		return binnacle.Revision{}, "", binnacle.Errorf(binnacle.CodeInternal, "The ref did not lead to a commit.")
 	}
 	s.log.InfoContext(ctx, "ref resolved", slog.String("repo", r.String()), slog.String("ref", ref), slog.String("commit", commit))
-	return binnacle.Revision{Spec: t.Spec, URL: r.String(), Commit: commit, WebURL: s.webURL(t.Spec, commit)}, path, nil
+	return binnacle.Revision{Spec: t.Spec, URL: r.String(), Commit: commit, WebURL: s.webURL(t.Spec, commit), Gone: gone}, path, nil
+}
+
+// renamed is the branch that a link names and that was the default of many
+// repositories until they renamed it, or the other way round: links in papers
+// go on naming it. Empty when it is another one, or what is wrong is not that it
+// is missing.
+func renamed(t Target, err error) string {
+	name := t.Spec.Ref
+	if t.RefAndPath {
+		name, _, _ = strings.Cut(name, "/")
+	}
+	if binnacle.CodeOf(err) == binnacle.CodeNotFound && (name == "master" || name == "main") {
+		return name
+	}
+	return ""
+}
+
+// defaultBranch is what HEAD stands for, by its name where the server tells it.
+// Without one, missing is the error.
+func (s *Source) defaultBranch(ctx context.Context, n *network, missing error) (commit, ref string, err error) {
+	rs, err := s.refs(ctx, n, binnacle.HeadRef)
+	if err != nil {
+		return "", "", err
+	}
+	if commit = rs.commits[binnacle.HeadRef]; commit == "" {
+		return "", "", missing
+	}
+	if name, ok := strings.CutPrefix(rs.head, "refs/heads/"); ok && rs.commits[rs.head] == commit {
+		return commit, name, nil
+	}
+	return commit, binnacle.HeadRef, nil
 }
 
 // find returns the commit, the ref that led to it and the path that is left.

@@ -55,7 +55,9 @@ func TestResolve(t *testing.T) {
 		{ref: second[:8], commit: second},
 		{ref: first[:12], commit: first},
 		{ref: "both", code: binnacle.CodeConflict, says: "refs/heads/both"},
-		{ref: "master", code: binnacle.CodeNotFound, says: "Did you mean main?"},
+		{ref: "master", commit: third}, // renamed to main
+		{ref: "refs/heads/master", code: binnacle.CodeNotFound},
+		{ref: "trunk", code: binnacle.CodeNotFound, says: "Leave out the ref"},
 		{ref: "v1.1", code: binnacle.CodeNotFound, says: "Did you mean v1.0?"},
 		{ref: "1.0", code: binnacle.CodeNotFound, says: "Did you mean v1.0?"},
 		{ref: "x", code: binnacle.CodeNotFound, says: "Leave out the ref"},
@@ -73,6 +75,18 @@ func TestResolve(t *testing.T) {
 		}
 	}
 
+	rev, path, err := s.ResolveTarget(t.Context(), source.Target{Spec: srv.spec("team/repo.git", "master/notes/a.ipynb"), RefAndPath: true}, source.Policy{})
+	if err != nil || rev.Gone != "master" || rev.Spec.Ref != "main" || rev.Commit != third || path != "notes/a.ipynb" {
+		t.Errorf("a renamed branch: %+v, %q, %v", rev, path, err)
+	}
+	if rev, err := s.Resolve(t.Context(), srv.spec("team/repo.git", "main"), source.Policy{}); err != nil || rev.Gone != "" {
+		t.Errorf("a branch that is there: %+v, %v", rev, err)
+	}
+	r.git("branch", "-m", "main", "development")
+	if rev, err := s.Resolve(t.Context(), srv.spec("team/repo.git", "main"), source.Policy{}); err != nil || rev.Gone != "main" || rev.Spec.Ref != "development" || rev.Commit != third {
+		t.Errorf("a default branch of another name: %+v, %v", rev, err)
+	}
+	r.git("branch", "-m", "development", "main")
 	r.git("branch", "-D", "feature/x")
 	if _, err := s.Resolve(t.Context(), srv.spec("team/repo.git", "feature/x"), source.Policy{}); binnacle.CodeOf(err) != binnacle.CodeNotFound {
 		t.Errorf("a deleted branch: %v", err)
