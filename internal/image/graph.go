@@ -144,7 +144,7 @@ elif [ "$old" != jovyan ]; then
   usermod --login jovyan --home /home/jovyan --move-home --shell /bin/bash "$old"
   groupmod --new-name jovyan "$(getent group 1000 | cut -d: -f1)"
 fi
-mkdir -p /srv/conda/envs /srv/npm /srv/deno /srv/go /srv/cargo /srv/rlibs /srv/julia /run/binnacle/in /run/binnacle/tools /run/binnacle/cache /run/binnacle/lock /run/binnacle/out /usr/local/share/binnacle/lock
+mkdir -p /srv/conda/envs /srv/npm /srv/deno /srv/go /srv/cargo /srv/rlibs /srv/julia /run/binnacle/in /run/binnacle/tools /run/binnacle/cache /run/binnacle/lock /run/binnacle/build /run/binnacle/out /usr/local/share/binnacle/lock
 chown 1000:1000 /srv/conda /srv/conda/envs /srv/npm /srv/deno /srv/go /srv/cargo /srv/rlibs /srv/julia /run/binnacle/cache /run/binnacle/out /usr/local/share/binnacle /usr/local/share/binnacle/lock
 cat > /usr/local/bin/repo2docker-entrypoint <<'ENTRYPOINT'
 #!/bin/bash
@@ -241,12 +241,18 @@ func (g grapher) run(state llb.State, s recipe.Step, dir string) (llb.State, err
 			opts = append(opts, llb.AddEnv(name, g.late[name]))
 		}
 	}
-	if s.Lock != nil {
-		lock, err := g.lock(*s.Lock)
+	for _, made := range []struct {
+		lock *recipe.Lock
+		at   string
+	}{{s.Lock, recipe.LockDir}, {s.Build, recipe.BuildDir}} {
+		if made.lock == nil {
+			continue
+		}
+		lock, err := g.lock(*made.lock)
 		if err != nil {
 			return llb.State{}, err
 		}
-		opts = append(opts, llb.AddMount(recipe.LockDir, lock, llb.SourcePath("/out"), llb.Readonly))
+		opts = append(opts, llb.AddMount(made.at, lock, llb.SourcePath("/out"), llb.Readonly))
 	}
 	return state.Run(opts...).Root(), nil
 }

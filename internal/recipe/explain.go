@@ -139,7 +139,7 @@ func Explain(r Recipe, step string, log []string) *binnacle.Error {
 
 func (r Recipe) step(name string) Step {
 	for _, s := range r.Steps {
-		if s.Name == name || (s.Lock != nil && s.Lock.Name == name) {
+		if s.Name == name || (s.Lock != nil && s.Lock.Name == name) || (s.Build != nil && s.Build.Name == name) {
 			return s
 		}
 	}

@@ -171,6 +171,7 @@ func (r *reader) lockedSteps(file string, q *requirements) []Step {
 	}
 	if len(late.packages) > 0 {
 		s := localStep(file, InputDir+"/local.txt", "--no-deps", nil, linesInput("local.txt", late.lines))
+		s.Build = r.buildTools(ownDirs(late.lines)...)
 		s.Packages = late.packages
 		out = append(out, s)
 	}
@@ -210,7 +211,7 @@ func localStep(file, list, options string, lock *Lock, inputs ...Input) Step {
 	return Step{
 		Name: "pip: packages of the repository", Stage: StageContent, Tools: []string{"uv"}, From: []Location{{File: file}},
 		Lock: lock, Inputs: append(inputs, compileInput()),
-		Script: uvAlone + "[ ! -s " + list + " ] || uv pip install --python " + Prefix + " " + options + " -r " + list + "\n" + finish,
+		Script: ownPackages + "[ ! -s " + list + " ] || own --python " + Prefix + " " + options + " -r " + list + "\n" + finish,
 	}
 }
 

@@ -738,3 +738,43 @@ func TestFreezeLocks(t *testing.T) {
 		t.Errorf("%+v %+v", frozen, notes)
 	}
 }
+
+// TestBuildTools: what packages of the tree are built with is fetched once for all
+// repositories, unless it is more than a wheel of a known name.
+func TestBuildTools(t *testing.T) {
+	system := func(requires string) string {
+		return "[project]\nname = \"a\"\n[build-system]\nrequires = [" + requires + "]\n"
+	}
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  string // empty is none
+	}{
+		"one":          {map[string]string{"pyproject.toml": system(`"flit_core >=3.2,<4"`)}, "flit_core >=3.2,<4\n"},
+		"hatchling":    {map[string]string{"pyproject.toml": system(`"hatchling"`)}, "editables\nhatchling\n"},
+		"setup.py":     {map[string]string{"setup.py": ""}, "setuptools\nwheel\n"},
+		"extras":       {map[string]string{"pyproject.toml": system(`"setuptools>=64", "setuptools_scm[toml]>=8"`)}, "setuptools>=64\nsetuptools_scm[toml]>=8\n"},
+		"unknown":      {map[string]string{"pyproject.toml": system(`"hatchling", "cython"`)}, ""},
+		"address":      {map[string]string{"pyproject.toml": system(`"hatchling @ https://example.org/h.whl"`)}, ""},
+		"option":       {map[string]string{"pyproject.toml": system(`"hatchling --index-url=https://example.org"`)}, ""},
+		"lines":        {map[string]string{"pyproject.toml": system(`"hatchling>=1\\n-r /etc/passwd"`)}, ""},
+		"in the tree":  {map[string]string{"pyproject.toml": system(`"setuptools"`) + "backend-path = [\".\"]\n"}, ""},
+		"beside it":    {map[string]string{"Pipfile.lock": `{"default": {"b": {"path": "./libs/b", "editable": true}}}`, "libs/b/pyproject.toml": system(`"poetry-core"`)}, "poetry-core\n"},
+		"only a wheel": {map[string]string{"Pipfile.lock": `{"default": {"b": {"path": "./b-1-py3-none-any.whl"}}}`}, ""},
+		"a source":     {map[string]string{"Pipfile.lock": `{"default": {"b": {"path": "./b-1.tar.gz"}}}`}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			have := ""
+			for _, s := range read(t, c.files).Steps {
+				if s.Build != nil {
+					if s.Stage != recipe.StageContent || !strings.Contains(s.Script, recipe.BuildDir) {
+						t.Errorf("%s does not use it", s.Name)
+					}
+					have = string(s.Build.Inputs[0].Content)
+				}
+			}
+			if have != c.want {
+				t.Errorf("built with %q, want %q", have, c.want)
+			}
+		})
+	}
+}

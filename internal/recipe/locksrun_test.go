@@ -41,6 +41,9 @@ func TestLockSteps(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%s: %v\n%s", s.Name, err, out)
 				}
+				if strings.Contains(out, "once more") {
+					t.Errorf("%s: what it was to be built with did not do: %s", s.Name, out)
+				}
 			}
 			have, err := m.command(t, home, m.environment()+"/bin/python", "-c", version+c.code)
 			if have = strings.TrimSpace(have); err != nil || have != c.want {

@@ -167,7 +167,7 @@ func (r *reader) itself(file string) {
 		dir = "./" + r.Dir
 	}
 	s := localStep(file, InputDir+"/local.txt", "", nil, linesInput("local.txt", []string{"-e " + dir}))
-	s.Name = "pip: the repository itself"
+	s.Name, s.Build = "pip: the repository itself", r.buildTools(dir)
 	s.Packages = []Package{{Manager: "pip", Name: ".", Spec: ".", From: Location{File: file}}}
 	r.add(s)
 }

@@ -290,7 +290,7 @@ func (r *reader) projectStep() error {
 	r.add(Step{
 		Name: "pip: the repository itself", Stage: StageContent, Tools: []string{"uv"}, From: from, Inputs: []Input{compileInput()},
 		Packages: []Package{{Manager: "pip", Name: ".", Spec: ".", From: from[0]}},
-		Script:   uvAlone + "uv pip install --python " + Prefix + " .\n" + finish,
+		Script:   ownPackages + "own --python " + Prefix + " .\n" + finish, Build: r.buildTools("."),
 	})
 	return nil
 }

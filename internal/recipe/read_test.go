@@ -59,12 +59,14 @@ func input(t *testing.T, r recipe.Recipe, step, name string) string {
 				return string(in.Content)
 			}
 		}
-		if s.Lock == nil || s.Lock.Name != step {
-			continue
-		}
-		for _, in := range s.Lock.Inputs {
-			if in.Name == name {
-				return string(in.Content)
+		for _, l := range []*recipe.Lock{s.Lock, s.Build} {
+			if l == nil || l.Name != step {
+				continue
+			}
+			for _, in := range l.Inputs {
+				if in.Name == name {
+					return string(in.Content)
+				}
 			}
 		}
 	}
@@ -139,6 +141,7 @@ func readable(r recipe.Recipe) any {
 		Script []string          `json:"script"`
 		Inputs map[string]string `json:"inputs,omitempty"`
 		Lock   *lock             `json:"lock,omitempty"`
+		Build  *lock             `json:"build,omitempty"`
 	}
 	lines := func(script string) []string { return strings.Split(strings.TrimSuffix(script, "\n"), "\n") }
 	texts := func(inputs []recipe.Input) map[string]string {
@@ -161,6 +164,9 @@ func readable(r recipe.Recipe) any {
 		v := step{Step: s, Script: lines(s.Script), Inputs: texts(s.Inputs)}
 		if s.Lock != nil {
 			v.Lock = &lock{s.Lock, lines(s.Lock.Script), texts(s.Lock.Inputs)}
+		}
+		if s.Build != nil {
+			v.Build = &lock{s.Build, lines(s.Build.Script), texts(s.Build.Inputs)}
 		}
 		out.Steps = append(out.Steps, v)
 	}
@@ -359,6 +365,9 @@ func TestNoSharedCacheWithCode(t *testing.T) {
 			}
 			if tainted || (slices.Contains(s.Tools, "uv") && !strings.Contains(s.Script, "--only-binary :all:")) || strings.Contains(s.Script, "UV_NO_CACHE") {
 				t.Errorf("%q has a shared cache", s.Name)
+			}
+			if s.Build != nil && !strings.Contains(s.Build.Script, "--only-binary :all:") {
+				t.Errorf("%q may build what it fetches", s.Build.Name)
 			}
 			if s.Lock == nil {
 				continue

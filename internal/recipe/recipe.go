@@ -107,6 +107,8 @@ type Step struct {
 	// what it wrote. The step is keyed by these files and not by how and when they
 	// were worked out: the same versions on another day are the same layer.
 	Lock *Lock `json:"lock,omitempty"`
+	// Build fetches what the step builds with into BuildDir, like Lock.
+	Build *Lock `json:"build,omitempty"`
 	// Inputs are put read-only into InputDir; their content is part of the
 	// step's cache key, nothing else of the repository is.
 	Inputs []Input `json:"inputs,omitempty"`

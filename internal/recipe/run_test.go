@@ -86,13 +86,24 @@ func (m *machine) must(t *testing.T, dir, name string, args ...string) string {
 // step runs one, with the repository in the home directory.
 func (m *machine) step(t *testing.T, s recipe.Step) (string, error) {
 	t.Helper()
-	if s.Lock != nil {
-		out := filepath.Join(m.dir, "run/lock")
+	for _, made := range []struct {
+		lock *recipe.Lock
+		at   string
+	}{{s.Build, "run/build"}, {s.Lock, "run/lock"}} {
+		if made.lock == nil {
+			continue
+		}
+		out, at := filepath.Join(m.dir, "run/lock"), filepath.Join(m.dir, made.at)
 		if err := errors.Join(os.RemoveAll(out), os.Mkdir(out, 0o755)); err != nil {
 			t.Fatal(err)
 		}
-		if text, err := m.script(t, s.Lock.Name, s.Lock.Script, s.Lock.Inputs); err != nil {
+		if text, err := m.script(t, made.lock.Name, made.lock.Script, made.lock.Inputs); err != nil {
 			return text, err
+		}
+		if at != out {
+			if err := errors.Join(os.RemoveAll(at), os.Rename(out, at)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	return m.script(t, s.Name, s.Script, s.Inputs)
@@ -105,7 +116,7 @@ func (m *machine) script(t *testing.T, name, script string, inputs []recipe.Inpu
 		t.Fatal(err)
 	}
 	here := strings.NewReplacer(
-		recipe.InputDir, in, recipe.ToolDir, m.dir+"/run/tools", recipe.OutDir, m.dir+"/run/lock", recipe.LockDir, m.dir+"/run/lock", recipe.LockStore, m.dir+"/store",
+		recipe.InputDir, in, recipe.ToolDir, m.dir+"/run/tools", recipe.OutDir, m.dir+"/run/lock", recipe.LockDir, m.dir+"/run/lock", recipe.BuildDir, m.dir+"/run/build", recipe.LockStore, m.dir+"/store",
 		"/run/binnacle/cache", m.dir+"/run/cache", "/srv/conda", m.dir+"/srv", "/srv/julia", m.dir+"/julia",
 		recipe.Home, m.dir+"/home", "/tmp", m.dir+"/tmp", "/usr/bin/python3", m.python,
 		`jupyter="jupyterlab notebook ipykernel ipywidgets jupyterhub pip"`, `jupyter="ipykernel jupyter-server"`)

@@ -248,14 +248,18 @@ grep -E '^(-e |\.|file:|[A-Za-z0-9._-]+ @ file:)' /tmp/all.txt > ` + OutDir + `/
 `,
 	}
 	q := &requirements{}
-	local := false
+	var local []string
 	for i, k := range l.Package {
 		if at := (Location{file, pins[i].line}); strings.Contains(k.is("registry"), "://") {
 			if err := q.index(k.is("registry"), at); err != nil {
 				return err
 			}
 		}
-		local = local || k.is("editable") != "" || k.is("directory") != "" || k.is("path") != ""
+		for _, kind := range []string{"editable", "directory", "path"} {
+			if at := k.is(kind); at != "" {
+				local = append(local, path.Join(r.Dir, at))
+			}
+		}
 	}
 	options, more := words(q.flags), []Input(nil)
 	if len(q.lines) > 0 {
@@ -268,8 +272,9 @@ grep -E '^(-e |\.|file:|[A-Za-z0-9._-]+ @ file:)' /tmp/all.txt > ` + OutDir + `/
 		exact.Packages = append(exact.Packages, Package{Manager: "pip", Name: p.name, Spec: p.name + "==" + p.version, From: Location{file, p.line}})
 	}
 	r.add(wheelStep(file, list, options, lock, more...), exact)
-	if local {
+	if len(local) > 0 {
 		s := localStep(file, LockDir+"/local.txt", "--no-deps", lock)
+		s.Build = r.buildTools(local...)
 		if r.Dir != "" {
 			s.Script = strings.Replace(s.Script, "[ ! -s", "cd "+quote(r.Dir)+"\n[ ! -s", 1)
 		}
