@@ -144,8 +144,20 @@ func podNamespace() string {
 // it is told to trust.
 func (s *server) registryTransport() (http.RoundTripper, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forbidigo // cloned for its defaults only
+	roots, err := s.roots()
+	if err != nil {
+		return nil, err
+	}
+	if roots != nil {
+		t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	}
+	return t, nil
+}
+
+// roots are the authorities that ca_bundle names; nil are the machine's.
+func (s *server) roots() (*x509.CertPool, error) {
 	if s.cfg.CABundle == "" || s.cfg.CABundle == "none" {
-		return t, nil
+		return nil, nil //nolint:nilnil // nil is what crypto/tls takes for the machine's
 	}
 	pem, err := os.ReadFile(s.cfg.CABundle)
 	if err != nil {
@@ -155,6 +167,5 @@ func (s *server) registryTransport() (http.RoundTripper, error) {
 	if !roots.AppendCertsFromPEM(pem) {
 		return nil, binnacle.Errorf(binnacle.CodeInvalid, "ca_bundle: %s has no certificate in it.", s.cfg.CABundle)
 	}
-	t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
-	return t, nil
+	return roots, nil
 }

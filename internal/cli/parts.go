@@ -205,7 +205,7 @@ func (s *server) checks() []hub.Check {
 	if s.engine == nil {
 		return append(checks, s.more...)
 	}
-	return append(checks,
+	return append(append(checks, s.more...),
 		hub.Check{Service: "containerd", Run: func(ctx context.Context) error {
 			_, err := s.engine.Containerd().Version(ctx)
 			return err

@@ -73,8 +73,8 @@ func newServer(ctx context.Context, cfg config.Config, version string, log *slog
 			err = errors.Join(err, s.close())
 		}
 	}()
-	machine := []func(context.Context) error{s.openData, s.openListeners, s.openEngine, s.openStore, s.openSource, s.openSessions, s.openHub}
-	cluster := []func(context.Context) error{s.openCluster, s.openData, s.openListeners, s.openStore, s.openSource, s.openHub}
+	machine := []func(context.Context) error{s.openData, s.openListeners, s.openEngine, s.openStore, s.openTLS, s.openSource, s.openSessions, s.openHub}
+	cluster := []func(context.Context) error{s.openCluster, s.openData, s.openListeners, s.openStore, s.openTLS, s.openSource, s.openHub}
 	parts := machine
 	if cfg.Kubernetes.Enabled {
 		parts = cluster
@@ -254,16 +254,11 @@ func (s *server) openListeners(ctx context.Context) error {
 		}
 	}
 	s.onClose(func() error { return ignoreClosed(s.public.Close()) })
-	tlsConfig, err := tlsConfig(ctx, s.cfg, s.log)
-	if err != nil {
-		return err
-	}
 	scheme := "http"
-	if tlsConfig != nil {
+	if https(s.cfg) {
 		scheme = "https"
 	}
 	s.url = strings.TrimSuffix(cmp.Or(s.cfg.URL, s.ownURL(scheme)), "/")
-	s.public = withTLS(s.public, tlsConfig)
 
 	path := socketPath(s.cfg)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

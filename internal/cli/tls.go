@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -13,47 +12,50 @@ import (
 	"github.com/caddyserver/certmagic"
 
 	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/certificate"
 	"github.com/binnacle-hub/binnacle/internal/config"
+	"github.com/binnacle-hub/binnacle/internal/hub"
 )
 
-// tlsConfig is nil when the hub speaks plain HTTP.
-func tlsConfig(ctx context.Context, cfg config.Config, log *slog.Logger) (*tls.Config, error) {
-	switch {
-	case cfg.TLS.Cert != "":
-		files := &certFiles{cert: cfg.TLS.Cert, key: cfg.TLS.Key, log: log}
+// https says whether the hub speaks HTTPS itself.
+func https(cfg config.Config) bool { return cfg.TLS.Cert != "" || cfg.TLS.ACME.Domain != "" }
+
+// openTLS makes the public listener speak HTTPS, where the hub does so itself.
+func (s *server) openTLS(context.Context) error {
+	switch cfg := s.cfg.TLS; {
+	case cfg.Cert != "":
+		files := &certFiles{cert: cfg.Cert, key: cfg.Key, log: s.log}
 		if _, err := files.get(nil); err != nil {
-			return nil, &binnacle.Error{Code: binnacle.CodeInvalid, Op: "serve.tls", Message: "The certificate can't be used: " + err.Error() + ".", Err: err}
+			return &binnacle.Error{Code: binnacle.CodeInvalid, Op: "serve.tls", Message: "The certificate can't be used: " + err.Error() + ".", Err: err}
 		}
-		return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: files.get, NextProtos: []string{"h2", "http/1.1"}}, nil
-	case cfg.TLS.ACME.Domain != "":
-		return acmeConfig(ctx, cfg)
-	default:
-		return nil, nil //nolint:nilnil // no TLS is no error
+		s.public = tls.NewListener(s.public, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: files.get, NextProtos: []string{"h2", "http/1.1"}})
+	case cfg.ACME.Domain != "":
+		return s.openACME()
 	}
+	return nil
 }
 
-// acmeConfig gets a certificate in the background: requests are refused until
-// it is there, and it is renewed in time.
-func acmeConfig(ctx context.Context, cfg config.Config) (*tls.Config, error) {
-	var magic *certmagic.Config
-	cache := certmagic.NewCache(certmagic.CacheOptions{
-		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return magic, nil },
-	})
-	magic = certmagic.New(cache, certmagic.Config{Storage: &certmagic.FileStorage{Path: filepath.Join(cfg.Data, "certificates")}})
-	issuer := certmagic.ACMEIssuer{Email: cfg.TLS.ACME.Email, Agreed: true, DisableHTTPChallenge: true, CA: certmagic.LetsEncryptProductionCA}
-	if cfg.TLS.ACME.CA != "" {
-		issuer.CA = cfg.TLS.ACME.CA
+// openACME serves certificates that the hub gets by itself. Replicas share them in
+// the database they share; a hub alone keeps them in its data directory.
+func (s *server) openACME() error {
+	// A replica that dies while it asks for a certificate gives way to another.
+	const lease = time.Minute
+	var storage certmagic.Storage = &certmagic.FileStorage{Path: filepath.Join(s.cfg.Data, "certificates")}
+	if s.replica != "" {
+		storage = certificate.NewStorage(s.store, lease)
 	}
-	magic.Issuers = []certmagic.Issuer{certmagic.NewACMEIssuer(magic, issuer)}
-	if err := magic.ManageAsync(ctx, []string{cfg.TLS.ACME.Domain}); err != nil {
-		return nil, &binnacle.Error{
-			Code: binnacle.CodeUnavailable, Op: "serve.acme", Message: "No certificate could be asked for: " + err.Error() + ".",
-			Hint: "The name must lead here and port 443 must be reachable from outside.", Err: err,
-		}
+	roots, err := s.roots()
+	if err != nil {
+		return err
 	}
-	out := magic.TLSConfig()
-	out.NextProtos = append([]string{"h2", "http/1.1"}, out.NextProtos...)
-	return out, nil
+	acme := s.cfg.TLS.ACME
+	keeper := certificate.New(certificate.Config{
+		Names: append([]string{acme.Domain}, acme.Also...), Email: acme.Email, CA: acme.CA, Roots: roots, Listen: s.public.Addr(),
+	}, storage, s.log)
+	s.public = tls.NewListener(s.public, keeper.TLS())
+	s.below = append(s.below, keeper.Run)
+	s.more = append(s.more, hub.Check{Service: "certificate", Run: func(context.Context) error { return keeper.Problem() }})
+	return nil
 }
 
 // certFiles serves a certificate from files and reads them again when they
@@ -90,11 +92,4 @@ func (f *certFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	}
 	f.now, f.loaded = &c, changed
 	return f.now, nil
-}
-
-func withTLS(l net.Listener, cfg *tls.Config) net.Listener {
-	if cfg == nil {
-		return l
-	}
-	return tls.NewListener(l, cfg)
 }

@@ -88,6 +88,10 @@ type TLS struct {
 type ACME struct {
 	// Domain is the name the certificate is for; empty switches ACME off.
 	Domain string `yaml:"domain"`
+	// Also are further names that lead here and get certificates, for example the one
+	// from before while people move to a new one. Each is served as if it were the
+	// only one.
+	Also []string `yaml:"also"`
 	// Email is told to the authority for notices.
 	Email string `yaml:"email"`
 	// CA is the directory address of the authority; empty is Let's Encrypt.
@@ -271,7 +275,7 @@ func derived() map[string]string {
 		"network.dir": "data", "proxy.session_domain": "session_domain", "proxy.hub_url": "url",
 		"proxy.trusted_proxies": "trusted_proxies", "hub.trusted_proxies": "trusted_proxies",
 		"hub.url": "url", "hub.session_domain": "session_domain",
-		"hub.allow_origin": "allow_origin", "launch.allow_origin": "allow_origin",
+		"hub.allow_origin": "allow_origin", "launch.allow_origin": "allow_origin", "hub.aliases": "tls.acme.also",
 	}
 }
 
@@ -298,6 +302,7 @@ func (c *Config) derive() {
 	c.Proxy.TrustedProxies, c.Hub.TrustedProxies = c.TrustedProxies, c.TrustedProxies
 	c.Hub.URL = strings.TrimSuffix(c.URL, "/")
 	c.Hub.SessionDomain, _, _ = strings.Cut(c.SessionDomain, ":") // a port is the proxy's business
+	c.Hub.Aliases = c.TLS.ACME.Also
 	c.Hub.AllowOrigin, c.Launch.AllowOrigin = c.AllowOrigin, c.AllowOrigin
 }
 
@@ -361,10 +366,27 @@ func (t TLS) validate() error {
 			errs = append(errs, errors.New("tls.acme: a certificate is given already by tls.cert; choose one"))
 		}
 	}
-	if t.ACME.Domain == "" && (t.ACME.Email != "" || t.ACME.CA != "") {
+	for i, name := range append([]string{t.ACME.Domain}, t.ACME.Also...) {
+		if ok := hostname(name); !ok && (i > 0 || name != "") {
+			path := "tls.acme.domain"
+			if i > 0 {
+				path = "tls.acme.also"
+			}
+			errs = append(errs, fmt.Errorf("%s: %q is not a name such as hub.example.org", path, name))
+		}
+	}
+	if t.ACME.Domain == "" && (t.ACME.Email != "" || t.ACME.CA != "" || len(t.ACME.Also) > 0) {
 		errs = append(errs, errors.New("tls.acme.domain: must be set for ACME"))
 	}
 	return errors.Join(errs...)
+}
+
+// hostname says whether an authority could give a certificate for name by a
+// challenge to it: a wildcard has none.
+func hostname(name string) bool {
+	_, err := netip.ParseAddr(name)
+	return err != nil && strings.Contains(name, ".") && len(name) <= 253 &&
+		strings.Trim(strings.ToLower(name), "abcdefghijklmnopqrstuvwxyz0123456789-.") == "" && !strings.HasPrefix(name, ".") && !strings.HasSuffix(name, ".")
 }
 
 // within puts the section before every problem of a part.

@@ -64,8 +64,8 @@ func TestLoadReportsEverything(t *testing.T) {
 			t.Errorf("%q is missing in:\n%v", want, err)
 		}
 	}
-	_, err = config.Load(config.Sources{Path: write(t, "listen: nowhere\ndata: relative\nlog: {format: xml}\ntls: {cert: a}\nproxy: {start_wait: 0s}\n")})
-	for _, want := range []string{"listen: ", "data: must be an absolute", "log.format: ", "tls.cert, tls.key", "proxy.start_wait: must be more than 0"} {
+	_, err = config.Load(config.Sources{Path: write(t, "listen: nowhere\ndata: relative\nlog: {format: xml}\ntls: {cert: a, acme: {domain: \"*.example.org\", also: [192.0.2.1]}}\nproxy: {start_wait: 0s}\n")})
+	for _, want := range []string{"listen: ", "data: must be an absolute", "log.format: ", "tls.cert, tls.key", `tls.acme.domain: "*.example.org" is not a name`, `tls.acme.also: "192.0.2.1" is not a name`, "proxy.start_wait: must be more than 0"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in:\n%v", want, err)
 		}

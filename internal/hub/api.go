@@ -290,6 +290,8 @@ func (h *Hub) absolute(r *http.Request, l binnacle.Launch) binnacle.Launch {
 func (h *Hub) absoluteSession(r *http.Request, s binnacle.Session) binnacle.Session {
 	if strings.HasPrefix(s.URL, "/") {
 		s.URL = h.base(r) + s.URL
+	} else if own := strings.TrimSuffix(h.cfg.URL, "/"); len(h.cfg.Aliases) > 0 && strings.HasPrefix(s.URL, own+"/") {
+		s.URL = h.base(r) + strings.TrimPrefix(s.URL, own)
 	}
 	return s
 }

@@ -232,3 +232,27 @@ func TestResume(t *testing.T) {
 		t.Errorf("problem: %s", body)
 	}
 }
+
+// TestAliases: who comes by another name of the hub stays there; a name that is
+// not the hub's is not believed.
+func TestAliases(t *testing.T) {
+	f := newFake()
+	f.base = "https://hub.example.org"
+	public, _ := start(t, f, func(o *options) {
+		o.cfg.URL, o.cfg.Aliases = "https://hub.example.org", []string{"my-hub.cloud.example"}
+	})
+	resp, _ := ask(t, "POST", public.URL+"/api/launches", `{"repo":"gh/o/r/HEAD"}`, "Host: my-hub.cloud.example")
+	token := "Authorization: Bearer " + resp.Header.Get(hub.TokenHeader)
+	for host, want := range map[string]string{
+		"hub.example.org": "https://hub.example.org", "My-Hub.cloud.example": "https://my-hub.cloud.example",
+		"my-hub.cloud.example:8443": "https://my-hub.cloud.example:8443", "evil.example": "https://hub.example.org",
+	} {
+		_, body := ask(t, "GET", public.URL+"/api/launches/launch1", "", token, "Host: "+host)
+		if !strings.Contains(body, `"url":"`+want+`/user/o-r-launch1/"`) {
+			t.Errorf("%s: %s", host, body)
+		}
+		if _, body = ask(t, "GET", public.URL+"/api/parse?q=gh/o/r/HEAD", "", token, "Host: "+host); !strings.Contains(body, `"launch":"`+want+`/v2/gh/o/r/HEAD`) {
+			t.Errorf("%s: %s", host, body)
+		}
+	}
+}

@@ -23,6 +23,8 @@ type Config struct {
 	// URL is the hub's public address, e.g. "https://hub.example.org". Empty:
 	// each request's own host and scheme.
 	URL string `yaml:"url"`
+	// Aliases are other names of the hub: who comes by one of them stays there.
+	Aliases []string `yaml:"aliases"`
 	// Secret signs cookies and build tokens, 32 bytes or more. Empty: a random
 	// one, and people lose what they own with each restart.
 	Secret []byte `yaml:"-"`

@@ -29,7 +29,8 @@ type fake struct {
 	canceled []string
 	callers  []hub.Caller
 	requests []binnacle.LaunchRequest
-	eventErr error // what Events ends with after the history
+	eventErr error  // what Events ends with after the history
+	base     string // before the addresses of sessions
 }
 
 type fakeLaunch struct {
@@ -105,7 +106,7 @@ func (f *fake) Launch(_ context.Context, c hub.Caller, req binnacle.LaunchReques
 		}
 	}
 	if l.Phase == binnacle.PhaseReady && !req.BuildOnly {
-		s := binnacle.Session{ID: "o-r-" + l.ID, LaunchID: l.ID, Repo: l.Spec.String(), State: "running", URL: "/user/o-r-" + l.ID + "/", Token: "secret-token", Started: epoch(), IdleEnds: epoch().Add(time.Hour)}
+		s := binnacle.Session{ID: "o-r-" + l.ID, LaunchID: l.ID, Repo: l.Spec.String(), State: "running", URL: f.base + "/user/o-r-" + l.ID + "/", Token: "secret-token", Started: epoch(), IdleEnds: epoch().Add(time.Hour)}
 		l.Session = &s
 		f.sessions[s.ID] = fakeSession{s, c.Owner}
 	}

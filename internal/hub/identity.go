@@ -186,7 +186,17 @@ func (h *Hub) secure(r *http.Request) bool {
 // on the unix socket of a hub without a configured address.
 func (h *Hub) base(r *http.Request) string {
 	if h.cfg.URL != "" {
-		return strings.TrimSuffix(h.cfg.URL, "/")
+		own := strings.TrimSuffix(h.cfg.URL, "/")
+		asked := strings.ToLower(r.Host)
+		name, _, err := net.SplitHostPort(asked)
+		if err != nil {
+			name = asked
+		}
+		if slices.ContainsFunc(h.cfg.Aliases, func(alias string) bool { return strings.EqualFold(alias, name) }) {
+			scheme, _, _ := strings.Cut(own, "://")
+			return scheme + "://" + asked
+		}
+		return own
 	}
 	if isTrusted(r) {
 		return ""

@@ -101,6 +101,8 @@ func postgresMigrations() []string {
 		CREATE TABLE pairs (name TEXT PRIMARY KEY, value BYTEA NOT NULL);
 		CREATE TABLE replicas (name TEXT PRIMARY KEY, seen BIGINT NOT NULL);
 		CREATE TABLE activity (session TEXT PRIMARY KEY, used BIGINT NOT NULL);`,
+		`CREATE TABLE files (path TEXT COLLATE "C" PRIMARY KEY, modified BIGINT NOT NULL, data BYTEA NOT NULL);
+		CREATE TABLE locks (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until BIGINT NOT NULL);`,
 	}
 }
 

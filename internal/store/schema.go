@@ -62,6 +62,9 @@ func migrations() []string {
 		ALTER TABLE launches ADD COLUMN canceled INTEGER NOT NULL DEFAULT 0;
 		CREATE TABLE replicas (name TEXT PRIMARY KEY, seen INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 		CREATE TABLE activity (session TEXT PRIMARY KEY, used INTEGER NOT NULL) STRICT, WITHOUT ROWID;`,
+		// Certificates, which replicas share; one process keeps them in files.
+		`CREATE TABLE files (path TEXT PRIMARY KEY, modified INTEGER NOT NULL, data BLOB NOT NULL) STRICT, WITHOUT ROWID;
+		CREATE TABLE locks (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;`,
 	}
 }
 

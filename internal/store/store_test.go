@@ -81,6 +81,7 @@ func TestStore(t *testing.T) {
 	tests := map[string]func(t *testing.T, s *store.Store){
 		"launches": launches, "events": eventsAreNumberedAndResumed, "batches": batchesAreShared, "prune": prune,
 		"values": valuesImagesSessions, "concurrent": concurrentUse, "fences": fences, "replicas": replicas, "activity": activity,
+		"files": files, "locks": locks,
 	}
 	t.Run("sqlite", func(t *testing.T) {
 		for name, test := range tests {

@@ -285,7 +285,6 @@ func TestMistakes(t *testing.T) {
 		{"autoscaling without a database", "{autoscaling: {enabled: true}, builders: {replicas: 0}}", "needs a database"},
 		{"two databases", "{postgresql: {enabled: true}, database: {existingSecret: a}, builders: {replicas: 0}}", "choose one database"},
 		{"two certificates", "{https: {existingSecret: a, acme: {domain: b}}, builders: {replicas: 0}}", "https: choose"},
-		{"acme for many", "{replicas: 2, database: {existingSecret: a}, https: {acme: {domain: b}}, builders: {replicas: 0}}", "for one replica"},
 		{"acme without a volume", "{hub: {persistence: {enabled: false}}, https: {acme: {domain: b}}, builders: {replicas: 0}}", "needs hub.persistence"},
 		{"ingress without a host", "{ingress: {enabled: true}, builders: {replicas: 0}}", "ingress.hosts: name the host"},
 		{"route without a gateway", "{httpRoute: {enabled: true, hostnames: [a]}, builders: {replicas: 0}}", "httpRoute: needs parentRefs"},

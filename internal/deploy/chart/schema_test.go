@@ -29,6 +29,7 @@ func enums() map[string][]any {
 func stringLists() []string {
 	return []string{
 		"image.pullSecrets", "sessions.imagePullSecrets", "ingress.hosts", "httpRoute.hostnames", "prePuller.images", "service.loadBalancerSourceRanges",
+		"https.acme.also",
 	}
 }
 

@@ -93,11 +93,8 @@ topologySpreadConstraints:
 {{- if and .Values.https.existingSecret .Values.https.acme.domain }}
 {{- fail "https: choose a certificate of yours (existingSecret) or one by ACME (acme.domain)" }}
 {{- end }}
-{{- if and .Values.https.acme.domain $many }}
-{{- fail "https.acme: certificates by ACME are for one replica; with more, use an ingress, httpRoute or https.existingSecret" }}
-{{- end }}
-{{- if and .Values.https.acme.domain (not .Values.hub.persistence.enabled) }}
-{{- fail "https.acme: needs hub.persistence.enabled, or every restart asks for a new certificate and the authority refuses" }}
+{{- if and .Values.https.acme.domain (not .Values.hub.persistence.enabled) (not (include "binnacle.hasDatabase" .)) }}
+{{- fail "https.acme: needs hub.persistence.enabled or a database, or every restart asks for a new certificate and the authority refuses" }}
 {{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
 {{- fail "ingress.hosts: name the host people reach the hub by, for example [hub.example.org]" }}
