@@ -29,10 +29,11 @@ func explain(name string, err error) *binnacle.Error {
 		}
 		return e
 	}
-	detail := problem.Detail
+	details := []string{problem.Detail}
 	for _, sub := range problem.Subproblems {
-		detail += "; " + sub.Detail
+		details = append(details, sub.Detail)
 	}
+	detail := strings.Join(details, "; ")
 	kind := problem.Type[strings.LastIndexByte(problem.Type, ':')+1:]
 	switch {
 	case kind == "dns" || strings.Contains(detail, "resolv") || strings.Contains(detail, "NXDOMAIN"):

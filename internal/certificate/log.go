@@ -16,14 +16,17 @@ type core struct {
 
 var _ zapcore.Core = (*core)(nil)
 
+// Enabled is that of the log at debug level.
 func (c *core) Enabled(zapcore.Level) bool {
 	return c.log.Enabled(context.TODO(), slog.LevelDebug) //nolint:forbidigo // zap has no context
 }
 
+// With adds fields to all entries.
 func (c *core) With(fields []zapcore.Field) zapcore.Core {
 	return &core{log: c.log, fields: append(append([]zapcore.Field{}, c.fields...), fields...)}
 }
 
+// Check takes entries when they are wanted.
 func (c *core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if c.Enabled(e.Level) {
 		return ce.AddCore(e, c)
@@ -31,6 +34,7 @@ func (c *core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Checked
 	return ce
 }
 
+// Write writes one entry.
 func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	enc := zapcore.NewMapObjectEncoder()
 	for _, f := range append(append([]zapcore.Field{}, c.fields...), fields...) {
@@ -45,4 +49,5 @@ func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	return nil
 }
 
+// Sync has nothing to wait for.
 func (c *core) Sync() error { return nil }

@@ -3,6 +3,7 @@ package certificate
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -174,12 +175,7 @@ func (s *Storage) Stat(ctx context.Context, key string) (certmagic.KeyInfo, erro
 // missing says in certmagic's words that there is nothing.
 func missing(err error) error {
 	if binnacle.CodeOf(err) == binnacle.CodeNotFound {
-		return notExist{err}
+		return errors.Join(fs.ErrNotExist, err)
 	}
 	return err
 }
-
-type notExist struct{ error }
-
-func (notExist) Is(target error) bool { return target == fs.ErrNotExist }
-func (e notExist) Unwrap() error      { return e.error }

@@ -196,6 +196,9 @@ func (d *deployment) apply(ctx context.Context, at *place, yes bool) error {
 			fmt.Fprintf(d.Out, "  %s, %s: %s\n", r.Kind, name, clean(r.Outputs[name]))
 		}
 	}
+	if at.domain != nil {
+		return at.domain(ctx)
+	}
 	return nil
 }
 
@@ -257,6 +260,9 @@ func (d *deployment) infoCommand() *cobra.Command {
 				for _, diff := range s.Differences {
 					fmt.Fprintf(d.Out, "             %s is %s, the file says %s\n", diff.Field, clean(diff.From), diff.To)
 				}
+			}
+			if at.domain != nil {
+				return at.domain(cmd.Context())
 			}
 			return nil
 		},

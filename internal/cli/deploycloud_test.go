@@ -4,15 +4,19 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
 
 	"github.com/binnacle-hub/binnacle/internal/cli"
+	"github.com/binnacle-hub/binnacle/internal/deploy/azure"
 	"github.com/binnacle-hub/binnacle/test/azuresim"
 )
 
@@ -184,4 +188,73 @@ func TestDeployInterrupted(t *testing.T) {
 		}
 		seen[w] = true
 	}
+}
+
+// TestDeployDomain: until the internet finds the hub's own domain, the hub is known
+// by the name that the cloud gives, and what is to be entered above is said; then
+// the domain comes first, and the other name stays.
+func TestDeployDomain(t *testing.T) {
+	t.Parallel()
+	var delegated atomic.Bool
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler := func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg)
+		m.SetReply(q)
+		records := map[string][]string{"example.org.": {"ns.example.org."}}
+		if delegated.Load() {
+			records["hub.example.org."] = []string{"ns1-01.azure-dns.example.org.", "ns2-01.azure-dns.example.org."}
+		}
+		for _, server := range records[q.Question[0].Name] {
+			if q.Question[0].Qtype == dns.TypeNS {
+				m.Answer = append(m.Answer, &dns.NS{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeNS, Class: dns.ClassINET}, Ns: server})
+			}
+		}
+		_ = w.WriteMsg(m)
+	}
+	server, started := &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(handler)}, make(chan struct{})
+	server.NotifyStartedFunc = func() { close(started) }
+	done := make(chan error, 1)
+	go func() { done <- server.ActivateAndServe() }()
+	<-started
+	t.Cleanup(func() {
+		_ = server.Shutdown()
+		_ = <-done // it was told to stop
+	})
+	s := azuresim.Start(t, &azuresim.Azure{})
+	file, environ := onAzure(t, s, "dns: {label: my-hub-label}", "dns: {label: my-hub-label, domain: hub.example.org, resolver: '"+pc.LocalAddr().String()+"'}",
+		"name: myhubimages", "name: myhubimages, username: hub, password_from: 'env:REGISTRY'")
+	environ = append(environ, "REGISTRY=hidden")
+	do := func(args ...string) string {
+		t.Helper()
+		code, out, log := deploy(t, "", environ, append(args, "-f", file)...)
+		if code != 0 {
+			t.Fatalf("%v: exit %d\n%s%s", args, code, out, log)
+		}
+		return out
+	}
+	said := func(out string, want ...string) {
+		t.Helper()
+		for _, w := range want {
+			if !strings.Contains(out, w) {
+				t.Errorf("%q is not said:\n%s", w, out)
+			}
+		}
+	}
+	const label = "my-hub-label.westeurope.cloudapp.azure.com"
+	first := []string{`"https.acme.domain": "` + label + `"`, `"https.acme.also": "[\"hub.example.org\"]"`, `"url": "https://` + label + `"`}
+	said(do("plan", "--json"), first...)
+	// The zone is there; what comes after it is not yet.
+	tags := map[string]string{azure.Tag: "my-hub"}
+	s.Add("binnacle-my-hub", "Microsoft.Resources/resourceGroups", "binnacle-my-hub", tags)
+	s.Add("binnacle-my-hub", "Microsoft.Network/dnsZones", "hub.example.org", tags)
+	props, _ := s.Body("Microsoft.Network/dnsZones", "hub.example.org")["properties"].(map[string]any)
+	props["nameServers"] = []any{"ns1-01.azure-dns.example.org.", "ns2-01.azure-dns.example.org."}
+	said(do("plan", "--json"), first...)
+	said(do("info", "--no-hub"), "example.org does not delegate hub.example.org yet", "hub.example.org. NS ns1-01.azure-dns.example.org.", "reach the hub at "+label)
+	delegated.Store(true)
+	said(do("plan", "--json"), `"https.acme.domain": "hub.example.org"`, `"https.acme.also": "[\"`+label+`\"]"`, `"url": "https://hub.example.org"`)
+	said(do("up", "--yes", "--no-hub"), "hub.example.org is delegated by example.org.")
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/deploy"
+	"github.com/binnacle-hub/binnacle/internal/deploy/azure"
 	"github.com/binnacle-hub/binnacle/internal/deploy/cluster"
 	"github.com/binnacle-hub/binnacle/internal/deploy/config"
 	"github.com/binnacle-hub/binnacle/internal/deploy/release"
@@ -24,6 +25,9 @@ type place struct {
 	engine *deploy.Engine
 	// hub is the hub's own place, a cluster; nil with --no-hub.
 	hub *cluster.Cloud
+	// domain tells what is still missing before the hub's own domain works; nil
+	// when there is none.
+	domain func(context.Context) error
 }
 
 // close gives back what is held. The lock must not stay when we are told to stop.
@@ -71,6 +75,9 @@ func (d *deployment) onAzure(ctx context.Context, p *place, i config.Imported) e
 	}
 	fmt.Fprintf(d.Err, "Azure, as %s\n", clean(who))
 	p.engine.Cloud = cloud
+	if i.Config.DNS.Domain != "" {
+		p.domain = func(ctx context.Context) error { return d.delegated(ctx, cloud) }
+	}
 	if d.noHub {
 		return nil
 	}
@@ -83,7 +90,10 @@ func (d *deployment) onAzure(ctx context.Context, p *place, i config.Imported) e
 		b, err := cloud.Kubeconfig(ctx)
 		return release.Access{Kubeconfig: b}, err
 	}
-	o.Domain, o.Within = cloud.Host(), "cluster/"+i.Config.Name
+	if o.Domain, o.Also, err = names(ctx, cloud, i.Config); err != nil {
+		return err
+	}
+	o.Within = "cluster/" + i.Config.Name
 	// The address was created beforehand: names and certificates don't wait for it.
 	o.Values = map[string]any{"service": map[string]any{"annotations": map[string]any{"service.beta.kubernetes.io/azure-pip-name": i.Config.Name}}}
 	if i.Config.Registry.Kind == config.RegistryAzure {
@@ -94,6 +104,40 @@ func (d *deployment) onAzure(ctx context.Context, p *place, i config.Imported) e
 	p.hub = cluster.New(o)
 	p.engine.Cloud = &deploy.Stack{Below: cloud, Above: p.hub, Kinds: []string{cluster.KindNamespace, cluster.KindSecret, cluster.KindRelease, cluster.KindPull}}
 	return nil
+}
+
+// delegated tells what the zone above the hub's own domain still lacks.
+func (d *deployment) delegated(ctx context.Context, cloud *azure.Cloud) error {
+	r, err := cloud.Delegation(ctx)
+	if binnacle.CodeOf(err) == binnacle.CodeNotFound {
+		return nil // before the first up
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.Out, "\n%s\n", clean(r.String()))
+	if !r.OK() {
+		fmt.Fprintf(d.Out, "Until then people reach the hub at %s. Afterwards run binnacle deploy up again; both names work then.\n", cloud.LabelHost())
+	}
+	return nil
+}
+
+// names are the one that the hub is known by and the others that lead to it. Its own
+// domain comes first once the internet finds it; until then, and afterwards as the
+// second, it is the name that the cloud gives, so that people always reach it.
+func names(ctx context.Context, cloud *azure.Cloud, c config.Config) (string, []string, error) {
+	label := cloud.LabelHost()
+	if c.DNS.Domain == "" {
+		return label, nil, nil
+	}
+	r, err := cloud.Delegation(ctx)
+	if err != nil && binnacle.CodeOf(err) != binnacle.CodeNotFound {
+		return "", nil, err
+	}
+	if err == nil && r.OK() {
+		return c.DNS.Domain, []string{label}, nil
+	}
+	return label, []string{c.DNS.Domain}, nil
 }
 
 func (d *deployment) onCluster(ctx context.Context, p *place, i config.Imported) error {

@@ -4,10 +4,10 @@ package acme
 
 import (
 	"crypto/x509"
-	"log"
+	"io"
+	"log" //nolint:depguard // what Pebble takes
 	"net"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -28,9 +28,9 @@ type Authority struct {
 	// Roots are what browsers trust when they trust the authority.
 	Roots *x509.CertPool
 
-	mu     sync.Mutex
-	names  map[string]string
-	orders int
+	mu    sync.Mutex
+	names map[string]string
+	asked int
 }
 
 // Start starts an authority that ends with the test. It connects to port of the
@@ -38,12 +38,9 @@ type Authority struct {
 func Start(t testing.TB, port int, validity time.Duration) *Authority {
 	t.Helper()
 	// Pebble waits on purpose before it looks, and knows no other way to say no.
-	if err := os.Setenv("PEBBLE_VA_NOSLEEP", "1"); err != nil {
-		t.Fatal(err)
-	}
+	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
 	a := &Authority{names: map[string]string{}}
-	quiet := log.New(t.Output(), "", 0)
-	quiet.SetOutput(discard{})
+	quiet := log.New(io.Discard, "", 0)
 	store := db.NewMemoryStore()
 	authority := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {Description: "of tests", ValidityPeriod: uint64(validity.Seconds())}})
 	front := wfe.New(quiet, store, va.New(quiet, 1, port, false, a.serveDNS(t), store), authority, []string{"authority.example"}, true, false, 1, 1)
@@ -53,10 +50,6 @@ func Start(t testing.TB, port int, validity time.Duration) *Authority {
 	a.Roots.AddCert(authority.GetRootCert(0).Cert)
 	return a
 }
-
-type discard struct{}
-
-func (discard) Write(b []byte) (int, error) { return len(b), nil }
 
 // Point makes a name lead to an address; empty removes it.
 func (a *Authority) Point(name, address string) {
@@ -72,7 +65,7 @@ func (a *Authority) Point(name, address string) {
 func (a *Authority) Asked() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.orders
+	return a.asked
 }
 
 func (a *Authority) serveDNS(t testing.TB) string {
@@ -89,7 +82,7 @@ func (a *Authority) serveDNS(t testing.TB) string {
 	<-started
 	t.Cleanup(func() {
 		_ = s.Shutdown()
-		<-done
+		_ = <-done // it was told to stop
 	})
 	return l.Addr().String()
 }
@@ -101,7 +94,7 @@ func (a *Authority) answer(w dns.ResponseWriter, q *dns.Msg) {
 	for _, question := range q.Question {
 		address, ok := a.names[strings.ToLower(strings.TrimSuffix(question.Name, "."))]
 		if question.Qtype == dns.TypeA {
-			a.orders++
+			a.asked++
 		}
 		switch {
 		case !ok:

@@ -26,6 +26,7 @@ import (
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/deploy"
 	"github.com/binnacle-hub/binnacle/internal/deploy/config"
+	"github.com/binnacle-hub/binnacle/internal/deploy/delegation"
 )
 
 // Tag marks what is ours; its value is the deployment's name.
@@ -190,12 +191,20 @@ func (c *Cloud) Label() string {
 	return c.config.Name + "-" + c.unique()
 }
 
-// Host is how people reach the hub.
-func (c *Cloud) Host() string {
-	if c.config.DNS.Domain != "" {
-		return c.config.DNS.Domain
-	}
+// LabelHost is the name that the cloud gives the hub's address: it works from the
+// first minute on.
+func (c *Cloud) LabelHost() string {
 	return c.Label() + "." + c.config.Azure.Region + ".cloudapp.azure.com"
+}
+
+// Delegation compares the name servers of the domain's zone with what the zone above
+// says. Returns not_found while the zone is not there.
+func (c *Cloud) Delegation(ctx context.Context) (delegation.Report, error) {
+	have, err := c.Find(ctx, deploy.Resource{Kind: kindZone, Name: c.config.DNS.Domain})
+	if err != nil {
+		return delegation.Report{}, err
+	}
+	return delegation.Checker{Resolver: c.config.DNS.Resolver}.Check(ctx, c.config.DNS.Domain, strings.Split(have.Outputs[outputServers], ","))
 }
 
 // nodeGroup is the resource group that AKS makes for its machines. The public

@@ -16,6 +16,9 @@ import (
 
 const storageSKU = "Standard_LRS"
 
+// outputServers are the name servers of a zone, with commas.
+const outputServers = "name servers"
+
 func (c *Cloud) group() operations {
 	g := c.clients.groups
 	return operations{
@@ -124,7 +127,7 @@ func (c *Cloud) zone() operations {
 				for _, s := range got.Properties.NameServers {
 					servers = append(servers, strings.TrimSuffix(value(s), "."))
 				}
-				out.Outputs["name servers"] = strings.Join(servers, ", ")
+				out.Outputs[outputServers] = strings.Join(servers, ", ")
 			}
 			return out, nil
 		},

@@ -47,6 +47,8 @@ type Options struct {
 	// Domain is the name people reach the hub by; empty is the load balancer's
 	// address.
 	Domain string
+	// Also are further names that lead to the hub and get certificates.
+	Also []string
 	// Version of Binnacle that is installed.
 	Version string
 	// Registry has the credentials of the registry; nil for none.

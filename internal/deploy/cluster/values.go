@@ -61,6 +61,9 @@ func (c *Cloud) base() map[string]any {
 		v[settingURL] = "http://" + domain
 		if cfg.HTTPS.Enabled {
 			acme := map[string]any{"domain": domain, "email": cfg.HTTPS.Email}
+			if len(c.o.Also) > 0 {
+				acme["also"] = texts(c.o.Also)
+			}
 			if cfg.HTTPS.Staging {
 				acme["ca"] = certmagic.LetsEncryptStagingCA
 			}

@@ -172,6 +172,9 @@ type DNS struct {
 	// Domain of the hub. With the target azure a DNS zone is created for it, whose
 	// name servers you enter at the parent domain. Empty uses the label.
 	Domain string `yaml:"domain" example:"hub.example.org"`
+	// Resolver is a name server that knows the internet, as an address; empty is this
+	// machine's. It is asked whether the domain is delegated.
+	Resolver string `yaml:"resolver" example:"192.0.2.53"`
 	// Label is the name below the cloud's own domain; empty is the deployment's
 	// name and a few characters that make it unique.
 	Label string `yaml:"label" example:"my-hub"`

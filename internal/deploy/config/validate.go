@@ -190,6 +190,7 @@ const host = `[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*
 
 func (c Config) names(ps *Problems) {
 	check(ps, "dns.domain", c.DNS.Domain, optional, `([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}`, "must be a domain, lower-case, without https://")
+	check(ps, "dns.resolver", c.DNS.Resolver, optional, `[0-9a-fA-F.:\[\]]+`, "must be an address such as 192.0.2.53 or 192.0.2.53:53")
 	check(ps, "dns.label", c.DNS.Label, optional, `[a-z][a-z0-9-]{1,61}[a-z0-9]`, "must be 3 to 63 lower-case letters, digits and hyphens, beginning with a letter")
 	if a, err := mail.ParseAddress(c.HTTPS.Email); c.HTTPS.Email != "" && (err != nil || a.Address != c.HTTPS.Email) {
 		ps.add("https.email", "%q is not an address of mail", c.HTTPS.Email)
