@@ -216,12 +216,15 @@ func TestDeployDomain(t *testing.T) {
 	}
 	server, started := &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(handler)}, make(chan struct{})
 	server.NotifyStartedFunc = func() { close(started) }
-	done := make(chan error, 1)
-	go func() { done <- server.ActivateAndServe() }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.ActivateAndServe()
+	}()
 	<-started
 	t.Cleanup(func() {
 		_ = server.Shutdown()
-		_ = <-done // it was told to stop
+		<-done
 	})
 	s := azuresim.Start(t, &azuresim.Azure{})
 	file, environ := onAzure(t, s, "dns: {label: my-hub-label}", "dns: {label: my-hub-label, domain: hub.example.org, resolver: '"+pc.LocalAddr().String()+"'}",

@@ -75,14 +75,17 @@ func (a *Authority) serveDNS(t testing.TB) string {
 		t.Fatal(err)
 	}
 	s := &dns.Server{Listener: l, Handler: dns.HandlerFunc(a.answer)}
-	done := make(chan error, 1)
+	done := make(chan struct{})
 	started := make(chan struct{})
 	s.NotifyStartedFunc = func() { close(started) }
-	go func() { done <- s.ActivateAndServe() }()
+	go func() {
+		defer close(done)
+		_ = s.ActivateAndServe()
+	}()
 	<-started
 	t.Cleanup(func() {
 		_ = s.Shutdown()
-		_ = <-done // it was told to stop
+		<-done
 	})
 	return l.Addr().String()
 }

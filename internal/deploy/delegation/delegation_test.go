@@ -79,13 +79,16 @@ func serve(t *testing.T, address string, h dns.Handler) string {
 		t.Fatal(err)
 	}
 	s := &dns.Server{PacketConn: pc, Handler: h}
-	started, done := make(chan struct{}), make(chan error, 1)
+	started, done := make(chan struct{}), make(chan struct{})
 	s.NotifyStartedFunc = func() { close(started) }
-	go func() { done <- s.ActivateAndServe() }()
+	go func() {
+		defer close(done)
+		_ = s.ActivateAndServe()
+	}()
 	<-started
 	t.Cleanup(func() {
 		_ = s.Shutdown()
-		_ = <-done // it was told to stop
+		<-done
 	})
 	return pc.LocalAddr().String()
 }
