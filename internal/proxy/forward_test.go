@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -479,21 +480,55 @@ func TestSlowClient(t *testing.T) {
 	}
 }
 
-// TestStaleConnection wants a request repeated, once it is sure that the
-// session has not seen it, and never a POST seen twice.
+// TestStaleConnection wants every request, POST included, to go over another
+// connection when the one kept from before has ended, as the proxy can see.
 func TestStaleConnection(t *testing.T) {
 	s := newStage(t, config()).start()
+	ended := make(chan struct{}, 1)
 	s.raw(t, "a", func(c net.Conn, br *bufio.Reader) {
 		// One answer, then the connection ends without a word.
 		if req, err := http.ReadRequest(br); err == nil {
 			_, _ = io.Copy(io.Discard, req.Body)
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 		}
+		_ = c.Close()
+		ended <- struct{}{}
 	})
 	for _, method := range []string{"GET", "GET", "POST", "POST", "PUT", "DELETE", "GET"} {
 		res, body := do(t, s.client(), method, s.front.URL+"/user/a/x", strings.NewReader(""))
 		if res.StatusCode != http.StatusOK || body != "ok" {
-			t.Errorf("%s: %d %s", method, res.StatusCode, body)
+			t.Fatalf("%s: %d %s", method, res.StatusCode, body)
+		}
+		<-ended
+	}
+}
+
+// TestRepeat ends a kept connection when it has read a second request: what may
+// be sent twice is, and a POST is seen once and its fate told.
+func TestRepeat(t *testing.T) {
+	for method, want := range map[string]int{"GET": http.StatusOK, "PUT": http.StatusOK, "POST": http.StatusBadGateway} {
+		s := newStage(t, config()).start()
+		var seen atomic.Int32
+		s.raw(t, "a", func(c net.Conn, br *bufio.Reader) {
+			if _, err := http.ReadRequest(br); err != nil {
+				return
+			}
+			seen.Add(1)
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+			if _, err := http.ReadRequest(br); err == nil {
+				seen.Add(1)
+			}
+		})
+		if res, body := do(t, s.client(), "GET", s.front.URL+"/user/a/x", nil); res.StatusCode != http.StatusOK {
+			t.Fatalf("the first: %d %s", res.StatusCode, body)
+		}
+		res, _ := do(t, s.client(), method, s.front.URL+"/user/a/x", strings.NewReader(""))
+		times := int32(2) // the first, and this one
+		if want == http.StatusOK {
+			times++
+		}
+		if res.StatusCode != want || seen.Load() != times {
+			t.Errorf("%s: %d, want %d; the session saw %d requests, want %d", method, res.StatusCode, want, seen.Load(), times)
 		}
 	}
 }

@@ -3,9 +3,11 @@ package kube_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,6 +26,7 @@ import (
 	"k8s.io/client-go/tools/remotecommand"
 
 	"github.com/binnacle-hub/binnacle/test/kube"
+	"github.com/binnacle-hub/binnacle/test/kube/cluster"
 )
 
 // TestCluster starts a cluster of its own, uses what the other tests will, and
@@ -31,10 +34,7 @@ import (
 func TestCluster(t *testing.T) {
 	kube.Need(t)
 	dir := filepath.Join("/var/tmp", fmt.Sprintf("bnk%d", os.Getpid()))
-	before, err := os.ReadFile("/proc/sys/kernel/panic")
-	if err != nil {
-		t.Fatal(err)
-	}
+	before := kernelPanic(t)
 	begun := time.Now()
 	c, err := kube.Start(t.Context(), kube.Options{Dir: dir})
 	if err != nil {
@@ -69,7 +69,30 @@ func TestCluster(t *testing.T) {
 	begun = time.Now()
 	stop()
 	t.Logf("stopped in %s", time.Since(begun).Round(100*time.Millisecond))
-	leftovers(t, dir, c.Registry, string(before))
+	leftovers(t, dir, c.Registry, before)
+}
+
+// kernelPanic is what the setting is without any cluster: another test's may
+// run, and its kubelets have changed it. What it noted is asked before the
+// kernel is, since it ends with that cluster.
+func kernelPanic(t *testing.T) string {
+	t.Helper()
+	noted := map[string]string{}
+	b, err := os.ReadFile(cluster.KernelNote)
+	if err == nil {
+		err = json.Unmarshal(b, &noted)
+	}
+	if value, ok := noted["kernel/panic"]; ok {
+		return value
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	value, err := os.ReadFile("/proc/sys/kernel/panic")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(value)
 }
 
 type world struct {

@@ -6,15 +6,15 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
-// kernelNote is where the first cluster of a machine notes the kernel's
-// settings, and from where the last one gives them back. Like the settings, it
-// does not outlive a restart of the machine.
-const kernelNote = "/run/binnacle-kube.sysctls"
+// KernelNote is where the first cluster of a machine notes the kernel's
+// settings, by name in JSON, and from where the last one gives them back. Like
+// the settings, it does not outlive a restart of the machine.
+const KernelNote = "/run/binnacle-kube.sysctls"
 
 // sysctls are set by kubelet, and forwarding by us, for the whole machine.
 func sysctls() []string {
@@ -32,14 +32,19 @@ func saveSysctls() error {
 			values[name] = string(b)
 		}
 	}
-	f, err := os.OpenFile(kernelNote, os.O_CREATE|os.O_EXCL|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
+	// A name is given to the whole file, so that nobody reads half of it.
+	f, err := os.CreateTemp(filepath.Dir(KernelNote), filepath.Base(KernelNote))
 	if err != nil {
 		return fmt.Errorf("note the kernel's settings: %w", err)
 	}
-	return errors.Join(json.NewEncoder(f).Encode(values), f.Close())
+	defer os.Remove(f.Name())
+	if err := errors.Join(json.NewEncoder(f).Encode(values), f.Close()); err != nil {
+		return fmt.Errorf("note the kernel's settings: %w", err)
+	}
+	if err := os.Link(f.Name(), KernelNote); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("note the kernel's settings: %w", err)
+	}
+	return nil
 }
 
 // restoreSysctls makes them what they were, unless another cluster runs.
@@ -49,7 +54,7 @@ func restoreSysctls() error {
 			return nil
 		}
 	}
-	b, err := os.ReadFile(kernelNote)
+	b, err := os.ReadFile(KernelNote)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -67,5 +72,5 @@ func restoreSysctls() error {
 			errs = append(errs, os.WriteFile("/proc/sys/"+name, []byte(before), 0o600))
 		}
 	}
-	return errors.Join(append(errs, os.Remove(kernelNote))...)
+	return errors.Join(append(errs, os.Remove(KernelNote))...)
 }
