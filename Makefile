@@ -130,6 +130,10 @@ lock: ## Renew the pinned Jupyter that images get, from PyPI
 bench-kube: setup-test build kube-programs ## Measure a hub on a Kubernetes of this machine, and write bench/kubernetes.json
 	BINNACLE_TEST_REQUIRE=all BINNACLE_BENCH_KUBE=bench/kubernetes.json go test -count=1 -timeout 60m -v -run TestBenchKubernetes $(EXEC) ./test/e2e
 
+.PHONY: bench-deploy
+bench-deploy: setup-test build kube-programs ## Measure binnacle deploy on a Kubernetes of this machine, and write bench/deploy.json
+	BINNACLE_TEST_REQUIRE=all BINNACLE_BENCH_DEPLOY=bench/deploy.json go test -count=1 -timeout 60m -v -run TestBenchDeploy $(EXEC) ./test/e2e
+
 .PHONY: e2e
 e2e: setup-test build ## Run the end-to-end tests only
 	BINNACLE_TEST_REQUIRE=all go test -count=1 -p 1 -timeout 40m -v $(EXEC) ./test/...

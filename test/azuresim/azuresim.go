@@ -66,6 +66,8 @@ type Azure struct {
 	Disabled bool
 	// Kubeconfig is what clusters hand out.
 	Kubeconfig []byte
+	// Address is what public addresses are; "" is 192.0.2.7.
+	Address string
 
 	mu        sync.Mutex
 	url       string

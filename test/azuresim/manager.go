@@ -1,6 +1,7 @@
 package azuresim
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -301,7 +302,7 @@ func (a *Azure) fill(res *Resource) {
 			Body: map[string]any{"managedBy": res.ID, "properties": map[string]any{}},
 		}
 	case typeAddress:
-		props["ipAddress"] = "192.0.2.7"
+		props["ipAddress"] = cmp.Or(a.Address, "192.0.2.7")
 		if dns, ok := props["dnsSettings"].(map[string]any); ok {
 			dns["fqdn"] = fmt.Sprintf("%v.%s.cloudapp.azure.com", dns["domainNameLabel"], res.Location)
 		}

@@ -37,13 +37,8 @@ func TestBenchKubernetes(t *testing.T) {
 		t.Skip("a benchmark: make bench-kube")
 	}
 	h := installHub(t)
-	b := &clusterBench{clusterHub: h, t: t}
-	repo, err := h.git.Repo(t.Context(), "measured", "../../examples/requirements")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.repo = repo.URL
-	l, _ := ready(t, h.person, launchOf(repo.URL))
+	b := &clusterBench{clusterHub: h, figures: figures{t: t}, repo: h.example.URL}
+	l, _ := ready(t, h.person, launchOf(b.repo))
 	b.image = h.imageOf(t, l)
 	b.template = b.pod(l.Session.ID)
 	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
@@ -67,39 +62,44 @@ func TestBenchKubernetes(t *testing.T) {
 
 type clusterBench struct {
 	*clusterHub
+	figures
 
-	t           *testing.T
 	repo, image string
 	template    *corev1.Pod
-	figures     []clusterFigure
 }
 
-func (b *clusterBench) add(name, unit, note string, values ...float64) {
+// figures are what a benchmark measured so far.
+type figures struct {
+	t    *testing.T
+	list []clusterFigure
+}
+
+func (b *figures) add(name, unit, note string, values ...float64) {
 	b.t.Helper()
 	b.t.Logf("%s: %.3f %s", name, values, unit)
-	for i := range b.figures {
-		if b.figures[i].Name == name {
-			b.figures[i].Values = append(b.figures[i].Values, values...)
+	for i := range b.list {
+		if b.list[i].Name == name {
+			b.list[i].Values = append(b.list[i].Values, values...)
 			return
 		}
 	}
-	b.figures = append(b.figures, clusterFigure{name, unit, values, note})
+	b.list = append(b.list, clusterFigure{name, unit, values, note})
 }
 
-func (b *clusterBench) write(path string) {
+func (b *figures) write(path string) {
 	b.t.Helper()
 	cpus, err := exec.CommandContext(b.t.Context(), "sh", "-c", `echo "$(nproc) cores, $(awk '/MemTotal/ {printf "%d", $2/1048576}' /proc/meminfo) GiB, Linux $(uname -r)"`).Output()
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	data, err := json.MarshalIndent(map[string]any{"machine": strings.TrimSpace(string(cpus)), "time": time.Now().UTC(), "figures": b.figures}, "", "  ")
+	data, err := json.MarshalIndent(map[string]any{"machine": strings.TrimSpace(string(cpus)), "time": time.Now().UTC(), "figures": b.list}, "", "  ")
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join("../..", path), append(data, '\n'), 0o600); err != nil {
 		b.t.Fatal(err)
 	}
-	for _, f := range b.figures {
+	for _, f := range b.list {
 		v := slices.Sorted(slices.Values(f.Values))
 		b.t.Logf("| %s | %.2f %s | %.2f to %.2f | %d |", f.Name, v[len(v)/2], f.Unit, v[0], v[len(v)-1], len(v))
 	}

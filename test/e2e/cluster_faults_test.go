@@ -11,15 +11,18 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/test/githost"
+	"github.com/binnacle-hub/binnacle/test/jupyter"
 )
 
 // second: an image that is in the registry is not built again.
@@ -42,11 +45,7 @@ func (h *clusterHub) second(t *testing.T, repo *githost.Repo) {
 func (h *clusterHub) killedHubs(t *testing.T, repo *githost.Repo) {
 	t.Helper()
 	l, s := ready(t, h.person, launchOf(repo.URL))
-	k, err := s.StartKernel(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	runCell(t, k, "knots = 12; print(knots)", "12")
+	k := kernelWith12Knots(t, s)
 	if err := k.Close(); err != nil {
 		t.Error(err)
 	}
@@ -72,6 +71,17 @@ func (h *clusterHub) killedHubs(t *testing.T, repo *githost.Repo) {
 	}
 }
 
+// kernelWith12Knots is a kernel with a variable that is lost when it ends.
+func kernelWith12Knots(t *testing.T, s jupyter.Server) *jupyter.Kernel {
+	t.Helper()
+	k, err := s.StartKernel(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runCell(t, k, "knots = 12; print(knots)", "12")
+	return k
+}
+
 // kill removes pods at once, as a machine that is lost would.
 func (h *clusterHub) kill(t *testing.T, selector string) {
 	t.Helper()
@@ -80,9 +90,7 @@ func (h *clusterHub) kill(t *testing.T, selector string) {
 		t.Fatal(err)
 	}
 	for _, p := range old.Items {
-		if err := h.Client.CoreV1().Pods(h.namespace).Delete(t.Context(), p.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}); err != nil {
-			t.Fatal(err)
-		}
+		h.killPod(t, p.Name)
 	}
 	eventually(t, "killed pods are replaced", func() bool {
 		now, err := h.Client.CoreV1().Pods(h.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: selector})
@@ -121,12 +129,15 @@ func (h *clusterHub) machines(t *testing.T, repo *githost.Repo) {
 		t.Fatal(err)
 	}
 	resume := h.Pause(t, "kube-apiserver")
+	away := time.After(time.Minute)
 	runCell(t, k, "knots = 6 * 7; print(knots)", "42")
 	cell(t, s, "print('a second kernel')", "a second kernel")
 	list, err := h.person.Sessions(t.Context())
 	if err != nil || !slices.ContainsFunc(list, func(o binnacle.Session) bool { return o.ID == l.Session.ID && o.State == "running" }) {
 		t.Errorf("the person's sessions: %v %v", list, err)
 	}
+	<-away
+	runCell(t, k, "print(knots - 1)", "41")
 	resume()
 	for _, node := range []string{"node1", "node2"} {
 		if err := h.Signal(node+"/containerd", syscall.SIGKILL); err != nil {
@@ -250,7 +261,7 @@ func (h *clusterHub) imageOf(t *testing.T, l binnacle.Launch) string {
 		image = cmp.Or(e.Image, image)
 		return nil
 	})
-	if err != nil || !strings.HasPrefix(image, h.Registry+"/hub/") {
+	if err != nil || !strings.HasPrefix(image, h.Registry+"/"+h.namespace+"/") {
 		t.Fatalf("the image is %q %v", image, err)
 	}
 	return image
@@ -292,7 +303,7 @@ func (h *clusterHub) killedBuilder(t *testing.T) {
 
 // brokenRegistry: what is wrong with the registry is said, and running sessions go on.
 func (h *clusterHub) brokenRegistry(t *testing.T) {
-	for how, want := range map[string]string{"down": "registry", "denied": "does not let this hub", "limited": "limits"} {
+	for how, want := range map[string]string{"down": "registry", "slow": "registry", "denied": "does not let this hub", "limited": "limits"} {
 		t.Run(how, func(t *testing.T) {
 			repo, err := h.git.Repo(t.Context(), strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")), plainDir(t, map[string]string{"a.txt": "one"}))
 			if err != nil {
@@ -304,5 +315,81 @@ func (h *clusterHub) brokenRegistry(t *testing.T) {
 				t.Errorf("%+v", l.Error)
 			}
 		})
+	}
+}
+
+// full: who launches when no node has room is told so, and gets the session as
+// soon as there is some.
+func (h *clusterHub) full(t *testing.T, repo *githost.Repo) {
+	t.Helper()
+	fillers := h.fill(t)
+	l, err := h.person.Launch(t.Context(), launchOf(repo.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := false
+	err = h.person.Events(t.Context(), l.ID, 0, func(e binnacle.Event) error {
+		if strings.Contains(e.Message, "no room") && !told {
+			told = true
+			h.remove(t, fillers)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l, err = h.person.Get(t.Context(), l.ID); err != nil || l.Phase != binnacle.PhaseReady || !told {
+		t.Fatalf("%+v %v; told %v", l, err, told)
+	}
+	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
+		t.Error(err)
+	}
+}
+
+// fill puts a pod on each node that leaves no room for a session there.
+func (h *clusterHub) fill(t *testing.T) []string {
+	t.Helper()
+	nodes, err := h.Client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pods, err := h.Client.CoreV1().Pods(metav1.NamespaceAll).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, n := range nodes.Items {
+		free := n.Status.Allocatable.Memory().DeepCopy()
+		free.Sub(resource.MustParse("64Mi"))
+		for _, p := range pods.Items {
+			for _, c := range p.Spec.Containers {
+				if p.Spec.NodeName == n.Name && p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
+					free.Sub(*c.Resources.Requests.Memory())
+				}
+			}
+		}
+		filler := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "filler-" + n.Name}, Spec: corev1.PodSpec{
+			NodeSelector: map[string]string{corev1.LabelHostname: n.Name},
+			Containers: []corev1.Container{{
+				Name: "box", Image: h.Box, Args: []string{"wait"},
+				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceMemory: free}},
+			}},
+		}}
+		if _, err := h.Client.CoreV1().Pods(h.namespace).Create(t.Context(), filler, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, filler.Name)
+		eventually(t, filler.Name+" has its node", func() bool {
+			p, err := h.Client.CoreV1().Pods(h.namespace).Get(t.Context(), filler.Name, metav1.GetOptions{})
+			return err == nil && p.Spec.NodeName == n.Name
+		})
+	}
+	return names
+}
+
+func (h *clusterHub) remove(t *testing.T, pods []string) {
+	t.Helper()
+	for _, name := range pods {
+		h.killPod(t, name)
 	}
 }

@@ -80,11 +80,7 @@ func forward(ctx context.Context, c net.Conn, to string) {
 func (h *clusterHub) replicas(t *testing.T, repo *githost.Repo) {
 	t.Helper()
 	l, s := ready(t, h.person, launchOf(repo.URL))
-	k, err := s.StartKernel(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	runCell(t, k, "knots = 12; print(knots)", "12")
+	k := kernelWith12Knots(t, s)
 	leaders := map[string]bool{}
 	for range 2 {
 		leader := h.leader(t)
@@ -132,7 +128,7 @@ func (h *clusterHub) slow(t *testing.T) string {
 // leader is the pod that holds the hub's Lease.
 func (h *clusterHub) leader(t *testing.T) string {
 	t.Helper()
-	lease, err := h.Client.CoordinationV1().Leases(h.namespace).Get(t.Context(), "hub", metav1.GetOptions{})
+	lease, err := h.Client.CoordinationV1().Leases(h.namespace).Get(t.Context(), h.namespace, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

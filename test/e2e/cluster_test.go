@@ -24,20 +24,24 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/binnacle-hub/binnacle/internal/deploy/chart"
 	"github.com/binnacle-hub/binnacle/internal/hub/client"
+	"github.com/binnacle-hub/binnacle/test/azuresim"
 	"github.com/binnacle-hub/binnacle/test/githost"
 	"github.com/binnacle-hub/binnacle/test/kube"
 	"github.com/binnacle-hub/binnacle/test/postgres"
 )
 
-// clusterHub is the chart, installed on a real cluster with Binnacle's own image.
+// clusterHub is a hub with Binnacle's own image on a real cluster, brought there
+// by `binnacle deploy`. Azure, of which the cluster is said to be, is simulated.
 type clusterHub struct {
 	*kube.Cluster
 
-	namespace, sessions string
-	values              map[string]any
-	helm                *action.Configuration
+	namespace, sessions string         // the first is the deployment's name too
+	values              map[string]any // of the chart
+	hub                 map[string]any // its configuration
+	azure               *azuresim.Server
+	dir                 string // of the deployment's file
+	example             *githost.Repo
 	git                 *githost.Host
 	url                 string // as browsers reach it, with a slash at the end
 	person              *client.Client
@@ -48,11 +52,11 @@ type clusterHub struct {
 // patience is how long a cluster may take for one thing.
 const patience = 3 * time.Minute
 
-// installHub makes the image as `make image` does, and installs the chart.
+// installHub makes the image as `make image` does, and deploys it.
 func installHub(t *testing.T) *clusterHub {
 	t.Helper()
 	room(t)
-	h := &clusterHub{Cluster: kube.Shared(t)}
+	h := &clusterHub{Cluster: kube.Shared(t), dir: t.TempDir()}
 	h.namespace = h.Namespace(t)
 	h.sessions = h.namespace + "-sessions"
 	h.image(t)
@@ -69,84 +73,75 @@ func installHub(t *testing.T) *clusterHub {
 			t.Error(err)
 		}
 	})
+	if h.example, err = h.git.Repo(t.Context(), "requirements", "../../examples/requirements"); err != nil {
+		t.Fatal(err)
+	}
 	h.database(t, host)
-	authorities := read(t, "/etc/ssl/certs/ca-certificates.crt")
-	ca := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "site-ca"}, Data: map[string]string{"ca.pem": authorities}}
-	if _, err := h.Client.CoreV1().ConfigMaps(h.namespace).Create(t.Context(), ca, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	small := map[string]any{"requests": map[string]any{"cpu": "50m", "memory": "128Mi"}}
-	h.values = map[string]any{
-		"image":    map[string]any{"name": "docker.io/library/binnacle", "tag": "e2e", "pullPolicy": "Never"},
-		"registry": map[string]any{"imagePrefix": h.Registry + "/hub", "insecure": true},
-		"caBundle": map[string]any{"configMap": "site-ca"},
-		"service":  map[string]any{"type": "LoadBalancer"},
-		"sessions": map[string]any{"namespace": h.sessions},
-		"hub":      map[string]any{"resources": small, "drainSeconds": 1, "persistence": map[string]any{"size": "1Gi"}},
-		"replicas": 2,
-		"database": map[string]any{"existingSecret": "hub-database"},
-		"builders": map[string]any{
-			"replicas": 2, "resources": small, "persistence": map[string]any{"enabled": false}, "terminationGracePeriodSeconds": 30,
-		},
-		"config": map[string]any{
-			"base":       map[string]any{"image": h.Registry + "/hub/debian:test"},
-			"source":     map[string]any{"allow": []any{host + "/32"}},
-			"kubernetes": map[string]any{"registry": map[string]any{"timeout": "10s"}},
-			"launch":     map[string]any{"per_owner": 0, "address_rate": 0, "limits": map[string]any{"memory": 1 << 30}},
-		},
-	}
-	settings := helmcli.New()
-	settings.KubeConfig = h.Kubeconfig
-	settings.SetNamespace(h.namespace)
-	h.helm = action.NewConfiguration()
-	if err := h.helm.Init(settings.RESTClientGetter(), h.namespace, "secret"); err != nil {
-		t.Fatal(err)
-	}
-	c, err := chart.Load("1.2.3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	install := action.NewInstall(h.helm)
-	install.ReleaseName, install.Namespace, install.Timeout, install.WaitStrategy = "hub", h.namespace, patience, helmkube.StatusWatcherStrategy
+	h.authorities(t)
 	t.Cleanup(func() {
 		if t.Failed() {
 			h.logs(t)
 		}
 		h.uninstall(t)
 	})
-	if _, err := install.RunWithContext(t.Context(), c, h.values); err != nil {
-		t.Fatal(err)
-	}
-	service, err := h.Client.CoreV1().Services(h.namespace).Get(t.Context(), "hub-binnacle", metav1.GetOptions{})
-	if err != nil || len(service.Status.LoadBalancer.Ingress) == 0 {
-		t.Fatalf("no address: %+v %v", service, err)
-	}
-	h.url = "http://" + service.Status.LoadBalancer.Ingress[0].IP + "/"
-	h.values["url"] = strings.TrimSuffix(h.url, "/")
-	h.upgrade(t)
+	h.settings(os.Getpid()%100 + 100)
+	h.onAzure(t)
 	h.person = dial(h.url)
+	h.up(t)
 	return h
 }
 
-// upgrade brings the release to h.values.
-func (h *clusterHub) upgrade(t *testing.T) {
+// authorities makes this machine's known in the cluster.
+func (h *clusterHub) authorities(t *testing.T) {
 	t.Helper()
-	c, err := chart.Load("1.2.3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	up := action.NewUpgrade(h.helm)
-	up.Namespace, up.Timeout, up.WaitStrategy = h.namespace, patience, helmkube.StatusWatcherStrategy
-	if _, err := up.RunWithContext(t.Context(), "hub", c, h.values); err != nil {
+	known := read(t, "/etc/ssl/certs/ca-certificates.crt")
+	ca := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "site-ca"}, Data: map[string]string{"ca.pem": known}}
+	if _, err := h.Client.CoreV1().ConfigMaps(h.namespace).Create(t.Context(), ca, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 }
 
+// settings are what this hub needs beside what `binnacle deploy` decides. Its
+// address is the load balancer's of that number.
+func (h *clusterHub) settings(number int) {
+	address := h.Address(number)
+	host, _, _ := net.SplitHostPort(h.Registry)
+	h.url = "http://" + address + "/"
+	small := map[string]any{"requests": map[string]any{"cpu": "50m", "memory": "128Mi"}}
+	h.values = map[string]any{
+		"url":      strings.TrimSuffix(h.url, "/"), // the cloud's own name for it is nobody's here
+		"image":    map[string]any{"pullPolicy": "Never"},
+		"registry": map[string]any{"insecure": true},
+		"caBundle": map[string]any{"configMap": "site-ca"},
+		"service":  map[string]any{"loadBalancerIP": address},
+		"hub":      map[string]any{"resources": small, "drainSeconds": 1, "persistence": map[string]any{"size": "1Gi"}},
+		"replicas": 2,
+		"database": map[string]any{"existingSecret": "hub-database"},
+		"builders": map[string]any{
+			"replicas": 2, "resources": small, "persistence": map[string]any{"enabled": false}, "terminationGracePeriodSeconds": 30,
+		},
+	}
+	h.hub = map[string]any{
+		"base":       map[string]any{"image": h.Registry + "/hub/debian:test"},
+		"source":     map[string]any{"allow": []any{host + "/32"}},
+		"kubernetes": map[string]any{"registry": map[string]any{"timeout": "10s"}},
+		"launch":     map[string]any{"per_owner": 0, "address_rate": 0, "limits": map[string]any{"memory": 1 << 30}},
+	}
+}
+
+// uninstall removes what a cloud takes with the cluster that it deletes.
 func (h *clusterHub) uninstall(t *testing.T) {
 	t.Helper()
-	u := action.NewUninstall(h.helm)
+	settings := helmcli.New()
+	settings.KubeConfig = h.Kubeconfig
+	settings.SetNamespace(h.namespace)
+	helm := action.NewConfiguration()
+	if err := helm.Init(settings.RESTClientGetter(), h.namespace, "secret"); err != nil {
+		t.Fatal(err)
+	}
+	u := action.NewUninstall(helm)
 	u.Timeout, u.WaitStrategy, u.DeletionPropagation, u.IgnoreNotFound = patience, helmkube.LegacyStrategy, "foreground", true
-	if _, err := u.Run("hub"); err != nil {
+	if _, err := u.Run(h.namespace); err != nil {
 		t.Error(err)
 	}
 }
@@ -236,15 +231,13 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// TestKubernetes is the whole story on a real cluster: the chart is installed, a
-// person opens the page, launches a repository, runs a cell and stops it; what
-// breaks meanwhile is told and mended; in the end nothing is left.
+// TestKubernetes is the whole story on a real cluster: `binnacle deploy` brings the
+// hub there, a person opens the page, launches a repository, runs a cell and stops
+// it; what breaks meanwhile is told and mended; what the institute commits is
+// followed; in the end nothing is left.
 func TestKubernetes(t *testing.T) {
 	h := installHub(t)
-	repo, err := h.git.Repo(t.Context(), "requirements", "../../examples/requirements")
-	if err != nil {
-		t.Fatal(err)
-	}
+	repo := h.example
 	pods := h.Client.CoreV1().Pods(h.sessions)
 	b := newBrowser(t)
 	b.do("home", chromedp.Navigate(h.url))
@@ -265,12 +258,14 @@ func TestKubernetes(t *testing.T) {
 	t.Run("LostPod", func(t *testing.T) { h.lostPod(t, repo) })
 	t.Run("Strangers", func(t *testing.T) { h.strangers(t, repo) })
 	t.Run("Machines", func(t *testing.T) { h.machines(t, repo) })
+	t.Run("Full", func(t *testing.T) { h.full(t, repo) })
 	t.Run("LostImage", func(t *testing.T) { h.lostImage(t, repo) })
 	t.Run("KilledBuilder", h.killedBuilder)
 	t.Run("Registry", h.brokenRegistry)
 	t.Run("Rolling", h.rolling)
 	t.Run("Counted", h.counted)
-
+	t.Run("Commits", h.commits)
+	t.Run("Down", h.down)
 	h.uninstall(t)
 	eventually(t, "the namespace of sessions is removed", func() bool {
 		_, err := h.Client.CoreV1().Namespaces().Get(t.Context(), h.sessions, metav1.GetOptions{})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -108,6 +109,14 @@ func (c *Cluster) Namespace(t testing.TB) string {
 		}
 	})
 	return ns.Name
+}
+
+// Address is the i-th of the load balancer's addresses, 1 to 254. A Service gets it
+// by asking for it (spec.loadBalancerIP), and lower ones by not asking.
+func (c *Cluster) Address(i int) string {
+	const first = 64 // the cluster with number n has 10.(64+n).0.0/16
+	host := netip.MustParseAddrPort(c.Registry).Addr().As4()
+	return netip.AddrFrom4([4]byte{127, first, host[1] - first, byte(i)}).String()
 }
 
 // Import puts the image of an archive (OCI or Docker's) on every node by the

@@ -24,7 +24,8 @@ type Workload struct {
 	Ready     int    `json:"ready"`
 	// Trouble is why it is not ready, empty when only time is needed.
 	Trouble string `json:"trouble,omitempty"`
-	// Stuck says that Kubernetes has given up waiting for it.
+	// Stuck says that waiting longer does not help: Kubernetes has given up, or
+	// its newest pod fails in a way that time does not mend.
 	Stuck bool `json:"stuck,omitempty"`
 }
 
@@ -86,17 +87,53 @@ func (c *Client) troubles(ctx context.Context, name string, list []Workload) err
 	if err != nil {
 		return explain("look at the pods", err)
 	}
+	// The newest pod comes last: older ones may be of a revision that is left behind.
+	slices.SortFunc(pods.Items, func(a, b corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
 	for i, w := range list {
 		if w.OK() {
 			continue
 		}
+		stuck := false
 		for _, p := range pods.Items {
-			if text := trouble(p); p.Labels[componentLabel] == w.Component && text != "" {
+			if p.Labels[componentLabel] != w.Component {
+				continue
+			}
+			if text := trouble(p); text != "" {
 				list[i].Trouble = text
+			}
+			stuck = hopeless(p, time.Now())
+		}
+		list[i].Stuck = w.Stuck || stuck
+	}
+	return nil
+}
+
+// hopeless says that time does not mend what is wrong with a pod: its image is
+// not there, or its program ended again and again.
+func hopeless(p corev1.Pod, now time.Time) bool {
+	const (
+		tries    = 4               // of a program; with Kubernetes' pauses they take more than a minute
+		patience = 3 * time.Minute // with a registry
+	)
+	for _, s := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
+		w := s.State.Waiting
+		if w == nil {
+			continue
+		}
+		switch w.Reason {
+		case "ErrImageNeverPull", "InvalidImageName":
+			return true
+		case "CrashLoopBackOff":
+			if s.RestartCount >= tries {
+				return true
+			}
+		case "ImagePullBackOff", "CreateContainerConfigError":
+			if start := p.Status.StartTime; start != nil && now.Sub(start.Time) > patience {
+				return true
 			}
 		}
 	}
-	return nil
+	return false
 }
 
 // trouble says what is wrong with a pod; empty when it only needs time.

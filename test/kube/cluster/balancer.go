@@ -104,7 +104,8 @@ func (b *balancer) serve(ctx context.Context, svc *corev1.Service) error {
 	return err
 }
 
-// reserve gives a Service the address it has, or a free one.
+// reserve gives a Service the address it has, the one it asks for if that is
+// ours and free, or any free one.
 func (b *balancer) reserve(key string, svc *corev1.Service) (netip.Addr, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -115,6 +116,13 @@ func (b *balancer) reserve(key string, svc *corev1.Service) (netip.Addr, error) 
 	used := map[netip.Addr]bool{}
 	for _, a := range b.address {
 		used[a] = true
+	}
+	asked, _ := netip.ParseAddr(svc.Spec.LoadBalancerIP)
+	for i := 1; i <= last; i++ {
+		if a := b.balancer(i); a == asked && !used[a] {
+			b.address[key] = a
+			return a, nil
+		}
 	}
 	for i := 1; i <= last; i++ {
 		if a := b.balancer(i); !used[a] {

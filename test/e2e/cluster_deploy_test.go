@@ -1,0 +1,166 @@
+package e2e_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/binnacle-hub/binnacle/test/azuresim"
+)
+
+// onAzure starts the cloud that the cluster of the tests is said to be of. The
+// name that it gives to the hub's address is nobody's, so the hub is known by the
+// address itself.
+func (h *clusterHub) onAzure(t *testing.T) {
+	t.Helper()
+	kubeconfig, err := os.ReadFile(h.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.azure = azuresim.Start(t, &azuresim.Azure{Kubeconfig: kubeconfig, Address: strings.Trim(strings.TrimPrefix(h.url, "http:"), "/")})
+}
+
+// description is the deployment's file.
+func (h *clusterHub) description(t *testing.T) string {
+	t.Helper()
+	described := map[string]any{
+		"name": h.namespace, "target": "cluster",
+		"cluster":  map[string]any{"kubeconfig": h.Kubeconfig, "context": h.context(t)},
+		"registry": map[string]any{"kind": "other", "host": h.Registry},
+		"https":    map[string]any{"enabled": false},
+		"verify":   map[string]any{"repository": h.example.URL},
+		"image":    "docker.io/library/binnacle:e2e",
+		"values":   h.values, "hub": h.hub,
+	}
+	if h.azure != nil {
+		described["target"] = "azure"
+		described["dns"] = map[string]any{"label": h.namespace}
+		described["azure"] = map[string]any{
+			"subscription": azuresim.SubscriptionName, "region": "westeurope",
+			"sign_in": "service_principal", "tenant": azuresim.Tenant, "client": azuresim.Client, "secret_from": "env:AZURE_SECRET",
+			"cloud": map[string]any{"resource_manager": h.azure.URL, "authority": h.azure.URL, "prices": h.azure.URL + "/api/retail/prices", "ca_file": h.azure.CAFile},
+		}
+		delete(described, "cluster")
+	}
+	b, err := yaml.Marshal(described)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func (h *clusterHub) context(t *testing.T) string {
+	t.Helper()
+	access, err := clientcmd.LoadFromFile(h.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return access.CurrentContext
+}
+
+// deploy runs a command of `binnacle deploy`, which must end with a code, and
+// returns what it said.
+func (h *clusterHub) deploy(t *testing.T, code int, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), the.bin, append([]string{"deploy"}, args...)...)
+	cmd.Dir = h.dir
+	cmd.Env = append(os.Environ(), "AZURE_SECRET="+azuresim.Secret)
+	out, err := cmd.CombinedOutput()
+	t.Logf("binnacle deploy %s\n%s", strings.Join(args, " "), out)
+	if got := cmd.ProcessState.ExitCode(); got != code {
+		t.Fatalf("deploy %s: exit %d, want %d (%v)", args[0], got, code, err)
+	}
+	if strings.Contains(string(out), azuresim.Secret) {
+		t.Errorf("deploy %s shows the secret", args[0])
+	}
+	return string(out)
+}
+
+func (h *clusterHub) describe(t *testing.T) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(h.dir, "binnacle.yaml"), []byte(h.description(t)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// up brings cloud and hub from nothing to a verified launch, twice.
+func (h *clusterHub) up(t *testing.T) {
+	t.Helper()
+	h.describe(t)
+	h.deploy(t, 0, "check")
+	if out := h.deploy(t, 0, "plan"); !strings.Contains(out, "create  cluster") || !strings.Contains(out, "create  release") {
+		t.Error("the plan lacks the cluster or the hub")
+	}
+	if out := h.deploy(t, 0, "up", "--yes"); !strings.Contains(out, "Verified in ") || !strings.Contains(out, "The hub is at "+strings.TrimSuffix(h.url, "/")) {
+		t.Error("up does not end with a verified launch")
+	}
+	before := len(h.azure.Writes())
+	if out := h.deploy(t, 0, "up", "--no-verify"); !strings.Contains(out, "Nothing to do") || len(h.azure.Writes()) != before {
+		t.Errorf("up on top of up wrote: %q", h.azure.Writes()[before:])
+	}
+}
+
+// upgrade brings the hub to what the settings are now.
+func (h *clusterHub) upgrade(t *testing.T) {
+	t.Helper()
+	h.describe(t)
+	h.deploy(t, 0, "upgrade", "--yes", "--no-verify")
+}
+
+// commits: the hub follows the institute's repository. A commit that breaks it is
+// taken back and not tried again.
+func (h *clusterHub) commits(t *testing.T) {
+	institute, err := h.git.Repo(t.Context(), "institute", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch := func(code int) string {
+		t.Helper()
+		return h.deploy(t, code, "watch", "--once", "--from", institute.URL, "--state", filepath.Join(h.dir, "watch"))
+	}
+	push := func(sessions any) {
+		t.Helper()
+		h.hub["launch"].(map[string]any)["max_sessions"] = sessions
+		if _, err := institute.Commit(t.Context(), map[string]string{"binnacle.yaml": h.description(t)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	push(20)
+	if out := watch(0); !strings.Contains(out, "Verified in ") {
+		t.Error("a commit is not verified")
+	}
+	push("many")
+	if out := watch(2); !strings.Contains(out, "max_sessions") {
+		t.Error("what is wrong in the commit is not said")
+	}
+	launches := h.hub["launch"].(map[string]any)
+	launches["allowed_specs"] = []string{"^gh/nobody/"}
+	push(21)
+	if out := watch(2); !strings.Contains(out, "taken back") {
+		t.Error("a commit that breaks the hub is not taken back")
+	}
+	if out := watch(2); !strings.Contains(out, "is not tried again") {
+		t.Error("the bad commit is tried again")
+	}
+	delete(launches, "allowed_specs")
+	l, _ := ready(t, h.person, launchOf(h.example.URL)) // as before that commit
+	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
+		t.Error(err)
+	}
+}
+
+// down removes what was made on the cloud, and nothing that is somebody else's.
+func (h *clusterHub) down(t *testing.T) {
+	h.azure.Add("binnacle-"+h.namespace, "Microsoft.Compute/disks", "somebodys", nil)
+	if out := h.deploy(t, 0, "down", "--confirm", h.namespace); !strings.Contains(out, "of the deployment "+h.namespace+" is left") || !strings.Contains(out, "somebodys") {
+		t.Error("no receipt")
+	}
+	if out := h.deploy(t, 0, "down"); !strings.Contains(out, "0 deleted") {
+		t.Error("something was left")
+	}
+}
