@@ -52,7 +52,9 @@ func (s *Service) startSession(ctx context.Context, r *run) (err error) {
 		if err == nil || errors.Is(context.Cause(ctx), errStopping) || errors.Is(context.Cause(ctx), errTaken) {
 			return
 		}
-		if ctx.Err() != nil {
+		// A runtime that knows what it waited for in vain has said so.
+		said, ok := errors.AsType[*binnacle.Error](err)
+		if ctx.Err() != nil && (!ok || said.Code != binnacle.CodeTimeout) {
 			err = context.Cause(ctx)
 		}
 		s.lastWords(context.WithoutCancel(ctx), r, id)
@@ -60,7 +62,13 @@ func (s *Service) startSession(ctx context.Context, r *run) (err error) {
 	}()
 	st, err := s.deps.Spawner.Get(ctx, id)
 	if binnacle.CodeOf(err) == binnacle.CodeNotFound {
-		st, err = s.spawn(ctx, s.sessionSpec(rec))
+		spec := s.sessionSpec(rec)
+		spec.Waiting = func(why string) {
+			if err := s.say(ctx, r, binnacle.Event{Kind: binnacle.EventLog, Message: why}); err != nil {
+				s.log.WarnContext(ctx, "what a session waits for is not noted", "launch_id", r.id, "error", err)
+			}
+		}
+		st, err = s.spawn(ctx, spec)
 		if binnacle.CodeOf(err) == binnacle.CodeNotFound {
 			return &binnacle.Error{
 				Code: binnacle.CodeUnavailable, Op: "session.start", Message: "The image was removed while it was being launched.",

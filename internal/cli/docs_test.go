@@ -1,0 +1,79 @@
+package cli_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/binnacle-hub/binnacle/internal/cli"
+)
+
+// Every command that the documentation shows is one that this program knows, with
+// flags that it knows. Those of the workshop are run, by test/e2e.
+func TestDocumentedCommands(t *testing.T) {
+	t.Parallel()
+	shown := 0
+	for _, root := range []string{"../../README.md", "../../CONTRIBUTING.md", "../../docs"} {
+		err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() || filepath.Ext(path) != ".md" {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			for _, args := range documented(string(b)) {
+				shown++
+				if err := known(args); err != nil {
+					t.Errorf("%s: binnacle %s: %v", path, strings.Join(args, " "), err)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const some = 50
+	if shown < some {
+		t.Errorf("only %d commands were found: they are looked for in the wrong way", shown)
+	}
+}
+
+// A command begins a line of a block of code, perhaps after what a shell takes
+// before it.
+func documented(page string) (commands [][]string) {
+	page = strings.ReplaceAll(page, "\\\n", " ")
+	line := regexp.MustCompile(`(?m)^(?: {4}|\$ )(?:sudo )?(?:[A-Z_]+=\S+ )*(?:\.\./)?(?:bin/)?binnacle ([a-z].*)$`)
+	quoted := regexp.MustCompile(`'[^']*'|"[^"]*"`)
+	for _, m := range line.FindAllStringSubmatch(page, -1) {
+		text := quoted.ReplaceAllStringFunc(m[1], func(s string) string { return strings.ReplaceAll(s[1:len(s)-1], " ", "_") })
+		var args []string
+		for _, word := range strings.Fields(text) {
+			if strings.HasPrefix(word, "#") || strings.ContainsAny(word, "|>;&") && !strings.Contains(word, "=") {
+				break
+			}
+			args = append(args, strings.Trim(word, "[]"))
+		}
+		commands = append(commands, args)
+	}
+	return commands
+}
+
+func known(args []string) error {
+	cmd, rest, err := cli.Root().Find(args)
+	if err != nil {
+		return err
+	}
+	if err := cmd.ParseFlags(rest); err != nil {
+		return err
+	}
+	if more := cmd.Flags().Args(); cmd.HasSubCommands() && len(more) > 0 {
+		return fmt.Errorf("%s has no command %s", cmd.CommandPath(), more[0])
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+package e2e_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/binnacle-hub/binnacle/test/azuresim"
+	"github.com/binnacle-hub/binnacle/test/kube"
+	"github.com/binnacle-hub/binnacle/test/workshop"
+)
+
+// TestWorkshop is a reader of docs/workshop with a terminal on the machine of the
+// hub that all tests share.
+func TestWorkshop(t *testing.T) {
+	lesson := workshop.Lesson{
+		Page: "../../docs/workshop/1-a-repository.md", Dir: t.TempDir(),
+		Binnacle: "exec " + the.bin + " --config " + hubShell().config + " \"$@\"\n",
+	}
+	lesson.Run(t)
+}
+
+// TestWorkshopMachine is the lesson on a hub of one's own.
+func TestWorkshopMachine(t *testing.T) {
+	address, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.MkdirTemp("/tmp", "bw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(data); err != nil {
+			t.Error(err)
+		}
+	})
+	lesson := workshop.Lesson{
+		Page: "../../docs/workshop/2-one-machine.md", Dir: t.TempDir(),
+		Binnacle: "exec " + the.bin + " --data " + data + " \"$@\"\n",
+		Replace:  map[string]string{"127.0.0.1:8585": address},
+	}
+	lesson.Run(t)
+}
+
+// TestWorkshopCluster is the lesson on a real cluster, with a stand-in for the hub:
+// that is up in seconds, and can't launch anything, so nothing is verified.
+func TestWorkshopCluster(t *testing.T) {
+	k := kube.Shared(t)
+	dir := t.TempDir()
+	access, err := clientcmd.LoadFromFile(k.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	access.Contexts["my-cluster"] = access.Contexts[access.CurrentContext]
+	kubeconfig := filepath.Join(dir, "kubeconfig")
+	if err := clientcmd.WriteToFile(*access, kubeconfig); err != nil {
+		t.Fatal(err)
+	}
+	lesson := workshop.Lesson{
+		Page: "../../docs/workshop/3-a-cluster.md", Dir: dir, Binnacle: withoutVerifying(),
+		Env: []string{"KUBECONFIG=" + kubeconfig},
+		Replace: map[string]string{
+			"registry.example.org/binnacle:1":   k.StandIn(t),
+			"hub: {drainSeconds: 1}":            standInValues,
+			"https://git.example.org/institute": "file://" + filepath.Join(dir, "institute"),
+		},
+	}
+	t.Cleanup(func() { h := clusterHub{Cluster: k, namespace: "my-hub"}; h.uninstall(t) })
+	lesson.Run(t)
+}
+
+const standInValues = "builders: {replicas: 0}, hub: {drainSeconds: 0, terminationGracePeriodSeconds: 1, persistence: {size: 1Mi}, resources: {requests: {cpu: 1m, memory: 8Mi}}}"
+
+// withoutVerifying leaves out what a stand-in for the hub can't do.
+func withoutVerifying() string {
+	return `case "$1 $2" in
+"deploy up" | "deploy upgrade" | "deploy rollback" | "deploy watch") exec ` + the.bin + ` "$@" --no-verify ;;
+*) exec ` + the.bin + ` "$@" ;;
+esac
+`
+}
+
+// TestWorkshopAzure is the lesson against the simulator, without the hub: the
+// lesson's cluster is nobody's.
+func TestWorkshopAzure(t *testing.T) {
+	s := azuresim.Start(t, &azuresim.Azure{})
+	cloud := fmt.Sprintf("  sign_in: service_principal\n  tenant: %s\n  client: %s\n  secret_from: env:AZURE_SECRET\n  cloud: {resource_manager: %q, authority: %q, prices: %q, ca_file: %q}\n",
+		azuresim.Tenant, azuresim.Client, s.URL, s.URL, s.URL+"/api/retail/prices", s.CAFile)
+	settings := filepath.Join(t.TempDir(), "cloud.yaml")
+	if err := os.WriteFile(settings, []byte(cloud), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lesson := workshop.Lesson{
+		Page: "../../docs/workshop/4-azure.md", Dir: t.TempDir(), Env: []string{"AZURE_SECRET=" + azuresim.Secret},
+		Binnacle: the.bin + ` "$@" $([ "$2" = init ] || [ "$2" = check ] || echo --no-hub) || exit
+[ "$2" != init ] || sed -i "/^azure:/r ` + settings + `" binnacle.yaml
+`,
+	}
+	lesson.Run(t)
+	if left := s.Writes(); len(left) == 0 {
+		t.Error("nothing was written: the lesson creates nothing")
+	}
+}

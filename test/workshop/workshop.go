@@ -1,0 +1,136 @@
+// Package workshop runs the lessons of docs/workshop as their readers do: each
+// command of a page, in its order, in one shell, and what the page says that it
+// prints has to be printed.
+package workshop
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// Lesson is one page, with what differs between its reader and a test.
+type Lesson struct {
+	// Page is the path of the page.
+	Page string
+	// Dir is where the reader's terminal is.
+	Dir string
+	// Binnacle is the text of a shell script that stands for the program.
+	Binnacle string
+	// Replace are words of the page, names of example.org mostly, and what they are
+	// in the test.
+	Replace map[string]string
+	// Env is added to the environment.
+	Env []string
+}
+
+// command is one command of a page, and the lines that it prints, among others.
+type command struct {
+	line    int
+	text    string
+	printed []string
+}
+
+// Run runs all commands of the blocks marked `console`. A line that begins with $
+// is a command; it goes on to the next lines when it has a here-document that ends
+// with END. The other lines are what is printed, in this order; … stands for
+// anything, and lines between them are not compared. A command must succeed.
+func (l Lesson) Run(t *testing.T) {
+	t.Helper()
+	b, err := os.ReadFile(l.Page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(b)
+	for from, to := range l.Replace {
+		if !strings.Contains(text, from) {
+			t.Errorf("%s has no %s any more", l.Page, from)
+		}
+		text = strings.ReplaceAll(text, from, to)
+	}
+	commands := parse(text)
+	if len(commands) == 0 {
+		t.Fatalf("%s has no commands", l.Page)
+	}
+	bin := t.TempDir()
+	for name, script := range map[string]string{"binnacle": l.Binnacle, "sudo": "exec \"$@\"\n"} {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/bash\n"+script), 0o700); err != nil { //nolint:gosec // a program
+			t.Fatal(err)
+		}
+	}
+	mark := func(i int) string { return fmt.Sprintf("=== command %d ===", i) }
+	var script strings.Builder
+	for i, c := range commands {
+		fmt.Fprintf(&script, "echo '%s'\n%s\n", mark(i), c.text)
+	}
+	file := filepath.Join(bin, "lesson")
+	if err := os.WriteFile(file, []byte(script.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", "-e", file)
+	cmd.Dir = l.Dir
+	cmd.Env = append(append(os.Environ(), l.Env...), "PATH="+bin+":"+os.Getenv("PATH"))
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	failed := cmd.Run()
+	rest := out.String()
+	for i, c := range commands {
+		_, after, begun := strings.Cut(rest, mark(i)+"\n")
+		if !begun {
+			break // the one before failed
+		}
+		rest = after
+		said, _, ended := strings.Cut(rest, mark(i+1)+"\n")
+		t.Logf("%s:%d: $ %s\n%s", filepath.Base(l.Page), c.line, c.text, said)
+		if !ended && failed != nil {
+			t.Fatalf("%s:%d: $ %s: %v", l.Page, c.line, c.text, failed)
+		}
+		for _, want := range c.printed {
+			at := pattern(want).FindStringIndex(said)
+			if at == nil {
+				t.Errorf("%s:%d: $ %s does not print %q", l.Page, c.line, c.text, want)
+				break
+			}
+			said = said[at[1]:]
+		}
+	}
+	if failed != nil {
+		t.Errorf("%s: %v", l.Page, failed)
+	}
+}
+
+func parse(text string) []command {
+	var out []command
+	inside, more := false, false
+	for i, line := range strings.Split(text, "\n") {
+		line = strings.TrimRight(line, " ")
+		switch last := len(out) - 1; {
+		case more:
+			out[last].text += "\n" + line
+			more = line != "END"
+		case strings.HasPrefix(line, "```"):
+			inside = line == "```console"
+		case !inside || line == "":
+		case strings.HasPrefix(line, "$ "):
+			out = append(out, command{line: i + 1, text: line[2:]})
+			more = strings.Contains(line, "<<'END'")
+		case last >= 0:
+			out[last].printed = append(out[last].printed, line)
+		}
+	}
+	return out
+}
+
+// pattern finds a line; blanks at its ends and how many there are don't matter.
+func pattern(line string) *regexp.Regexp {
+	var parts []string
+	for _, word := range strings.Fields(line) {
+		parts = append(parts, strings.ReplaceAll(regexp.QuoteMeta(word), "…", `.*`))
+	}
+	return regexp.MustCompile(strings.Join(parts, ` +`))
+}
