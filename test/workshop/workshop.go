@@ -59,7 +59,7 @@ func (l Lesson) Run(t *testing.T) {
 	}
 	bin := t.TempDir()
 	for name, script := range map[string]string{"binnacle": l.Binnacle, "sudo": "exec \"$@\"\n"} {
-		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/bash\n"+script), 0o700); err != nil { //nolint:gosec // a program
+		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/bash\n"+script), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -129,7 +129,7 @@ func parse(text string) []command {
 // pattern finds a line; blanks at its ends and how many there are don't matter.
 func pattern(line string) *regexp.Regexp {
 	var parts []string
-	for _, word := range strings.Fields(line) {
+	for _, word := range strings.FieldsSeq(line) {
 		parts = append(parts, strings.ReplaceAll(regexp.QuoteMeta(word), "…", `.*`))
 	}
 	return regexp.MustCompile(strings.Join(parts, ` +`))
