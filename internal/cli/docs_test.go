@@ -53,7 +53,7 @@ func documented(page string) (commands [][]string) {
 	for _, m := range line.FindAllStringSubmatch(page, -1) {
 		text := quoted.ReplaceAllStringFunc(m[1], func(s string) string { return strings.ReplaceAll(s[1:len(s)-1], " ", "_") })
 		var args []string
-		for _, word := range strings.FieldsSeq(text) {
+		for word := range strings.FieldsSeq(text) {
 			if strings.HasPrefix(word, "#") || strings.ContainsAny(word, "|>;&") && !strings.Contains(word, "=") {
 				break
 			}

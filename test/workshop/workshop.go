@@ -129,7 +129,7 @@ func parse(text string) []command {
 // pattern finds a line; blanks at its ends and how many there are don't matter.
 func pattern(line string) *regexp.Regexp {
 	var parts []string
-	for _, word := range strings.FieldsSeq(line) {
+	for word := range strings.FieldsSeq(line) {
 		parts = append(parts, strings.ReplaceAll(regexp.QuoteMeta(word), "…", `.*`))
 	}
 	return regexp.MustCompile(strings.Join(parts, ` +`))
