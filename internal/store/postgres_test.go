@@ -17,15 +17,7 @@ import (
 func openPostgres(t testing.TB, url string) *store.Store {
 	t.Helper()
 	s, err := store.OpenPostgres(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
+	return opened(t, s, err)
 }
 
 func TestPostgresRefuses(t *testing.T) {

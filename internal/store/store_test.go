@@ -25,6 +25,12 @@ import (
 func open(t testing.TB, path string) *store.Store {
 	t.Helper()
 	s, err := store.Open(t.Context(), path)
+	return opened(t, s, err)
+}
+
+// opened closes a store with the test.
+func opened(t testing.TB, s *store.Store, err error) *store.Store {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}

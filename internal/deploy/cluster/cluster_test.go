@@ -187,8 +187,8 @@ func TestStory(t *testing.T) {
 	}
 }
 
-// noSecrets looks for the password in what Helm keeps.
-func (w *world) noSecrets(t *testing.T) {
+// last is the newest revision of the release, as Helm keeps it.
+func (w *world) last(t *testing.T) (*action.Configuration, *v1.Release) {
 	t.Helper()
 	settings := helmcli.New()
 	settings.KubeConfig = w.Kubeconfig
@@ -197,10 +197,21 @@ func (w *world) noSecrets(t *testing.T) {
 	if err := cfg.Init(settings.RESTClientGetter(), w.name, "secret"); err != nil {
 		t.Fatal(err)
 	}
-	rel, err := cfg.Releases.Last(w.name)
+	last, err := cfg.Releases.Last(w.name)
 	if err != nil {
 		t.Fatal(err)
 	}
+	rel, ok := last.(*v1.Release)
+	if !ok {
+		t.Fatalf("a release is a %T", last)
+	}
+	return cfg, rel
+}
+
+// noSecrets looks for the password in what Helm keeps.
+func (w *world) noSecrets(t *testing.T) {
+	t.Helper()
+	_, rel := w.last(t)
 	b, err := json.Marshal(rel)
 	if err != nil || strings.Contains(string(b), password) {
 		t.Errorf("the release holds the password: %v", err)
@@ -242,21 +253,8 @@ func TestKilled(t *testing.T) {
 // pending leaves the release as a killed Helm does.
 func pending(t *testing.T, w *world, status common.Status) {
 	t.Helper()
-	settings := helmcli.New()
-	settings.KubeConfig = w.Kubeconfig
-	settings.SetNamespace(w.name)
-	cfg := action.NewConfiguration()
-	if err := cfg.Init(settings.RESTClientGetter(), w.name, "secret"); err != nil {
-		t.Fatal(err)
-	}
-	last, err := cfg.Releases.Last(w.name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rel, ok := last.(*v1.Release)
-	if !ok {
-		t.Fatalf("a release is a %T", last)
-	}
+	cfg, rel := w.last(t)
+	var err error
 	if status == common.StatusPendingUpgrade { // the new revision was written, and no more
 		rel.Version++
 		rel.SetStatus(status, "Preparing upgrade")
