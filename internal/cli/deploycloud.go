@@ -119,19 +119,7 @@ func (d *deployment) planCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "plan", Short: "Show every resource that up would create, change or delete, and what it costs", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			at, err := d.open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer at.close(cmd.Context())
-			p, err := at.engine.Plan(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return d.json(p)
-			}
-			return p.WriteText(d.Out)
+			return d.planned(cmd.Context(), asJSON, func(_ *place, p deploy.Plan) error { return p.WriteText(d.Out) })
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the plan as JSON")
@@ -236,39 +224,51 @@ func (d *deployment) infoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "info", Short: "Show what is there, its addresses, and what is not as the file says", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			at, err := d.open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer at.close(cmd.Context())
-			p, err := at.engine.Plan(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return d.json(p)
-			}
-			for _, s := range p.Steps {
-				state := string(s.Resource.State)
-				if s.Action == deploy.ActionCreate {
-					state = "not there"
+			return d.planned(cmd.Context(), asJSON, func(at *place, p deploy.Plan) error {
+				for _, s := range p.Steps {
+					d.state(s)
 				}
-				fmt.Fprintf(d.Out, "%-9s  %s %s\n", state, s.Resource.Kind, s.Resource.Name)
-				for _, name := range sortedKeys(s.Resource.Outputs) {
-					fmt.Fprintf(d.Out, "             %s: %s\n", name, clean(s.Resource.Outputs[name]))
+				if at.domain != nil {
+					return at.domain(cmd.Context())
 				}
-				for _, diff := range s.Differences {
-					fmt.Fprintf(d.Out, "             %s is %s, the file says %s\n", diff.Field, clean(diff.From), diff.To)
-				}
-			}
-			if at.domain != nil {
-				return at.domain(cmd.Context())
-			}
-			return nil
+				return nil
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
 	return cmd
+}
+
+// planned shows the plan, as it is or as JSON.
+func (d *deployment) planned(ctx context.Context, asJSON bool, show func(*place, deploy.Plan) error) error {
+	at, err := d.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer at.close(ctx)
+	p, err := at.engine.Plan(ctx)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return d.json(p)
+	}
+	return show(at, p)
+}
+
+// state shows how a resource is, and what differs from the file.
+func (d *deployment) state(s deploy.Step) {
+	state := string(s.Resource.State)
+	if s.Action == deploy.ActionCreate {
+		state = "not there"
+	}
+	fmt.Fprintf(d.Out, "%-9s  %s %s\n", state, s.Resource.Kind, s.Resource.Name)
+	for _, name := range sortedKeys(s.Resource.Outputs) {
+		fmt.Fprintf(d.Out, "             %s: %s\n", name, clean(s.Resource.Outputs[name]))
+	}
+	for _, diff := range s.Differences {
+		fmt.Fprintf(d.Out, "             %s is %s, the file says %s\n", diff.Field, clean(diff.From), diff.To)
+	}
 }
 
 func (d *deployment) downCommand() *cobra.Command {
