@@ -26,6 +26,13 @@ const ownPackages = uvAlone + `own() {
 }
 `
 
+// finishOwn compiles when the step brought sources: an editable installation does
+// not, and a look at everything that is installed takes long.
+const finishOwn = `if [ -n "$(find ` + Prefix + `/lib/python3*/site-packages -newer /tmp/.begin -name '*.py' -print -quit)" ]; then
+  PYTHONHASHSEED=0 ` + Prefix + `/bin/python -B ` + InputDir + `/compile.py /srv/conda
+fi
+` + tidy
+
 // simpleBackends are packages that build others, are wheels themselves and need
 // nothing that a repository would add.
 func simpleBackends() []string {

@@ -114,7 +114,7 @@ func (r *reader) pipSteps(file string, q *requirements) []Step {
   [ ! -e ` + locked + ` ] || constraint="--constraint ` + locked + `"
   dated=$(cat ` + dated + `)
   if [ -z "$dated" ] || ! uv ` + q.install("$constraint $dated") + `; then
-    uv ` + q.install("$constraint") + `
+    asking ` + q.install("$constraint") + `
   fi
 fi
 ` + finish + `[ ! -e ` + locked + ` ] || cp ` + locked + ` ` + LockStore + `/requirements.txt
@@ -124,10 +124,10 @@ fi
 		if lines := q.optionLines(); len(lines) > 0 {
 			whole.Inputs = append(whole.Inputs, linesInput(optionsFile, lines))
 		}
-		whole.Script = uvAlone + "if [ -e " + locked + " ]; then\n  " + install + "\nfi\n" + rest
+		whole.Script = asking + "if [ -e " + locked + " ]; then\n  " + install + "\nfi\n" + rest
 		return []Step{whole}
 	}
-	whole.Script = uvAlone + rest
+	whole.Script = asking + rest
 	inputs := []Input{compileInput()}
 	if lines := q.optionLines(); len(lines) > 0 {
 		inputs = append(inputs, linesInput(optionsFile, lines))

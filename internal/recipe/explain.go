@@ -16,6 +16,48 @@ type cause struct {
 	hint    string
 	code    binnacle.Code // build_failed when empty
 	tools   bool          // only of our installers, not of an author's script
+	// better is a hint for this very name and output; empty when there is none.
+	better func(name, flat string) string
+}
+
+// nearPython tells what may be meant by a name that is no package.
+func nearPython(name, _ string) string {
+	if names := pythonNames(name); len(names) > 0 {
+		return "Did you mean " + strings.Join(names, " or ") + "? The name to install can differ from the name to import."
+	}
+	return ""
+}
+
+// moduleFrom tells which package has a module.
+func moduleFrom(name, _ string) string {
+	if names := pythonNames(name); len(names) == 1 {
+		return "Add " + names[0] + " to requirements.txt or environment.yml: that is the package which has it."
+	}
+	return ""
+}
+
+// otherVersions tells which there are.
+func otherVersions(name, flat string) string {
+	if all := offered(flat, name); all != "" {
+		return "There are " + all + ": choose one of them, or leave the version out."
+	}
+	return ""
+}
+
+// fromDebian tells the line of apt.txt.
+func fromDebian(name, _ string) string {
+	if p := debianFor(name); p != "" {
+		return "Write " + p + " into apt.txt."
+	}
+	return ""
+}
+
+// nowInDebian tells what another release calls otherwise.
+func nowInDebian(name, _ string) string {
+	if p := debianNames(name); p != "" {
+		return "Write " + p + " instead: that is what has it in the release of Debian that is used here."
+	}
+	return ""
 }
 
 const (
@@ -38,24 +80,28 @@ func causes() []cause {
 		},
 		{pattern: `(?i)\b50[0-4] (?:Internal Server Error|Bad Gateway|Service Unavailable|Gateway Time-?out)`, message: "A package source answered with an error of its own.", hint: "Try again in a few minutes.", code: binnacle.CodeUnavailable, tools: true},
 		{pattern: `(?i)Hash mismatch for .?([A-Za-z0-9._-]+)`, message: "What was downloaded for {} is not what its hash says.", hint: "Renew the hashes in the file.", tools: true},
-		{pattern: `Because ([A-Za-z0-9._-]+)(?:\[[^\]]*\])? was not found in the (?:package registry|cache|provided package locations)`, message: "There is no package called {}.", hint: "Check the spelling; the name to install can differ from the name to import.", tools: true},
-		{pattern: `[Bb]ecause there (?:is|are) no versions? of ([A-Za-z0-9._-]+)`, message: "The version asked for of {} does not exist.", hint: versionHint, tools: true},
+		{pattern: `Because ([A-Za-z0-9._-]+)(?:\[[^\]]*\])? was not found in the (?:package registry|cache|provided package locations)`, message: "There is no package called {}.", hint: "Check the spelling; the name to install can differ from the name to import.", tools: true, better: nearPython},
+		{pattern: `[Bb]ecause there (?:is|are) no versions? of ([A-Za-z0-9._-]+)`, message: "The version asked for of {} does not exist.", hint: versionHint, tools: true, better: otherVersions},
 		{pattern: `requires-python|Requires-Python|does not satisfy Python|(?i)the requested Python version|depends on Python[<>=]`, message: "A package needs another version of Python.", hint: pythonHint, tools: true},
+		{
+			pattern: `[Bb]ecause (?:all versions of |only )?([A-Za-z0-9._-]+?)(?:[<>=~!][^ ]*)? (?:has|have) no wheels with a matching platform tag`, message: "{} has no build for this kind of machine.", tools: true,
+			hint: "It may be for Windows or macOS only: leave it out there with a marker, such as ; sys_platform == 'win32', or choose another version.",
+		},
 		{pattern: `[Bb]ecause ([A-Za-z0-9._-]+?)(?:[<>=~!][^ ]*)? has no (?:wheels with a matching|usable wheels|compatible wheels)`, message: "{} has no build for this version of Python.", hint: pythonHint, tools: true},
 		{pattern: `[Bb]ecause you require ([A-Za-z0-9._-]+)(?:[<>=~!][^ ]*)? and ([A-Za-z0-9._-]+)`, message: "The file asks for {} in versions that exclude each other.", hint: looksOver, tools: true},
 		{pattern: `[Bb]ecause only ([A-Za-z0-9._-]+?)[<>=~!]\S+ (?:is|are) available`, message: "No version of {} fits what is asked for.", hint: versionHint, tools: true},
 		{pattern: `[Bb]ecause ([A-Za-z0-9._-]+?)[<>=~!]\S* depends on `, message: "The packages can't be installed together: {} needs another version of one of them.", hint: looksOver, tools: true},
 		{pattern: `No solution found when resolving`, message: "The packages can't be installed together.", hint: looksOver, tools: true},
-		{pattern: `fatal error: (\S+\.h(?:pp)?): No such file`, message: "The header {} is missing: a package was to be built from its source.", hint: "Name the Debian package that has the header in apt.txt (its name usually ends in -dev), or choose a version that has a wheel."},
+		{pattern: `fatal error: (\S+\.h(?:pp)?): No such file`, message: "The header {} is missing: a package was to be built from its source.", hint: "Name the Debian package that has the header in apt.txt (its name usually ends in -dev), or choose a version that has a wheel.", better: fromDebian},
 		{
 			pattern: `(?i)(?:command|program|error:) '?(gcc|g\+\+|cc|c\+\+|cmake|gfortran|rustc|cargo|swig|pg_config|pkg-config|mysql_config)\S*'? (?:failed: No such file|not found|is not installed|executable not found)|(pg_config) executable not found`,
-			message: "A package was to be built from its source, and the tool {} is missing.", hint: sourceHint,
+			message: "A package was to be built from its source, and the tool {} is missing.", hint: sourceHint, better: fromDebian,
 		},
-		{pattern: `(?:Failed to build|Failed to download and build|Could not build wheels for|Failed building wheel for) .?([A-Za-z0-9][A-Za-z0-9._-]*)`, message: "{} could not be built from its source.", hint: sourceHint},
-		{pattern: `Unable to locate package (\S+)`, message: "Debian has no package called {}.", hint: "Search for its name in Debian's list of packages; it can differ between distributions.", tools: true},
+		{pattern: `(?:Failed to build|Failed to download and build|Could not build wheels for|Failed building wheel for) .?([A-Za-z0-9][A-Za-z0-9._-]*)`, message: "{} could not be built from its source.", hint: sourceHint, better: nearPython},
+		{pattern: `Unable to locate package (\S+)`, message: "Debian has no package called {}.", hint: "Search for its name in Debian's list of packages; it can differ between distributions.", tools: true, better: nowInDebian},
 		{pattern: `Version '[^']*' for '([^']+)' was not found`, message: "The version asked for of {} is not in Debian.", hint: "Leave the version out.", tools: true},
 		{pattern: `Release '[^']*' for '([^']+)' was not found`, message: "The release asked for of {} is not in this machine's sources.", hint: "Leave the release out.", tools: true},
-		{pattern: `Package '?([^' ]+)'? has no installation candidate`, message: "Debian has no package called {} any more.", hint: "Search for what replaced it in Debian's list of packages.", tools: true},
+		{pattern: `Package '?([^' ]+)'? has no installation candidate`, message: "Debian has no package called {} any more.", hint: "Search for what replaced it in Debian's list of packages.", tools: true, better: nowInDebian},
 		{pattern: `(?i)unmet dependencies|held broken packages`, message: "The Debian packages can't be installed together.", hint: looksOver, tools: true},
 		{pattern: `No candidates were found for ([A-Za-z0-9._-]+)`, message: "No channel has a package {} that fits.", hint: "Check its name and version, and that its channel is listed.", tools: true},
 		{pattern: `(?:├─|└─|Cannot solve the request because of:)\s*([A-Za-z0-9._-]+)[^├└]*(?:cannot be installed|does not exist|for which no candidates)`, message: "The conda packages can't be installed together: {} is at fault.", hint: looksOver, tools: true},
@@ -64,8 +110,9 @@ func causes() []cause {
 		{pattern: `does not appear to be a Python project|neither .?setup\.py.? nor .?pyproject\.toml`, message: "A directory that is to be installed is no Python package.", hint: "It needs a pyproject.toml or setup.py; paths are relative to the root of the repository.", tools: true},
 		{pattern: `Couldn't parse requirement|Invalid requirement`, message: "A line is not a requirement.", hint: "Write it like name or name==1.2.", tools: true},
 		{pattern: `No interpreter found for|No download found for request`, message: "The Python that is asked for could not be found.", hint: "Choose another version in runtime.txt.", tools: true},
-		{pattern: `ModuleNotFoundError: No module named '([^'.]+)`, message: "The Python module {} is missing.", hint: "Add the package that has it to requirements.txt or environment.yml."},
-		{pattern: `(?:^|[\s:])([A-Za-z0-9_./+-]+): (?:command )?not found`, message: "The command {} is not installed.", hint: "Name the Debian package that has it in apt.txt."},
+		{pattern: `(lib[A-Za-z0-9_+.-]+?\.so[.0-9]*): cannot open shared object`, message: "The library {} is missing.", hint: "Name the Debian package that has it in apt.txt.", better: fromDebian},
+		{pattern: `ModuleNotFoundError: No module named '([^'.]+)`, message: "The Python module {} is missing.", hint: "Add the package that has it to requirements.txt or environment.yml.", better: moduleFrom},
+		{pattern: `(?:^|[\s:])([A-Za-z0-9_./+-]+): (?:command )?not found`, message: "The command {} is not installed.", hint: "Name the Debian package that has it in apt.txt.", better: fromDebian},
 		{pattern: `\^M|\r: (?:command )?not found|bad interpreter`, message: "A script has Windows line ends, or names an interpreter that is not there.", hint: "Save it with Unix line ends (dos2unix), and begin it with #!/bin/bash."},
 		{pattern: `(?i)permission denied|Are you root\?|must be superuser`, message: "Something may not be written: builds run as the user jovyan, not as root.", hint: "Write below $HOME, and install system packages with apt.txt."},
 	}
@@ -120,6 +167,11 @@ func Explain(r Recipe, step string, log []string) *binnacle.Error {
 			message = e.Message + " " + message
 		}
 		e.Message, e.Hint = message, c.hint
+		if c.better != nil && name != "" {
+			if hint := c.better(name, flat); hint != "" {
+				e.Hint = hint
+			}
+		}
 		if c.code != "" {
 			e.Code = c.code
 		}
@@ -149,6 +201,9 @@ func (r Recipe) step(name string) Step {
 // line is where the step's files ask for a package: the one that is named, or
 // the first that the tool's sentence names.
 func (s Step) line(name string, sentences ...string) (Location, bool) {
+	if len(s.Packages) == 1 && s.Packages[0].Manager == "pip" && strings.Contains(s.Packages[0].Spec, "/") && s.Packages[0].From.File != "" {
+		return s.Packages[0].From, true // a path or an address, whose name no tool says
+	}
 	for _, p := range s.Packages {
 		if name != "" && p.From.File != "" && canonical(p.Name) == canonical(name) {
 			return p.From, true

@@ -87,6 +87,71 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// TestSuggestions: what may be meant is named.
+func TestSuggestions(t *testing.T) {
+	r := read(t, map[string]string{"requirements.txt": "a\n", "apt.txt": "tree\n", "postBuild": "#!/bin/bash\nfoo\n"})
+	missing := func(name string) string {
+		return "error: No solution found when resolving dependencies\n  cause: Because " + name + " was not found in the package registry and you require " + name + ", we can conclude"
+	}
+	const pip, apt = "pip: requirements.txt", "apt: apt.txt"
+	for name, c := range map[string]struct{ step, log, want, not string }{
+		"swapped letters": {pip, missing("pandsa"), "Did you mean pandas?", ""},
+		"one letter":      {pip, missing("numppy"), "Did you mean numpy?", ""},
+		"underscores":     {pip, missing("scikit-imag"), "Did you mean scikit-image?", ""},
+		"joined":          {pip, missing("scikitlearn"), "Did you mean scikit-learn?", ""},
+		"to import":       {pip, missing("cv2"), "Did you mean opencv-python?", ""},
+		"prefix":          {pip, missing("python-requests"), "Did you mean requests?", ""},
+		"short":           {pip, missing("dsk"), "Check the spelling", "Did you mean"},
+		"like nothing":    {pip, missing("my-own-package"), "Check the spelling", "Did you mean"},
+		"versions":        {pip, "  cause: Because there is no version of requests[socks]==2.99 and you require it\nbinnacle: versions of requests: 2.34.2, 2.34.1, 2.33.0, 2.32.5, 2.32.4, 2.32.3, 2.32.2, 2.32.1, 2.32.0, 2.31.0", "There are 2.34.2, 2.34.1, 2.33.0, 2.32.5, 2.32.4, 2.32.3, 2.32.2, 2.32.1, …: choose", ""},
+		"header":          {pip, "  src/x.c:1:10: fatal error: GL/gl.h: No such file or directory", "Write libgl-dev into apt.txt.", ""},
+		"header below":    {pip, "  src/x.c:1:10: fatal error: spatialindex/capi/sidx_api.h: No such file or directory", "Write libspatialindex-dev into apt.txt.", ""},
+		"unknown header":  {pip, "  src/x.c:1:10: fatal error: harbour.h: No such file or directory", "its name usually ends in -dev", ""},
+		"compiler":        {pip, "error: command 'gfortran' failed: No such file or directory", "Write gfortran into apt.txt.", ""},
+		"deprecated name": {pip, "error: Failed to build `sklearn==0.0.post12`", "Did you mean scikit-learn?", ""},
+		"platform":        {pip, "error: No solution found when resolving dependencies\n  cause: Because pywin32==306 has no wheels with a matching platform tag (e.g., `manylinux_2_36_x86_64`) and you require pywin32==306", "for Windows or macOS only", "Python"},
+		"old apt name":    {apt, "E: Unable to locate package libgl1-mesa-glx", "Write libgl1 instead", ""},
+		"library":         {"postBuild", "ImportError: libGL.so.1: cannot open shared object file: No such file or directory", "Write libgl1 into apt.txt.", ""},
+		"module":          {"postBuild", "ModuleNotFoundError: No module named 'yaml'", "Add pyyaml to requirements.txt", ""},
+		"command":         {"postBuild", "./postBuild: line 2: pdflatex: command not found", "texlive-latex-recommended", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := recipe.Explain(r, c.step, strings.Split(c.log, "\n"))
+			if !strings.Contains(e.Hint, c.want) || (c.not != "" && strings.Contains(e.Hint, c.not)) {
+				t.Errorf("%q, want %q in it and not %q", e.Hint, c.want, c.not)
+			}
+		})
+	}
+}
+
+// TestNotebookWithoutKernel: who opens it should not find out there.
+func TestNotebookWithoutKernel(t *testing.T) {
+	notebook := func(language string) string {
+		return `{"cells": [], "metadata": {"kernelspec": {"name": "x", "language": "` + language + `"}}, "nbformat": 4}`
+	}
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  string
+	}{
+		"R in Python":     {map[string]string{"requirements.txt": "a\n", "index.ipynb": notebook("R")}, "a notebook of R, for which the environment has no kernel"},
+		"Julia in Python": {map[string]string{"index.ipynb": notebook("julia")}, "a notebook of Julia"},
+		"R in R":          {map[string]string{"install.R": "", "index.ipynb": notebook("R")}, ""},
+		"Julia in Julia":  {map[string]string{"Project.toml": "", "index.ipynb": notebook("julia")}, ""},
+		"Python":          {map[string]string{"index.ipynb": notebook("python")}, ""},
+		"bash":            {map[string]string{"requirements.txt": "bash_kernel\n", "index.ipynb": notebook("bash")}, ""},
+		"postBuild":       {map[string]string{"postBuild": "#!/bin/sh\n", "index.ipynb": notebook("R")}, ""},
+		"Dockerfile":      {map[string]string{"Dockerfile": "FROM x\n", "index.ipynb": notebook("R")}, ""},
+		"broken":          {map[string]string{"index.ipynb": "{"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			have := notes(read(t, c.files))
+			if strings.Contains(have, "no kernel") != (c.want != "") || !strings.Contains(have, c.want) {
+				t.Errorf("notes %q, want %q", have, c.want)
+			}
+		})
+	}
+}
+
 // TestExplainNix has Nix's words; it shows where it came from first.
 func TestExplainNix(t *testing.T) {
 	r := read(t, map[string]string{"binder/default.nix": "{ pkgs ? import <nixpkgs> { } }:\npkgs.mkShell {\n  packages = [ pkgs.nosuch ];\n}\n"})

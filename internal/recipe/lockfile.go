@@ -211,7 +211,7 @@ func localStep(file, list, options string, lock *Lock, inputs ...Input) Step {
 	return Step{
 		Name: "pip: packages of the repository", Stage: StageContent, Tools: []string{"uv"}, From: []Location{{File: file}},
 		Lock: lock, Inputs: append(inputs, compileInput()),
-		Script: ownPackages + "[ ! -s " + list + " ] || own --python " + Prefix + " " + options + " -r " + list + "\n" + finish,
+		Script: ownPackages + "[ ! -s " + list + " ] || own --python " + Prefix + " " + options + " -r " + list + "\n" + finishOwn,
 	}
 }
 

@@ -69,4 +69,68 @@ func TestLockSteps(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	})
+
+	t.Run("causes", func(t *testing.T) { causes(t, m) })
+}
+
+// causes makes steps fail in the ways that are most frequent, with the real tools,
+// and reads what authors are told.
+func causes(t *testing.T, m *machine) {
+	m.env = append(m.env, "UV_HTTP_RETRIES=0")
+	extension := map[string]string{
+		"pkg/setup.py": "from setuptools import Extension, setup\nsetup(name='pkg', ext_modules=[Extension('pkg', ['pkg.c'])])\n",
+		"pkg/pkg.c":    "#include <suitesparse/nothing.h>\n", "requirements.txt": "# one\n./pkg\n",
+	}
+	for name, c := range map[string]struct {
+		files map[string]string
+		file  string
+		line  int
+		says  []string // in message or hint
+	}{
+		"no package":      {map[string]string{"requirements.txt": "humanize\nscikit-lern-tutorials-xx\n"}, "requirements.txt", 2, []string{"no package called scikit-lern-tutorials-xx"}},
+		"no version":      {map[string]string{"requirements.txt": "humanize==99.1\n"}, "requirements.txt", 1, []string{"version asked for of humanize does not exist", "There are 4.", "choose one"}},
+		"conflict":        {map[string]string{"requirements.txt": "pandas==2.2.3\nnumpy<1.20\n"}, "requirements.txt", 1, []string{"together", "numpy<1.20"}},
+		"other Python":    {map[string]string{"requirements.txt": "# one\n./pkg\n", "pkg/pyproject.toml": "[project]\nname = 'pkg'\nversion = '1'\nrequires-python = '>=3.99'\n"}, "requirements.txt", 2, []string{"another version of Python", "runtime.txt"}},
+		"other platform":  {map[string]string{"requirements.txt": "pywin32==306\n"}, "requirements.txt", 1, []string{"pywin32 has no build for this", "Windows"}},
+		"header":          {extension, "requirements.txt", 2, []string{"header suitesparse/nothing.h", "libsuitesparse-dev into apt.txt"}},
+		"index away":      {map[string]string{"requirements.txt": "--index-url http://127.0.0.1:9/simple\ntitlecase\n"}, "requirements.txt", 2, []string{"could not be reached"}},
+		"git away":        {map[string]string{"requirements.txt": "x @ git+http://127.0.0.1:9/x.git\n"}, "requirements.txt", 1, []string{"git repository could not be fetched"}},
+		"no project":      {map[string]string{"requirements.txt": "./notes\n", "notes/a.txt": ""}, "requirements.txt", 1, []string{"no Python package"}},
+		"module missing":  {map[string]string{"postBuild": "#!/bin/bash\nset -e\npython -c 'import skimage'\n"}, "postBuild", 0, []string{"module skimage is missing", "Add scikit-image"}},
+		"command missing": {map[string]string{"postBuild": "#!/bin/bash\nset -e\nno-such-command-here\n"}, "postBuild", 3, []string{"command no-such-command-here"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			home := filepath.Join(m.dir, "home")
+			if err := os.RemoveAll(home); err != nil {
+				t.Fatal(err)
+			}
+			for file, text := range c.files {
+				file = filepath.Join(home, file)
+				if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r := read(t, c.files)
+			for _, s := range r.Steps[1:] {
+				out, err := m.step(t, s)
+				if err == nil {
+					continue
+				}
+				e := recipe.Explain(r, s.Name, strings.Split(out, "\n"))
+				if e.File != c.file || (e.Line != c.line && c.line > 0) {
+					t.Errorf("in %s:%d, want %s:%d", e.File, e.Line, c.file, c.line)
+				}
+				for _, want := range c.says {
+					if !strings.Contains(e.Message+"\n"+e.Hint, want) {
+						t.Errorf("no %q in %q %q", want, e.Message, e.Hint)
+					}
+				}
+				return
+			}
+			t.Error("nothing failed")
+		})
+	}
 }

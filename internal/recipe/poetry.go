@@ -160,13 +160,14 @@ func (r *reader) poetryItself(p pyproject) error {
 	return nil
 }
 
-// itself installs the repository, so that edits of its files count.
+// itself installs the repository, so that edits of its files count. What it needs
+// was installed from the lock.
 func (r *reader) itself(file string) {
 	dir := "."
 	if r.Dir != "" {
 		dir = "./" + r.Dir
 	}
-	s := localStep(file, InputDir+"/local.txt", "", nil, linesInput("local.txt", []string{"-e " + dir}))
+	s := localStep(file, InputDir+"/local.txt", "--no-deps", nil, linesInput("local.txt", []string{"-e " + dir}))
 	s.Name, s.Build = "pip: the repository itself", r.buildTools(dir)
 	s.Packages = []Package{{Manager: "pip", Name: ".", Spec: ".", From: Location{File: file}}}
 	r.add(s)

@@ -121,6 +121,15 @@ const (
 	uvCachePath = "/run/binnacle/cache/uv"
 	uvShared    = uvSetup + "export UV_NO_CONFIG=1 UV_CACHE_DIR=" + uvCachePath + "\n"
 	uvAlone     = uvSetup + "export UV_NO_CACHE=1\n"
+	// asking runs uv; when a version does not exist, it says which do.
+	asking = uvAlone + `asking() {
+  uv "$@" 2>&1 | tee /tmp/said && return
+  for name in $(sed -nE 's/.*[Bb]ecause there (is|are) no versions? of ([A-Za-z0-9._-]+).*/\2/p' /tmp/said | sort -u | head -n 3); do
+    ` + Prefix + `/bin/python -m pip index versions --disable-pip-version-check "$name" 2>/dev/null | sed -n "s/^Available versions:/binnacle: versions of $name:/p" | cut -c1-300
+  done
+  return 1
+}
+`
 	// quietLab keeps JupyterLab from asking everybody, in every session, whether
 	// it may fetch news from another host.
 	quietLab = "mkdir -p " + Prefix + "/etc/jupyter/labconfig\n" +
@@ -199,7 +208,7 @@ func (r *reader) pipFile() error {
 
 // step installs everything at once, without the shared cache.
 func (q *requirements) step(name string, stage Stage, dir string) Step {
-	setup := uvAlone
+	setup := asking
 	if dir != "" {
 		setup += "cd " + quote(dir) + "\n"
 	}
@@ -212,7 +221,7 @@ func (q *requirements) step(name string, stage Stage, dir string) Step {
 	return Step{
 		Name: name, Stage: stage, Tools: []string{"uv"}, From: from, Packages: q.packages,
 		Inputs: append(q.inputs("requirements.txt", q.lines), compileInput()),
-		Script: setup + "uv " + q.install("") + "\n" + finish,
+		Script: setup + "asking " + q.install("") + "\n" + finish,
 	}
 }
 
@@ -290,7 +299,7 @@ func (r *reader) projectStep() error {
 	r.add(Step{
 		Name: "pip: the repository itself", Stage: StageContent, Tools: []string{"uv"}, From: from, Inputs: []Input{compileInput()},
 		Packages: []Package{{Manager: "pip", Name: ".", Spec: ".", From: from[0]}},
-		Script:   ownPackages + "own --python " + Prefix + " .\n" + finish, Build: r.buildTools("."),
+		Script:   ownPackages + "own --python " + Prefix + " .\n" + finishOwn, Build: r.buildTools("."),
 	})
 	return nil
 }

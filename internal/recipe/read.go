@@ -116,7 +116,7 @@ func (r *reader) read() error {
 		}
 	}
 	r.Kind = chosen.name
-	parts := []func(*reader) error{chosen.read, readLanguages, readNode, readInterfaces, readApt, readScripts, readIgnore, noteOthers}
+	parts := []func(*reader) error{chosen.read, readLanguages, readNode, readInterfaces, readApt, readScripts, readIgnore, noteOthers, noteKernel}
 	if chosen.name == dockerfile {
 		parts = []func(*reader) error{chosen.read, readIgnore, noteAsked, noteOthers}
 	}

@@ -128,7 +128,7 @@ func (m *machine) script(t *testing.T, name, script string, inputs []recipe.Inpu
 			t.Fatal(err)
 		}
 	}
-	script = here.Replace(script)
+	script = here.Replace("touch -d '2 seconds ago' /tmp/.begin\n" + script)
 	begin := time.Now()
 	out, err := m.command(t, m.dir+"/home", "bash", "-euo", "pipefail", "-c", script)
 	t.Logf("%s: %v, %v\n%s", name, time.Since(begin).Round(time.Millisecond), err, out)
@@ -173,6 +173,9 @@ func TestPythonSteps(t *testing.T) {
 	}
 	if b, err := os.ReadFile(filepath.Join(m.dir, "home/built.txt")); err != nil || string(b) != "20\n" {
 		t.Errorf("postBuild wrote %q, %v", b, err)
+	}
+	if got := m.exec(t, "import importlib.util, os; print(os.path.exists(importlib.util.find_spec('knots').cached))"); got != "True" {
+		t.Errorf("the repository's own package is compiled: %s", got)
 	}
 	flags := m.exec(t, `
 import collections, docopt, glob, os, site

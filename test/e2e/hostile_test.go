@@ -52,7 +52,8 @@ func TestHostileRepositories(t *testing.T) {
 		"apt.txt with shell text":     {map[string]string{"apt.txt": "tree\nfoo; id\n"}, "apt.txt", ""},
 		"10 MB requirements.txt":      {map[string]string{"requirements.txt": strings.Repeat("# a long comment line\n", 500_000)}, "requirements.txt", ""},
 		"postBuild that forks":        {map[string]string{"postBuild": "#!/bin/bash\nf() { f | f & }\nf\nwait\nfor i in $(seq 3000); do sleep 100 & done; wait\nexit 1\n"}, "postBuild", ""},
-		"postBuild that takes memory": {map[string]string{"postBuild": "#!/usr/bin/env python3\nx = bytearray(64 << 30)\n"}, "postBuild", ""},
+		"postBuild that takes memory": {map[string]string{"postBuild": "#!/usr/bin/env python3\nx = bytearray(64 << 30)\n"}, "postBuild", "memory"},
+		"apt.txt of an old release":   {map[string]string{"apt.txt": "tree\nlibgl1-mesa-glx\n"}, "apt.txt", "no package called libgl1-mesa-glx"},
 		"postBuild that fills disk":   {map[string]string{"postBuild": "#!/bin/bash\nfor i in $(seq 20); do fallocate -l 1G big$i; sleep 0.2; done; sleep 60\n"}, "postBuild", "disk"},
 		"both binder directories":     {map[string]string{"binder/apt.txt": "tree\n", ".binder/apt.txt": "tree\n"}, "", "binder"},
 	} {
