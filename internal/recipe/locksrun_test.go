@@ -70,12 +70,12 @@ func TestLockSteps(t *testing.T) {
 		}
 	})
 
-	t.Run("causes", func(t *testing.T) { causes(t, m) })
+	t.Run("causes", m.causes)
 }
 
 // causes makes steps fail in the ways that are most frequent, with the real tools,
 // and reads what authors are told.
-func causes(t *testing.T, m *machine) {
+func (m *machine) causes(t *testing.T) {
 	m.env = append(m.env, "UV_HTTP_RETRIES=0")
 	extension := map[string]string{
 		"pkg/setup.py": "from setuptools import Extension, setup\nsetup(name='pkg', ext_modules=[Extension('pkg', ['pkg.c'])])\n",

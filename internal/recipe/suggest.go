@@ -32,10 +32,10 @@ func pythonNames(name string) []string {
 			continue
 		}
 		for word := range strings.FieldsSeq(line) {
-			instead, real, ok := strings.Cut(word, "=")
+			instead, meant, ok := strings.Cut(word, "=")
 			if ok {
 				if canonical(instead) == want {
-					return []string{real}
+					return []string{meant}
 				}
 				continue
 			}
