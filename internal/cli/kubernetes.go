@@ -48,6 +48,7 @@ func (s *server) openCluster(context.Context) error {
 		return err
 	}
 	images := registry.New(cfg.Registry, transport)
+	s.images = images
 	var plain []string
 	if cfg.Registry.Insecure {
 		plain = []string{images.Host()}

@@ -25,6 +25,7 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/engine/network"
 	"github.com/binnacle-hub/binnacle/internal/hub"
 	"github.com/binnacle-hub/binnacle/internal/image"
+	"github.com/binnacle-hub/binnacle/internal/image/registry"
 	"github.com/binnacle-hub/binnacle/internal/launch"
 	"github.com/binnacle-hub/binnacle/internal/proxy"
 	"github.com/binnacle-hub/binnacle/internal/recipe"
@@ -48,6 +49,7 @@ type server struct {
 	leader  launch.Leader // nil: this process leads
 	source  *source.Source
 	builder *image.Builder
+	images  *registry.Registry // nil on one machine
 	spawner session.Spawner
 	proxy   *proxy.Proxy
 	service *launch.Service
@@ -364,6 +366,9 @@ func (s *server) openHub(ctx context.Context) (err error) {
 	if s.replica != "" {
 		deps.Replica, deps.Shared, deps.Leader = s.replica, s.store, s.leader
 	}
+	if s.images != nil {
+		deps.Images = s.images
+	}
 	if s.service, err = launch.New(s.cfg.Launch, deps); err != nil {
 		return err
 	}
@@ -375,13 +380,30 @@ func (s *server) openHub(ctx context.Context) (err error) {
 	}
 	s.hub, err = hub.New(ctx, cfg, hub.Deps{
 		Service: service{s.service}, Proxy: s.proxy, Parse: parseTarget, Checks: s.checks(), Janitor: janitor{s}, Log: s.log,
-		Quota: s.quota, Rate: s.service.Rate,
+		Quota: s.quota, Rate: s.service.Rate, Counters: s.counters(),
 	})
 	if err != nil {
 		return err
 	}
 	s.proxy.SetReasons(s.service)
 	return nil
+}
+
+// counters are metrics of other parts than the hub's.
+func (s *server) counters() []hub.Counter {
+	if s.images == nil {
+		return nil
+	}
+	return []hub.Counter{
+		{Name: "binnacle_images_removed_total", Help: "Old images removed from the registry.", Value: func() float64 {
+			n, _ := s.service.Removals()
+			return float64(n)
+		}},
+		{Name: "binnacle_images_not_removed_total", Help: "Old images that could not be removed from the registry.", Value: func() float64 {
+			_, n := s.service.Removals()
+			return float64(n)
+		}},
+	}
 }
 
 // quota is what federations ask before they send somebody here.

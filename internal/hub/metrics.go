@@ -34,7 +34,13 @@ type metrics struct {
 	repos map[string]bool
 }
 
-func newMetrics(s Sessions) *metrics {
+// Counter is a metric of another part that only grows.
+type Counter struct {
+	Name, Help string
+	Value      func() float64
+}
+
+func newMetrics(s Sessions, counters []Counter) *metrics {
 	fine := []float64{.01, .025, .05, .1, .25, .5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600, 1800}
 	vec := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
@@ -62,6 +68,9 @@ func newMetrics(s Sessions) *metrics {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(m.buildTime, m.launchTime, m.buildCount, m.launchCount, m.building, m.launching, m.launchSeconds, m.phaseLength,
 		m.requests, limit, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), sessionGauge{s})
+	for _, c := range counters {
+		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.Name, Help: c.Help}, c.Value))
+	}
 	m.handler = promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
 	return m
 }

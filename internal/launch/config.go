@@ -77,6 +77,10 @@ type Config struct {
 	// KeepLaunches and KeepFor bound the history of finished launches.
 	KeepLaunches int           `yaml:"keep_launches"`
 	KeepFor      time.Duration `yaml:"keep_for"`
+	// KeepImages is how long an image stays in the registry after its last launch; 0
+	// is for ever. The next launch of a removed one builds it again. Only on
+	// Kubernetes: one machine has its disk_budget.
+	KeepImages time.Duration `yaml:"keep_images"`
 	// DiskBudget is what images and caches may take, in bytes.
 	DiskBudget int64 `yaml:"disk_budget"`
 	// ReclaimInterval is how often the disk is looked at and history pruned.
@@ -132,7 +136,7 @@ func (c Config) Validate() error {
 	}
 	for name, d := range map[string]time.Duration{
 		"build_timeout": c.BuildTimeout, "build_silence": c.BuildSilence, "idle_timeout": c.IdleTimeout, "max_age": c.MaxAge,
-		"notice_before": c.NoticeBefore, "grace": c.Grace, "orphan_grace": c.OrphanGrace, "resolve_cache": c.ResolveCache, "keep_for": c.KeepFor,
+		"notice_before": c.NoticeBefore, "grace": c.Grace, "orphan_grace": c.OrphanGrace, "resolve_cache": c.ResolveCache, "keep_for": c.KeepFor, "keep_images": c.KeepImages,
 	} {
 		if d < 0 {
 			bad("%s: must not be negative", name)
@@ -147,6 +151,9 @@ func (c Config) Validate() error {
 	}
 	if c.Heartbeat <= 0 || c.TakeOver < 3*c.Heartbeat {
 		bad("heartbeat, take_over: must be more than 0, and take_over at least three heartbeats")
+	}
+	if c.KeepImages > 0 && c.KeepImages < time.Hour {
+		bad("keep_images: must be at least 1h, or 0 to keep all")
 	}
 	if c.ResolveCache > 10*time.Second {
 		bad("resolve_cache: must be at most 10s, or people launch what they replaced")

@@ -262,6 +262,7 @@ func (s *Service) end(ctx context.Context, st session.Status, why, reason string
 func (s *Service) reclaim(ctx context.Context) {
 	tick := time.NewTicker(s.cfg.ReclaimInterval)
 	defer tick.Stop()
+	retains := s.deps.Images != nil && s.cfg.KeepImages > 0
 	for {
 		select {
 		case <-ctx.Done():
@@ -280,6 +281,7 @@ func (s *Service) reclaim(ctx context.Context) {
 		} else if n > 0 {
 			s.log.InfoContext(ctx, "old launches removed", "count", n)
 		}
+		retains = retains && s.retain(ctx)
 		if s.deps.Disk == nil || s.cfg.DiskBudget == 0 {
 			continue
 		}

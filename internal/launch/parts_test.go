@@ -326,16 +326,17 @@ func (c *clock) touch(id string) {
 
 // bench is a hub's worth of parts that outlives a Service.
 type bench struct {
-	t     testing.TB
-	cfg   launch.Config
-	src   *repos
-	bld   *builder
-	spw   *spawner
-	clk   *clock
-	st    *store.Store
-	notes []recipe.Note
-	other session.Spawner // instead of spw
-	store launch.Store    // instead of st
+	t      testing.TB
+	cfg    launch.Config
+	src    *repos
+	bld    *builder
+	spw    *spawner
+	clk    *clock
+	st     *store.Store
+	notes  []recipe.Note
+	other  session.Spawner // instead of spw
+	store  launch.Store    // instead of st
+	images launch.Images
 	// What a replica of several has.
 	replica string
 	shared  launch.Shared
@@ -390,7 +391,7 @@ func (b *bench) serve() (svc *launch.Service, stop func()) {
 	}
 	svc, err := launch.New(b.cfg, launch.Deps{
 		Source: b.src, Builder: b.bld, Spawner: spw, Activity: b.clk, Store: st, ImageName: name,
-		Replica: b.replica, Shared: b.shared, Leader: b.leader,
+		Replica: b.replica, Shared: b.shared, Leader: b.leader, Images: b.images,
 		Recipe: func(_ fs.FS, _ time.Time, asked string) (recipe.Recipe, error) {
 			return recipe.Recipe{Notes: b.notes, Asked: asked}, nil
 		},

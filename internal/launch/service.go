@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/binnacle-hub/binnacle"
@@ -63,6 +64,9 @@ type Store interface {
 	RunningSessions(ctx context.Context) ([]store.Session, error)
 	EndedSessions(ctx context.Context, limit int) ([]store.Session, error)
 	UseImage(ctx context.Context, name, environment string, now time.Time) error
+	Images(ctx context.Context) ([]store.Image, error)
+	ForgetUnused(ctx context.Context, name string, before time.Time) (bool, error)
+	RememberImage(ctx context.Context, i store.Image) error
 	BuiltEnvironment(ctx context.Context, hash string, took time.Duration, now time.Time) error
 	Prune(ctx context.Context, before time.Time, keep int) (int64, error)
 }
@@ -100,11 +104,13 @@ type Deps struct {
 	Builder Builder
 	// ImageName names the image of a revision; launches that need the same name
 	// share one build.
-	ImageName  func(rev binnacle.Revision, r recipe.Recipe) string
-	Spawner    session.Spawner
-	Activity   Activity
-	Store      Store
-	Disk       Disk
+	ImageName func(rev binnacle.Revision, r recipe.Recipe) string
+	Spawner   session.Spawner
+	Activity  Activity
+	Store     Store
+	Disk      Disk
+	// Images may be nil: then none are removed from a registry.
+	Images     Images
 	Observer   Observer
 	SessionURL func(id string) string // ends with a slash
 	Log        *slog.Logger
@@ -137,6 +143,8 @@ type Service struct {
 	news      news
 	canceled  chan struct{} // full: another replica canceled a launch
 	gone      goneList
+
+	removed, notRemoved atomic.Int64 // images, from the registry
 }
 
 // errStopping is why everything ends when the hub does: nothing failed.

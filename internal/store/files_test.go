@@ -93,3 +93,24 @@ func locks(t *testing.T, s *store.Store) {
 		t.Error(won.Load(), "have one lock")
 	}
 }
+
+func unusedImages(t *testing.T, s *store.Store) {
+	t.Helper()
+	ctx := t.Context()
+	day := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	if err := errors.Join(s.UseImage(ctx, "a", "e", day), s.UseImage(ctx, "b", "", day.Add(time.Hour))); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"a": true, "b": false, "c": false} {
+		if gone, err := s.ForgetUnused(ctx, name, day.Add(time.Minute)); err != nil || gone != want {
+			t.Error(name, gone, err)
+		}
+	}
+	if err := errors.Join(s.RememberImage(ctx, store.Image{Name: "a", Environment: "e", Used: day}), s.RememberImage(ctx, store.Image{Name: "b", Used: day})); err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Images(ctx)
+	if diff := cmp.Diff([]store.Image{{Name: "a", Environment: "e", Used: day}, {Name: "b", Used: day.Add(time.Hour)}}, got); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+}

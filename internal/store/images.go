@@ -74,3 +74,27 @@ func (s *Store) ForgetImage(ctx context.Context, name string) error {
 		return err
 	})
 }
+
+// ForgetUnused removes an image from the list unless it was used since; it returns
+// whether it did.
+func (s *Store) ForgetUnused(ctx context.Context, name string, before time.Time) (bool, error) {
+	var n int64
+	err := s.update(ctx, s.durable, "image", func(ctx context.Context, tx txn) error {
+		res, err := tx.exec(ctx, "DELETE FROM images WHERE name = ? AND used < ?", name, stamp(before))
+		if err != nil {
+			return err
+		}
+		n, err = res.RowsAffected()
+		return err
+	})
+	return n > 0, err
+}
+
+// RememberImage takes a forgotten image into the list again, unless somebody has
+// used it meanwhile.
+func (s *Store) RememberImage(ctx context.Context, i Image) error {
+	return s.update(ctx, s.durable, "image", func(ctx context.Context, tx txn) error {
+		_, err := tx.exec(ctx, "INSERT INTO images (name, environment, used) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", i.Name, i.Environment, stamp(i.Used))
+		return err
+	})
+}

@@ -87,7 +87,7 @@ func TestStore(t *testing.T) {
 	tests := map[string]func(t *testing.T, s *store.Store){
 		"launches": launches, "events": eventsAreNumberedAndResumed, "batches": batchesAreShared, "prune": prune,
 		"values": valuesImagesSessions, "concurrent": concurrentUse, "fences": fences, "replicas": replicas, "activity": activity,
-		"files": files, "locks": locks,
+		"files": files, "locks": locks, "unused images": unusedImages,
 	}
 	t.Run("sqlite", func(t *testing.T) {
 		for name, test := range tests {
@@ -278,7 +278,7 @@ func valuesImagesSessions(t *testing.T, s *store.Store) {
 		s.BuiltEnvironment(ctx, "e1", 1500*time.Millisecond, day),
 		s.UseImage(ctx, "i1", "e1", day.Add(3*time.Hour)), s.UseImage(ctx, "i2", "", day.Add(2*time.Hour)),
 		s.UseImage(ctx, "i2", "e2", day.Add(time.Hour)), s.UseImage(ctx, "i2", "", day.Add(time.Hour)),
-		s.UseImage(ctx, "i3", "", day), s.ForgetImage(ctx, "i3"),
+		s.UseImage(ctx, "i3", "", day), s.ForgetImage(ctx, "i3"), s.RememberImage(ctx, store.Image{Name: "i1", Used: day}),
 	)
 	if err != nil {
 		t.Fatal(err)

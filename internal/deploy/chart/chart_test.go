@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/chart/common/util"
+	v2 "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/lint"
 	"helm.sh/helm/v4/pkg/engine"
 	corev1 "k8s.io/api/core/v1"
@@ -56,6 +57,10 @@ func render(t *testing.T, v map[string]any) (map[string]string, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return renderChart(c, v)
+}
+
+func renderChart(c *v2.Chart, v map[string]any) (map[string]string, error) {
 	caps := common.DefaultCapabilities.Copy()
 	all, err := util.ToRenderValues(c, v, common.ReleaseOptions{Name: "hub", Namespace: "binder", Revision: 1, IsInstall: true}, caps)
 	if err != nil {

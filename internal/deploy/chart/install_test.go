@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"helm.sh/helm/v4/pkg/action"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	"helm.sh/helm/v4/pkg/cli"
 	helmkube "helm.sh/helm/v4/pkg/kube"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,8 +17,9 @@ import (
 	"github.com/binnacle-hub/binnacle/test/kube"
 )
 
-// A real cluster takes every object of the chart, an upgrade keeps the
-// certificate that was made once, and nothing is left after the removal.
+// A real cluster takes every object of the chart of the version before, an upgrade
+// to this one keeps the certificate that was made once, and nothing is left after
+// the removal.
 func TestInstallUpgradeUninstall(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs a cluster")
@@ -35,6 +37,10 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	before, err := loader.LoadFile(previous)
+	if err != nil {
+		t.Fatal(err)
+	}
 	v := values(t, "everything")
 	v["metrics"] = map[string]any{"dashboard": map[string]any{"enabled": true}} // no Prometheus operator here
 	v["service"] = map[string]any{"type": "LoadBalancer"}
@@ -46,7 +52,8 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 
 	install := action.NewInstall(cfg)
 	install.ReleaseName, install.Namespace, install.Timeout, install.WaitStrategy = "hub", namespace, patience, helmkube.HookOnlyStrategy
-	if _, err := install.RunWithContext(ctx, c, v); err != nil {
+	install.SkipSchemaValidation = true // what is new in the values, it does not know
+	if _, err := install.RunWithContext(ctx, before, v); err != nil {
 		t.Fatal(err)
 	}
 	removed := false
@@ -62,7 +69,7 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 		}
 	})
 	secrets := cluster.Client.CoreV1().Secrets(namespace)
-	before, err := secrets.Get(ctx, "hub-binnacle-builders-tls", metav1.GetOptions{})
+	made, err := secrets.Get(ctx, "hub-binnacle-builders-tls", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +84,7 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !cmp.Equal(before.Data, after.Data) {
+	if !cmp.Equal(made.Data, after.Data) {
 		t.Error("an upgrade made a new certificate: builders and hub would not know each other until all are replaced")
 	}
 	set, err := cluster.Client.AppsV1().StatefulSets(namespace).Get(ctx, "hub-binnacle-builders", metav1.GetOptions{})

@@ -31,6 +31,8 @@ type Action string
 const (
 	Read  Action = "read"
 	Write Action = "write"
+	// Remove is removing an image.
+	Remove Action = "remove"
 )
 
 // kind of trouble with a registry.
@@ -97,7 +99,7 @@ func (r *Registry) Explain(ctx context.Context, image string, action Action, err
 	case plain:
 		e.Message, e.Hint = "The registry "+host+" does not speak https.", operator+"kubernetes.registry.insecure allows http."
 	default:
-		e.Message, e.Hint = fmt.Sprintf("%s could not be %s in the registry %s.", image, map[Action]string{Read: "read", Write: "written"}[action], host), operator+"the log of the hub has the registry's answer."
+		e.Message, e.Hint = fmt.Sprintf("%s could not be %s in the registry %s.", image, map[Action]string{Read: "read", Write: "written", Remove: "removed"}[action], host), operator+"the log of the hub has the registry's answer."
 	}
 	return e
 }
