@@ -24,6 +24,10 @@ type deployment struct {
 	*app
 	file  string
 	noHub bool
+	// keepData lets the data directory of a machine stay when all else goes.
+	keepData bool
+	// program is what a machine gets; empty is the running one.
+	program string
 }
 
 func (a *app) deployCommand() *cobra.Command {
@@ -37,6 +41,7 @@ func (a *app) deployCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.PersistentFlags().StringVarP(&d.file, "file", "f", deployFile, "the `file` that describes the deployment")
+	cmd.PersistentFlags().StringVar(&d.program, "program", "", "with the target host: the binnacle `file` that the machine gets; default is the running one")
 	cmd.PersistentFlags().BoolVar(&d.noHub, "no-hub", false, "on Azure: only the cluster and what is around it, without the hub")
 	cmd.AddCommand(a.chartCommand(), d.ciCommand(), d.watchCommand(), d.initCommand(), d.checkCommand(), d.planCommand(), d.upCommand(), d.infoCommand(), d.downCommand(), d.importCommand(),
 		d.verifyCommand(), d.upgradeCommand(), d.rollbackCommand(), d.historyCommand(), d.restartCommand(), d.sleepCommand(), d.wakeCommand(), d.logsCommand(), d.bundleCommand())
@@ -89,13 +94,14 @@ func (d *deployment) checkCommand() *cobra.Command {
 		Use: "check", Short: "Report everything that would go wrong; nothing is created", Args: cobra.NoArgs,
 		Long: "The file is checked for all targets. With the target azure it also signs in and looks at the\n" +
 			"subscription, the providers, the machine type, the quota, the version and the names; with the\n" +
-			"target cluster at its version, your rights, storage, load balancer and registry.",
+			"target cluster at its version, your rights, storage, load balancer and registry; with the target\n" +
+			"host at the way there, root, systemd, the hub's name and all that binnacle doctor looks at.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			i, err := d.load()
 			if err != nil {
 				return err
 			}
-			if offline || i.Config.Target == config.TargetHost {
+			if offline {
 				d.notes(i.Notes)
 				fmt.Fprintf(d.Out, "%s is fine. Only the file was checked.\n", d.file)
 				return nil

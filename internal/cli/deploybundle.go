@@ -30,7 +30,7 @@ func (d *deployment) bundleCommand() *cobra.Command {
 			"Values of Secrets, passwords in addresses and tokens are taken out. Addresses of people and of\n" +
 			"repositories stay in the logs: look at it before you send it to strangers.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return d.withHub(cmd.Context(), false, func(at *place, helm *release.Client) error { return d.bundle(cmd.Context(), at, helm, to) })
+			return d.withHub(cmd.Context(), false, func(at *place) error { return d.bundle(cmd.Context(), at, to) })
 		},
 	}
 	cmd.Flags().StringVarP(&to, "output", "o", "support-bundle.tar.gz", "the `file` to write")
@@ -38,12 +38,12 @@ func (d *deployment) bundleCommand() *cobra.Command {
 }
 
 // bundle writes the archive.
-func (d *deployment) bundle(ctx context.Context, at *place, helm *release.Client, to string) error {
-	secrets, err := helm.Secrets(ctx)
+func (d *deployment) bundle(ctx context.Context, at *place, to string) error {
+	secrets, err := at.hub.Secrets(ctx)
 	if err != nil {
 		return err
 	}
-	archive, err := d.collect(ctx, at, helm, hider(secrets))
+	archive, err := d.collect(ctx, at, hider(secrets))
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (d *deployment) bundle(ctx context.Context, at *place, helm *release.Client
 }
 
 // collect makes the archive; what can't be had is said in its place.
-func (d *deployment) collect(ctx context.Context, at *place, helm *release.Client, hide func(string) string) (*bytes.Buffer, error) {
+func (d *deployment) collect(ctx context.Context, at *place, hide func(string) string) (*bytes.Buffer, error) {
 	archive := new(bytes.Buffer)
 	zip := gzip.NewWriter(archive)
 	files := tar.NewWriter(zip)
@@ -89,21 +89,18 @@ func (d *deployment) collect(ctx context.Context, at *place, helm *release.Clien
 	asJSON("version.json", map[string]string{"binnacle": d.Version, "time": now.UTC().Format(time.RFC3339)}, nil)
 	plan, err := at.engine.Plan(ctx)
 	asJSON("plan.json", plan, err)
-	history, err := helm.History(at.config.Name)
+	history, err := at.hub.History(ctx)
 	asJSON("history.json", history, err)
-	workloads, err := helm.Workloads(ctx, at.config.Name)
-	asJSON("workloads.json", workloads, err)
-	events, err := helm.Events(ctx)
-	errs = append(errs, add("events.txt", []byte(strings.Join(events, "\n")), err))
+	at.hub.Evidence(ctx, asJSON)
 	for name, path := range map[string]string{"binnacle.yaml": d.file, "journal": d.journalFile(at.config.Name)} {
 		b, err := os.ReadFile(path)
 		errs = append(errs, add(name, b, err))
 	}
-	for _, component := range release.Components() {
+	for _, component := range at.hub.Components() {
 		for _, previous := range []bool{false, true} {
 			const most = 5000
 			var log bytes.Buffer
-			err := helm.Logs(ctx, at.config.Name, release.LogOptions{Component: component, Previous: previous, Tail: most}, &log)
+			err := at.hub.Logs(ctx, release.LogOptions{Component: component, Previous: previous, Tail: most}, &log)
 			name := component + ".log"
 			if previous {
 				name = component + ".previous.log"

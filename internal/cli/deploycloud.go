@@ -273,15 +273,27 @@ func (d *deployment) state(s deploy.Step) {
 
 func (d *deployment) downCommand() *cobra.Command {
 	var name string
-	var asJSON bool
+	var asJSON, withData bool
 	cmd := &cobra.Command{
 		Use: "down", Short: "Delete what is ours, wait, and look that nothing of it is left", Args: cobra.NoArgs,
-		Long: "Only what carries the deployment's tag is deleted. A resource group that was there before, or\nthat holds something of others, stays.",
-		RunE: func(cmd *cobra.Command, _ []string) error { return d.down(cmd.Context(), name, asJSON) },
+		Long: "Only what carries the deployment's tag is deleted. A resource group that was there before, or\nthat holds something of others, stays. With the target host the data directory stays too, unless --data is given.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d.keepData = !withData
+			return d.down(cmd.Context(), name, asJSON)
+		},
 	}
 	cmd.Flags().StringVar(&name, "confirm", "", "do not ask: the deployment's `name`")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the receipt as JSON")
+	cmd.Flags().BoolVar(&withData, "data", false, "with the target host: delete the data directory too, with launches, logs and images")
 	return cmd
+}
+
+// hostStays says what down leaves on a machine.
+func hostStays(data bool) string {
+	if data {
+		return "  the data directory stays, with launches, logs and images: binnacle deploy down --data deletes it. Packages of the system stay."
+	}
+	return "  packages of the system that were installed stay."
 }
 
 func (d *deployment) down(ctx context.Context, name string, asJSON bool) error {
@@ -325,6 +337,9 @@ func (d *deployment) down(ctx context.Context, name string, asJSON bool) error {
 	fmt.Fprintf(d.Out, "%d deleted; %s of the deployment %s is left.\n", len(receipt.Deleted), left, c.Name)
 	for _, r := range receipt.Foreign {
 		fmt.Fprintf(d.Out, "  left alone, because it is not ours: %s %s\n", r.Kind, clean(r.Name))
+	}
+	if c.Target == config.TargetHost {
+		fmt.Fprintln(d.Out, hostStays(d.keepData))
 	}
 	if c.Target == config.TargetAzure && c.DNS.Domain != "" && len(receipt.Deleted) > 0 {
 		fmt.Fprintf(d.Out, "  remove the name servers of %s at its parent domain.\n", c.DNS.Domain)

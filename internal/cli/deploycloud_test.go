@@ -121,19 +121,6 @@ func TestDeployCheckFinds(t *testing.T) {
 	}
 }
 
-func TestDeployOtherTargetsSaySo(t *testing.T) {
-	t.Parallel()
-	file := filepath.Join(t.TempDir(), "binnacle.yaml")
-	if err := os.WriteFile(file, []byte("name: my-hub\ntarget: host\ndns: {domain: hub.example.org}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, command := range []string{"plan", "up", "info", "down"} {
-		if code, _, log := deploy(t, "", nil, command, "-f", file); code != 2 || !strings.Contains(log, "can't deploy to the target host yet") {
-			t.Errorf("%s: exit %d: %s", command, code, log)
-		}
-	}
-}
-
 // trigger calls f once when the text has been written.
 type trigger struct {
 	strings.Builder

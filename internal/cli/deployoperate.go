@@ -83,7 +83,7 @@ func hubURL(ctx context.Context, at *place) (string, error) {
 }
 
 // withHub opens the place and hands over what works on the hub in it.
-func (d *deployment) withHub(ctx context.Context, locked bool, f func(at *place, helm *release.Client) error) error {
+func (d *deployment) withHub(ctx context.Context, locked bool, f func(at *place) error) error {
 	at, err := d.open(ctx)
 	if err != nil {
 		return err
@@ -92,26 +92,15 @@ func (d *deployment) withHub(ctx context.Context, locked bool, f func(at *place,
 	if at.hub == nil {
 		return binnacle.Errorf(binnacle.CodeInvalid, "With --no-hub there is no hub to work on.")
 	}
-	helm, err := at.hub.Helm(ctx)
-	if err != nil {
-		return err
-	}
 	if locked {
-		if _, err := helm.Current(at.config.Name); err != nil {
+		if _, err := at.hub.History(ctx); err != nil {
 			return err
 		}
 		if err := at.hub.Lock(ctx); err != nil {
 			return err
 		}
 	}
-	return f(at, helm)
-}
-
-// wait waits until the hub runs.
-func (d *deployment) wait(ctx context.Context, at *place, helm *release.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, cluster.DefaultTimeout)
-	defer cancel()
-	return helm.Wait(ctx, at.config.Name, func(text string) { fmt.Fprintf(d.Err, "  %s\n", clean(text)) })
+	return f(at)
 }
 
 func (d *deployment) verifyCommand() *cobra.Command {
@@ -119,7 +108,7 @@ func (d *deployment) verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "verify", Short: "Launch a repository through the public address and run a cell in it", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return d.withHub(cmd.Context(), false, func(at *place, _ *release.Client) error { return d.verify(cmd.Context(), at, v) })
+			return d.withHub(cmd.Context(), false, func(at *place) error { return d.verify(cmd.Context(), at, v) })
 		},
 	}
 	v.common(cmd)
@@ -132,7 +121,7 @@ func (d *deployment) upgradeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "upgrade", Short: "Bring the hub to this program's version and the file; goes back by itself when the hub does not work then", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return d.withHub(cmd.Context(), false, func(at *place, helm *release.Client) error { return d.upgrade(cmd.Context(), at, helm, yes, v) })
+			return d.withHub(cmd.Context(), false, func(at *place) error { return d.upgrade(cmd.Context(), at, yes, v) })
 		},
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
@@ -140,8 +129,8 @@ func (d *deployment) upgradeCommand() *cobra.Command {
 	return cmd
 }
 
-func (d *deployment) upgrade(ctx context.Context, at *place, helm *release.Client, yes bool, v verifying) error {
-	before, err := helm.Current(at.config.Name)
+func (d *deployment) upgrade(ctx context.Context, at *place, yes bool, v verifying) error {
+	before, err := current(ctx, at.hub)
 	if err != nil {
 		return err
 	}
@@ -149,17 +138,17 @@ func (d *deployment) upgrade(ctx context.Context, at *place, helm *release.Clien
 	if err == nil {
 		err = d.verify(ctx, at, v)
 	}
-	if err == nil || ctx.Err() != nil || !before.Deployed() {
+	if err == nil || ctx.Err() != nil || !before.Worked {
 		return err
 	}
-	now, lookErr := helm.Current(at.config.Name)
-	if lookErr != nil || now.Revision == before.Revision {
+	now, lookErr := current(ctx, at.hub)
+	if lookErr != nil || now.Number == before.Number {
 		return errors.Join(err, lookErr)
 	}
-	fmt.Fprintf(d.Err, "%s\nback to revision %d\n", clean(binnacle.Public(err).Message), before.Revision)
-	back := errors.Join(at.hub.Lock(ctx), helm.Rollback(at.config.Name, before.Revision))
+	fmt.Fprintf(d.Err, "%s\nback to revision %d\n", clean(binnacle.Public(err).Message), before.Number)
+	note, back := at.hub.Rollback(ctx, before.Number)
 	if back == nil {
-		back = d.wait(ctx, at, helm)
+		back = at.hub.Await(ctx)
 	}
 	if back != nil {
 		return &binnacle.Error{
@@ -167,9 +156,12 @@ func (d *deployment) upgrade(ctx context.Context, at *place, helm *release.Clien
 			Hint: "binnacle deploy logs and deploy info show what is wrong; binnacle deploy rollback tries again to go back.", Err: errors.Join(err, back),
 		}
 	}
+	if note != "" {
+		fmt.Fprintln(d.Err, clean(note))
+	}
 	return &binnacle.Error{
 		Code: binnacle.CodeUnavailable, Op: "cli.upgrade",
-		Message: fmt.Sprintf("The upgrade failed and was taken back: revision %d runs again. The cause: %s", before.Revision, binnacle.Public(err).Message),
+		Message: fmt.Sprintf("The upgrade failed and was taken back: revision %d runs again. The cause: %s", before.Number, binnacle.Public(err).Message),
 		Hint:    "Mend the cause, then upgrade again.", Err: err,
 	}
 }
@@ -180,20 +172,24 @@ func (d *deployment) rollbackCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rollback", Short: "Go back to the revision before, or to a named one; the database stays as it is", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return d.withHub(cmd.Context(), true, func(at *place, helm *release.Client) error {
+			return d.withHub(cmd.Context(), true, func(at *place) error {
 				ctx := cmd.Context()
 				if to == 0 {
-					r, err := helm.Previous(at.config.Name)
+					r, err := previous(ctx, at.hub)
 					if err != nil {
 						return err
 					}
-					to = r.Revision
+					to = r.Number
 				}
-				if err := helm.Rollback(at.config.Name, to); err != nil {
+				note, err := at.hub.Rollback(ctx, to)
+				if err != nil {
 					return err
 				}
-				if err := d.wait(ctx, at, helm); err != nil {
+				if err := at.hub.Await(ctx); err != nil {
 					return err
+				}
+				if note != "" {
+					fmt.Fprintln(d.Out, clean(note))
 				}
 				fmt.Fprintf(d.Out, "Revision %d runs again. Until the file is changed back, up and upgrade would undo this.\n", to)
 				return d.verify(ctx, at, v)
@@ -209,13 +205,13 @@ func (d *deployment) historyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "history", Short: "Show the revisions of the hub", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return d.withHub(cmd.Context(), false, func(at *place, helm *release.Client) error {
-				list, err := helm.History(at.config.Name)
+			return d.withHub(cmd.Context(), false, func(at *place) error {
+				list, err := at.hub.History(cmd.Context())
 				if err != nil {
 					return err
 				}
 				for _, r := range list {
-					fmt.Fprintf(d.Out, "%4d  %s  %-10s  %s  %s\n", r.Revision, r.Updated.UTC().Format(time.RFC3339), clean(r.Status), clean(r.Version), clean(r.Note))
+					fmt.Fprintf(d.Out, "%4d  %s  %-10s  %s  %s\n", r.Number, r.Updated.UTC().Format(time.RFC3339), clean(r.Status), clean(r.Version), clean(r.Note))
 				}
 				return nil
 			})
@@ -226,13 +222,13 @@ func (d *deployment) historyCommand() *cobra.Command {
 func (d *deployment) restartCommand() *cobra.Command {
 	var component string
 	cmd := &cobra.Command{
-		Use: "restart", Short: "Replace the pods of the hub and the builders; sessions go on", Args: cobra.NoArgs,
+		Use: "restart", Short: "Start the hub anew, and the builders where there are any; sessions go on", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return d.withHub(cmd.Context(), true, func(at *place, helm *release.Client) error {
-				if err := helm.Restart(cmd.Context(), at.config.Name, component, time.Now()); err != nil {
+			return d.withHub(cmd.Context(), true, func(at *place) error {
+				if err := at.hub.Restart(cmd.Context(), component); err != nil {
 					return err
 				}
-				return d.wait(cmd.Context(), at, helm)
+				return at.hub.Await(cmd.Context())
 			})
 		},
 	}
@@ -243,10 +239,11 @@ func (d *deployment) restartCommand() *cobra.Command {
 func (d *deployment) sleepCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "sleep", Short: "Stop the hub and the builders; wake brings them back", Args: cobra.NoArgs,
-		Long: "Nobody can launch meanwhile. Volumes stay, and so do the nodes unless the cluster's autoscaler removes them.",
+		Long: "Nobody can launch meanwhile. Volumes stay, and so do the nodes unless the cluster's autoscaler removes them.\n" +
+			"On one machine the service is stopped, also across a restart of the machine; sessions go on without their pages.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return d.withHub(cmd.Context(), true, func(at *place, helm *release.Client) error {
-				if err := helm.Sleep(cmd.Context(), at.config.Name); err != nil {
+			return d.withHub(cmd.Context(), true, func(at *place) error {
+				if err := at.hub.Sleep(cmd.Context()); err != nil {
 					return err
 				}
 				fmt.Fprintln(d.Out, "The hub sleeps. Next: binnacle deploy wake")
@@ -260,11 +257,11 @@ func (d *deployment) wakeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "wake", Short: "Start again what sleep stopped", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return d.withHub(cmd.Context(), true, func(at *place, helm *release.Client) error {
-				if err := helm.Wake(cmd.Context(), at.config.Name); err != nil {
+			return d.withHub(cmd.Context(), true, func(at *place) error {
+				if err := at.hub.Wake(cmd.Context()); err != nil {
 					return err
 				}
-				return d.wait(cmd.Context(), at, helm)
+				return at.hub.Await(cmd.Context())
 			})
 		},
 	}
@@ -290,8 +287,8 @@ func (d *deployment) logsCommand() *cobra.Command {
 				fmt.Fprint(d.Out, string(b))
 				return err
 			}
-			return d.withHub(cmd.Context(), false, func(at *place, helm *release.Client) error {
-				return helm.Logs(cmd.Context(), at.config.Name, o, d.Out)
+			return d.withHub(cmd.Context(), false, func(at *place) error {
+				return at.hub.Logs(cmd.Context(), o, d.Out)
 			})
 		},
 	}

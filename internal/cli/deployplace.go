@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/deploy/azure"
 	"github.com/binnacle-hub/binnacle/internal/deploy/cluster"
 	"github.com/binnacle-hub/binnacle/internal/deploy/config"
+	"github.com/binnacle-hub/binnacle/internal/deploy/host"
 	"github.com/binnacle-hub/binnacle/internal/deploy/release"
 )
 
@@ -23,8 +25,8 @@ import (
 type place struct {
 	config config.Config
 	engine *deploy.Engine
-	// hub is the hub's own place, a cluster; nil with --no-hub.
-	hub *cluster.Cloud
+	// hub works on the hub itself; nil with --no-hub.
+	hub worker
 	// domain tells what is still missing before the hub's own domain works; nil
 	// when there is none.
 	domain func(context.Context) error
@@ -55,6 +57,8 @@ func (d *deployment) open(ctx context.Context) (*place, error) {
 		err = d.onAzure(ctx, p, i)
 	case config.TargetCluster:
 		err = d.onCluster(ctx, p, i)
+	case config.TargetHost:
+		err = d.onHost(ctx, p, i)
 	default:
 		err = &binnacle.Error{
 			Code: binnacle.CodeInvalid, Op: "cli.deploy", Message: fmt.Sprintf("This version can't deploy to the target %s yet.", i.Config.Target),
@@ -101,8 +105,9 @@ func (d *deployment) onAzure(ctx context.Context, p *place, i config.Imported) e
 			return err
 		}
 	}
-	p.hub = cluster.New(o)
-	p.engine.Cloud = &deploy.Stack{Below: cloud, Above: p.hub, Kinds: []string{cluster.KindNamespace, cluster.KindSecret, cluster.KindRelease, cluster.KindPull}}
+	above := cluster.New(o)
+	p.hub = &onCluster{above, i.Config.Name, o.Tell}
+	p.engine.Cloud = &deploy.Stack{Below: cloud, Above: above, Kinds: []string{cluster.KindNamespace, cluster.KindSecret, cluster.KindRelease, cluster.KindPull}}
 	return nil
 }
 
@@ -151,9 +156,10 @@ func (d *deployment) onCluster(ctx context.Context, p *place, i config.Imported)
 		b, err := d.kubeconfig(c.Kubeconfig)
 		return release.Access{Kubeconfig: b, Context: c.Context}, err
 	}
-	p.hub = cluster.New(o)
-	p.engine.Cloud, p.engine.Poll = p.hub, time.Second
-	who, err := p.hub.Who(ctx)
+	cloud := cluster.New(o)
+	p.hub = &onCluster{cloud, i.Config.Name, o.Tell}
+	p.engine.Cloud, p.engine.Poll = cloud, time.Second
+	who, err := cloud.Who(ctx)
 	fmt.Fprintf(d.Err, "Kubernetes: %s\n", clean(who))
 	return err
 }
@@ -163,17 +169,40 @@ func (d *deployment) clusterOptions(i config.Imported) (cluster.Options, error) 
 	if err != nil {
 		return cluster.Options{}, err
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "this machine"
-	}
-	user := cmp.Or(lookup(d.Environ, "USER"), lookup(d.Environ, "LOGNAME"), "somebody")
 	return cluster.Options{
 		Config: i.Config, Version: d.Version, Registry: credentials,
-		Holder: fmt.Sprintf("%s on %s, process %d", user, host, os.Getpid()),
+		Holder: d.holder(),
 		Tell:   func(text string) { fmt.Fprintf(d.Err, "  %s\n", clean(text)) },
 		Log:    slog.New(slog.DiscardHandler),
 	}, nil
+}
+
+// holder says who we are, for others to read.
+func (d *deployment) holder() string {
+	machine, err := os.Hostname()
+	if err != nil {
+		machine = "this machine"
+	}
+	user := cmp.Or(lookup(d.Environ, "USER"), lookup(d.Environ, "LOGNAME"), "somebody")
+	return fmt.Sprintf("%s on %s, process %d", user, machine, os.Getpid())
+}
+
+func (d *deployment) onHost(ctx context.Context, p *place, i config.Imported) error {
+	program := d.program
+	if program == "" {
+		var err error
+		if program, err = os.Executable(); err != nil {
+			return fmt.Errorf("find the program: %w", err)
+		}
+	}
+	cloud := host.New(host.Options{
+		Config: i.Config, Program: program, Version: d.Version, Holder: d.holder(), KeepData: d.keepData, Lookup: net.DefaultResolver.LookupHost,
+	})
+	p.hub = &onHost{cloud}
+	p.engine.Cloud, p.engine.Poll = cloud, time.Second
+	who, err := cloud.Who(ctx)
+	fmt.Fprintf(d.Err, "Host: %s\n", clean(who))
+	return err
 }
 
 // kubeconfig reads the file that says how to reach clusters.

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/binnacle-hub/binnacle"
-	"github.com/binnacle-hub/binnacle/internal/deploy/release"
 	"github.com/binnacle-hub/binnacle/internal/deploy/watch"
 	"github.com/binnacle-hub/binnacle/internal/source"
 )
@@ -97,14 +96,14 @@ func (d *deployment) takeCommit(ctx context.Context, file []byte, v verifying) (
 	if err := os.WriteFile(d.file, file, 0o600); err != nil {
 		return fmt.Errorf("keep the deployment's file: %w", err)
 	}
-	err = d.withHub(ctx, false, func(at *place, helm *release.Client) error {
-		if _, err := helm.Current(at.config.Name); binnacle.CodeOf(err) == binnacle.CodeNotFound {
+	err = d.withHub(ctx, false, func(at *place) error {
+		if _, err := at.hub.History(ctx); binnacle.CodeOf(err) == binnacle.CodeNotFound {
 			if err := d.apply(ctx, at, true); err != nil {
 				return err
 			}
 			return d.verify(ctx, at, v) // the first one: there is nothing to go back to
 		}
-		return d.upgrade(ctx, at, helm, true, v)
+		return d.upgrade(ctx, at, true, v)
 	})
 	if e, ok := errors.AsType[*binnacle.Error](err); ok && e.Op == "cli.upgrade" {
 		back := *e

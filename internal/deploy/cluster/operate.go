@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"maps"
 	"slices"
 	"time"
 
@@ -289,22 +288,4 @@ func (c *Cloud) foreign(ctx context.Context) ([]deploy.Resource, error) {
 		add("config map", o.ObjectMeta)
 	}
 	return out, nil
-}
-
-// merge lays b over a; nested settings are merged, lists are replaced.
-func merge(a, b map[string]any) map[string]any {
-	out := maps.Clone(a)
-	if out == nil {
-		out = map[string]any{}
-	}
-	for k, v := range b {
-		inner, ok := v.(map[string]any)
-		have, okHave := out[k].(map[string]any)
-		if ok && okHave {
-			out[k] = merge(have, inner)
-			continue
-		}
-		out[k] = v
-	}
-	return out
 }

@@ -48,7 +48,7 @@ func (c *Cloud) base() map[string]any {
 	}
 	hub := maps.Clone(cfg.Hub)
 	if len(cfg.Access.Repositories) > 0 {
-		hub = merge(hub, map[string]any{"launch": map[string]any{"allowed_specs": texts(cfg.Access.Repositories)}})
+		hub = config.Merge(hub, map[string]any{"launch": map[string]any{"allowed_specs": texts(cfg.Access.Repositories)}})
 	}
 	if len(hub) > 0 {
 		v["config"] = hub
@@ -77,7 +77,7 @@ func (c *Cloud) base() map[string]any {
 		registry["existingSecret"] = c.secretName()
 		pull := []any{c.secretName()}
 		v["sessions"] = map[string]any{"imagePullSecrets": pull}
-		v = merge(v, map[string]any{"image": map[string]any{"pullSecrets": pull}})
+		v = config.Merge(v, map[string]any{"image": map[string]any{"pullSecrets": pull}})
 	}
 	if prefix := cfg.ImagePrefix(host); prefix != "" {
 		registry["imagePrefix"] = strings.TrimRight(prefix, "-/._")
@@ -85,7 +85,7 @@ func (c *Cloud) base() map[string]any {
 	if len(registry) > 0 {
 		v["registry"] = registry
 	}
-	return merge(merge(v, c.o.Values), cfg.Values)
+	return config.Merge(config.Merge(v, c.o.Values), cfg.Values)
 }
 
 // values are those of the chart, given the load balancer's address if known.
@@ -146,28 +146,11 @@ func (c *Cloud) spec(values map[string]any, version string) (map[string]string, 
 			return nil, err
 		}
 	}
-	flatten(out, "", same)
+	config.Flatten(out, "", same)
 	sum := sha256.Sum256(b)
 	const enough = 12
 	out["digest of all settings"] = hex.EncodeToString(sum[:])[:enough]
 	return out, nil
-}
-
-func flatten(out map[string]string, prefix string, values map[string]any) {
-	for k, v := range values {
-		switch v := v.(type) {
-		case map[string]any:
-			flatten(out, prefix+k+".", v)
-		case string:
-			out[prefix+k] = v
-		default:
-			b, err := json.Marshal(v)
-			if err != nil {
-				b = fmt.Append(nil, v)
-			}
-			out[prefix+k] = string(b)
-		}
-	}
 }
 
 // NeedsPassword says that the configuration's registry has a password to be read.

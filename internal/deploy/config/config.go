@@ -141,8 +141,40 @@ type Cluster struct {
 
 // Host is what the target host needs to know.
 type Host struct {
-	// Address is the machine, user@host with or without :port; empty is this one.
+	// Address is the machine, user@host with or without :port, reached by the ssh
+	// program as your own configuration of it says; empty is this machine. Its key
+	// must be known already.
 	Address string `yaml:"address" example:"ada@hub.example.org"`
+	// Identity is the file of the private key to sign in with; empty is what ssh
+	// takes by itself.
+	Identity string `yaml:"identity" example:"/home/ada/.ssh/hub"`
+	// KnownHosts is the file with the machine's key; empty is what ssh has.
+	KnownHosts string `yaml:"known_hosts" example:"/home/ada/.ssh/known_hosts"`
+	// Sudo becomes root with sudo, which must not ask for a password, where we are
+	// not root already.
+	Sudo bool `yaml:"sudo" example:"true"`
+	// Packages installs what the system lacks (git, mmdebstrap…) with apt-get.
+	// Otherwise check names what is missing.
+	Packages bool `yaml:"packages" example:"true"`
+	// Data is the directory the hub keeps everything in; empty is
+	// /var/lib/binnacle.
+	Data string `yaml:"data" example:"/srv/binnacle"`
+	// Listen is the address the hub answers on; empty is 0.0.0.0:443, and
+	// 0.0.0.0:80 without HTTPS.
+	Listen string `yaml:"listen" example:"0.0.0.0:443"`
+}
+
+// Split takes the address apart; what it does not have is empty.
+func (h Host) Split() (user, host, port string) {
+	host = h.Address
+	if u, rest, ok := strings.Cut(host, "@"); ok {
+		user, host = u, rest
+	}
+	// An IPv6 address has more than one colon and no port here.
+	if i := strings.IndexByte(host, ':'); i >= 0 && strings.Count(host, ":") == 1 {
+		host, port = host[:i], host[i+1:]
+	}
+	return user, host, port
 }
 
 // Registry is where images are kept.
@@ -215,6 +247,7 @@ func Default() Config {
 			Nodes:   Nodes{Size: "Standard_D4s_v5", Min: 1, Max: 3, DiskGB: 128},
 			Network: Network{Pods: "10.244.0.0/16", Services: "10.245.0.0/16"},
 		},
+		Host:     Host{Sudo: true, Packages: true},
 		Registry: Registry{Kind: RegistryNone, SKU: "Basic", Prefix: "binder-"},
 		HTTPS:    HTTPS{Enabled: true},
 		Verify:   Verify{Repository: "gh/binder-examples/requirements"},

@@ -30,7 +30,7 @@ func (c Config) validate(ps *Problems) {
 		check(ps, "cluster.context", c.Cluster.Context, required, `\S+`, "must name a context of the kubeconfig")
 		check(ps, "cluster.namespace", c.Cluster.Namespace, optional, `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`, "must be lower-case letters, digits and hyphens")
 	case TargetHost:
-		check(ps, "host.address", c.Host.Address, optional, `([a-z_][a-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.:-]*`, "must be a machine that ssh reaches")
+		c.host(ps)
 	}
 	c.registry(ps)
 	c.names(ps)
@@ -43,6 +43,35 @@ func (c Config) validate(ps *Problems) {
 		if _, err := regexp.Compile(re); err != nil {
 			ps.add("access.repositories", "%q is not a regular expression", re)
 		}
+	}
+}
+
+func (c Config) host(ps *Problems) {
+	h := c.Host
+	check(ps, "host.address", h.Address, optional, `([a-z_][a-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.:-]*`, "must be a machine that ssh reaches")
+	if _, _, port := h.Split(); port != "" {
+		check(ps, "host.address", port, optional, `[1-9][0-9]{0,4}`, "must end with a port")
+	}
+	const path = `[^"\n\r\x00-][^"\n\r\x00]*`
+	check(ps, "host.identity", h.Identity, optional, path, "must be a file")
+	check(ps, "host.known_hosts", h.KnownHosts, optional, path, "must be a file")
+	check(ps, "host.data", h.Data, optional, `(/[A-Za-z0-9._-]+)+`, "must be an absolute path of letters, digits and ._-")
+	const longest = 36 // sockets live below it
+	if len(h.Data) > longest {
+		ps.add("host.data", "must be at most %d characters long", longest)
+	}
+	check(ps, "host.listen", h.Listen, optional, `(\[[0-9a-f:]+\]|[0-9.]+)?:[0-9]{1,5}`, "must be an address and a port")
+	if data, ok := c.Hub["data"].(string); ok && data != h.Data {
+		ps.add("hub.data", "is host.data here")
+	}
+	if c.Registry.Kind != RegistryNone && c.Registry.Kind != RegistryAzure { // which has its own problem
+		ps.add("registry.kind", "must be none with the target host: one machine keeps its images itself")
+	}
+	if len(c.Access.From) > 0 {
+		ps.add("access.from", "needs the target azure or cluster; on one machine that is the firewall's")
+	}
+	if len(c.Values) > 0 {
+		ps.add("values", "are settings of the chart, which the target host does not use; the hub's own are in the section hub")
 	}
 }
 

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"reflect"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -32,6 +33,9 @@ func (c Config) Marshal() ([]byte, error) {
 // concerns says that a setting can matter for the target.
 func (c Config) concerns(path string) bool {
 	section, _, nested := strings.Cut(path, ".")
+	if c.Target == TargetHost && (section == "registry" || slices.Contains([]string{"image", "values", "access.from", "dns.label"}, path)) {
+		return false // of clusters
+	}
 	if !nested {
 		return true
 	}

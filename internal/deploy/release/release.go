@@ -51,6 +51,9 @@ func (r Release) Pending() bool {
 // Deployed says that the revision is the one in use.
 func (r Release) Deployed() bool { return common.Status(r.Status) == common.StatusDeployed }
 
+// Superseded says that the revision was in use before another one.
+func (r Release) Superseded() bool { return common.Status(r.Status) == common.StatusSuperseded }
+
 // Client works on the releases of one namespace.
 type Client struct {
 	namespace string

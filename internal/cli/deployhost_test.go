@@ -1,0 +1,151 @@
+package cli_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/binnacle-hub/binnacle/test/machine"
+)
+
+// The commands on a real machine with systemd, over ssh, with a stand-in for the
+// hub: up, upgrades that do not start or do not verify and go back, rollback,
+// sleep, wake, restart, logs, bundle, down.
+func TestDeployHost(t *testing.T) {
+	t.Parallel()
+	m := machine.Start(t)
+	one, two, broken := machine.StandIn(t, "1", 1, false), machine.StandIn(t, "2", 2, false), machine.StandIn(t, "3", 3, true)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := l.Addr().String()
+	_ = l.Close()
+	file := filepath.Join(t.TempDir(), "binnacle.yaml")
+	write := func(user, more string) {
+		t.Helper()
+		text := fmt.Sprintf(`name: deploy-host
+target: host
+host: {address: %s@%s, identity: %s, known_hosts: %s, data: /srv/deploy-host, listen: %s, packages: false}
+https: {enabled: false}
+`, user, m.Address, m.Identity, m.KnownHosts, listen)
+		if err := os.WriteFile(file, []byte(text+more), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do := func(want int, program string, args ...string) string {
+		t.Helper()
+		args = append(args, "--file", file)
+		if program != "" {
+			args = append(args, "--program", program)
+		}
+		code, out, log := deploy(t, "", []string{"USER=ada"}, args...)
+		if code != want {
+			t.Fatalf("%v: exit %d, not %d\n%s%s", args, code, want, out, log)
+		}
+		return out + log
+	}
+	answers := func(want string) {
+		t.Helper()
+		resp, err := http.Get("http://" + listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if b, err := io.ReadAll(resp.Body); err != nil || strings.TrimSpace(string(b)) != want {
+			t.Errorf("it answers %q, not %q (%v)", b, want, err)
+		}
+	}
+	has := func(out string, wants ...string) {
+		t.Helper()
+		for _, w := range wants {
+			if !strings.Contains(out, w) {
+				t.Errorf("%q is missing in\n%s", w, out)
+			}
+		}
+	}
+	write("bob", "")
+	has(do(2, one, "check"), "becoming root is refused", "NOPASSWD")
+	write("ada", "")
+	has(do(0, one, "check"), "is reached", "systemd 2", "a stand-in of version 1 looked at the machine")
+	has(do(0, one, "plan"), "create  release         deploy-host", "3 to create")
+	if left := m.Run("ls /opt /srv /run | grep deploy-host || true; ls -d /tmp/tmp* 2>/dev/null || true"); left != "" {
+		t.Errorf("check and plan left %s", left)
+	}
+	has(do(3, one, "upgrade", "--yes"), "not installed", "deploy up installs it")
+	has(do(0, one, "up", "--yes", "--no-verify"), "3 changed; everything is as wanted")
+	answers("1")
+	has(do(0, one, "up", "--no-verify"), "Nothing to do", "0 changed")
+
+	// An upgrade whose program does not start.
+	has(do(5, broken, "upgrade", "--yes"), "was taken back: revision 1", "this version is broken")
+	answers("1")
+	// One that starts, changes the database, and does not verify.
+	out := do(5, two, "upgrade", "--yes", "--answer-within", "2s")
+	has(out, "was taken back: revision 1", "The database is the one from before revision 3")
+	answers("1")
+	// One that is well, and back by hand.
+	has(do(0, two, "upgrade", "--yes", "--no-verify"), "program: ")
+	answers("2")
+	has(do(0, two, "rollback", "--no-verify"), "Revision 3 runs again")
+	answers("2")
+	do(0, two, "rollback", "--to", "1", "--no-verify")
+	answers("1")
+	has(do(0, "", "history"), "   1  ", "deployed", "   2  ", "failed", "superseded")
+	has(do(3, "", "rollback", "--to", "9", "--no-verify"), "There is no revision 9")
+
+	has(do(0, "", "sleep"), "The hub sleeps")
+	if _, err := http.Get("http://" + listen); err == nil {
+		t.Error("the hub answers while it sleeps")
+	}
+	has(do(0, one, "info"), "asleep")
+	do(0, "", "wake")
+	answers("1")
+	do(0, "", "restart")
+	answers("1")
+	has(do(0, "", "logs", "--tail", "20"), "stand-in of version 1 answers")
+	has(do(0, "", "logs", "--previous"), "stand-in of version 1 answers")
+	has(do(2, "", "logs", "--component", "builders"), `no component "builders" on one machine`)
+	bundle := filepath.Join(t.TempDir(), "bundle.tar.gz")
+	do(0, one, "support-bundle", "--output", bundle)
+
+	// What was changed on the machine by hand is seen and mended.
+	m.Run("systemctl stop binnacle-deploy-host; sed -i s/Restart=always/Restart=no/ /etc/systemd/system/binnacle-deploy-host.service")
+	has(do(0, one, "plan"), "runs: no → yes", "unit: ")
+	do(0, one, "up", "--yes", "--no-verify")
+	answers("1")
+
+	do(2, one, "down", "--confirm", "other")
+	has(do(0, one, "down", "--confirm", "deploy-host"), "2 deleted", "the data directory stays")
+	m.Run("test -e /srv/deploy-host/binnacle.db")
+	has(do(0, one, "down", "--confirm", "deploy-host", "--data"), "1 deleted; nothing of the deployment deploy-host is left")
+	if left := m.Run("ls -d /opt/*deploy-host* /srv/*deploy-host* /run/*deploy-host* /etc/systemd/system/*deploy-host* /etc/systemd/system/*/*deploy-host* 2>/dev/null || true"); left != "" {
+		t.Errorf("left: %s", left)
+	}
+	unreachable(t, m, file, do, has)
+}
+
+// A machine whose key is not known, or that does not know ours, is not spoken to.
+func unreachable(t *testing.T, m *machine.Machine, file string, do func(int, string, ...string) string, has func(string, ...string)) {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := filepath.Join(t.TempDir(), "nobody")
+	if err := os.WriteFile(nobody, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for with, want := range map[string]string{m.KnownHosts: "fingerprint", m.Identity: "authorized_keys"} {
+		if err := os.WriteFile(file, []byte(strings.Replace(string(b), with, nobody, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		has(do(2, "", "check"), "is not reached by ssh", want)
+		do(4, "", "info")
+	}
+}

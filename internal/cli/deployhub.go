@@ -1,0 +1,221 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/deploy"
+	"github.com/binnacle-hub/binnacle/internal/deploy/cluster"
+	"github.com/binnacle-hub/binnacle/internal/deploy/host"
+	"github.com/binnacle-hub/binnacle/internal/deploy/release"
+)
+
+// worker is what is done to a hub beside plans, on a cluster or a machine.
+type worker interface {
+	Find(ctx context.Context, r deploy.Resource) (deploy.Resource, error)
+	// Lock keeps others away until Close. Returns conflict when another run has it.
+	Lock(ctx context.Context) error
+	Close(ctx context.Context) error
+	// History has the revisions, oldest first. Returns not_found without any.
+	History(ctx context.Context) ([]deploy.Revision, error)
+	// Rollback makes a revision the one in use; a note is for the person.
+	Rollback(ctx context.Context, revision int) (note string, err error)
+	// Await waits until the hub runs.
+	Await(ctx context.Context) error
+	Restart(ctx context.Context, component string) error
+	Sleep(ctx context.Context) error
+	Wake(ctx context.Context) error
+	Logs(ctx context.Context, o release.LogOptions, w io.Writer) error
+	// Components have logs of their own.
+	Components() []string
+	// Secrets are to be taken out of what is shown.
+	Secrets(ctx context.Context) ([]string, error)
+	// Evidence is what a support bundle has beside logs.
+	Evidence(ctx context.Context, note func(name string, v any, err error))
+}
+
+var (
+	_ worker = (*onCluster)(nil)
+	_ worker = (*onHost)(nil)
+)
+
+// current is the newest revision of a hub, or on a machine the one in use.
+func current(ctx context.Context, w worker) (deploy.Revision, error) {
+	list, err := w.History(ctx)
+	if err != nil {
+		return deploy.Revision{}, err
+	}
+	if i := slices.IndexFunc(list, func(r deploy.Revision) bool { return r.Current }); i >= 0 {
+		return list[i], nil
+	}
+	return list[len(list)-1], nil
+}
+
+// previous is the newest revision before the one in use that worked.
+func previous(ctx context.Context, w worker) (deploy.Revision, error) {
+	list, err := w.History(ctx)
+	if err != nil {
+		return deploy.Revision{}, err
+	}
+	now, err := current(ctx, w)
+	if err != nil {
+		return deploy.Revision{}, err
+	}
+	for _, r := range slices.Backward(list) {
+		if r.Number < now.Number && r.Worked {
+			return r, nil
+		}
+	}
+	return deploy.Revision{}, &binnacle.Error{
+		Code: binnacle.CodeNotFound, Op: "cli.rollback", Message: "There is no earlier revision that ran.", Hint: "Change the file and run binnacle deploy up.",
+	}
+}
+
+// onCluster works on a hub that is a release of the chart.
+type onCluster struct {
+	*cluster.Cloud
+
+	name string
+	tell func(string)
+}
+
+// History has the revisions, oldest first.
+func (o *onCluster) History(ctx context.Context) ([]deploy.Revision, error) {
+	helm, err := o.Helm(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list, err := helm.History(o.name)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]deploy.Revision, len(list))
+	for i, r := range list {
+		out[i] = deploy.Revision{
+			Number: r.Revision, Status: r.Status, Version: r.Version, Updated: r.Updated, Note: r.Note,
+			Current: i == len(list)-1, Worked: r.Deployed() || r.Superseded(),
+		}
+	}
+	return out, nil
+}
+
+// Rollback goes back to a revision of the release.
+func (o *onCluster) Rollback(ctx context.Context, revision int) (string, error) {
+	helm, err := o.Helm(ctx)
+	if err != nil {
+		return "", err
+	}
+	if err := o.Lock(ctx); err != nil {
+		return "", err
+	}
+	return "", helm.Rollback(o.name, revision)
+}
+
+// Await waits until the hub's pods run.
+func (o *onCluster) Await(ctx context.Context) error {
+	helm, err := o.Helm(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, cluster.DefaultTimeout)
+	defer cancel()
+	return helm.Wait(ctx, o.name, o.tell)
+}
+
+// Restart replaces pods.
+func (o *onCluster) Restart(ctx context.Context, component string) error {
+	return o.do(ctx, func(helm *release.Client) error { return helm.Restart(ctx, o.name, component, time.Now()) })
+}
+
+// Sleep removes the pods.
+func (o *onCluster) Sleep(ctx context.Context) error {
+	return o.do(ctx, func(helm *release.Client) error { return helm.Sleep(ctx, o.name) })
+}
+
+// Wake brings them back.
+func (o *onCluster) Wake(ctx context.Context) error {
+	return o.do(ctx, func(helm *release.Client) error { return helm.Wake(ctx, o.name) })
+}
+
+func (o *onCluster) do(ctx context.Context, f func(*release.Client) error) error {
+	helm, err := o.Helm(ctx)
+	if err != nil {
+		return err
+	}
+	return f(helm)
+}
+
+// Logs writes those of pods.
+func (o *onCluster) Logs(ctx context.Context, opt release.LogOptions, w io.Writer) error {
+	return o.do(ctx, func(helm *release.Client) error { return helm.Logs(ctx, o.name, opt, w) })
+}
+
+// Components are the kinds of pods.
+func (o *onCluster) Components() []string { return release.Components() }
+
+// Secrets are those of the namespace.
+func (o *onCluster) Secrets(ctx context.Context) (list []string, err error) {
+	err = o.do(ctx, func(helm *release.Client) error {
+		list, err = helm.Secrets(ctx)
+		return err
+	})
+	return list, err
+}
+
+// Evidence is what the cluster says about the release.
+func (o *onCluster) Evidence(ctx context.Context, note func(string, any, error)) {
+	helm, err := o.Helm(ctx)
+	if err != nil {
+		note("cluster.json", nil, err)
+		return
+	}
+	workloads, err := helm.Workloads(ctx, o.name)
+	note("workloads.json", workloads, err)
+	events, err := helm.Events(ctx)
+	note("events.json", events, err)
+}
+
+// onHost works on a hub that is a service of one machine.
+type onHost struct{ *host.Cloud }
+
+// Restart starts the service anew: it has no parts.
+func (o *onHost) Restart(ctx context.Context, component string) error {
+	if err := o.part(component); err != nil {
+		return err
+	}
+	return o.Cloud.Restart(ctx)
+}
+
+// Logs writes the service's.
+func (o *onHost) Logs(ctx context.Context, opt release.LogOptions, w io.Writer) error {
+	if err := o.part(opt.Component); err != nil {
+		return err
+	}
+	return o.Cloud.Logs(ctx, host.LogOptions{Follow: opt.Follow, Previous: opt.Previous, Since: opt.Since, Tail: opt.Tail}, w)
+}
+
+func (o *onHost) part(component string) error {
+	if component == "" || component == "hub" {
+		return nil
+	}
+	return &binnacle.Error{
+		Code: binnacle.CodeInvalid, Op: "cli.deploy", Message: fmt.Sprintf("There is no component %q on one machine; there are hub and cloud.", component),
+		Hint: "What a session's server says: binnacle ps and binnacle logs SESSION, on the machine.",
+	}
+}
+
+// Components is the hub: it builds and runs sessions itself.
+func (o *onHost) Components() []string { return []string{"hub"} }
+
+// Secrets are none that we could name.
+func (o *onHost) Secrets(context.Context) ([]string, error) { return nil, nil }
+
+// Evidence is what `check` finds.
+func (o *onHost) Evidence(ctx context.Context, note func(string, any, error)) {
+	found, err := o.Check(ctx)
+	note("check.json", found, err)
+}
