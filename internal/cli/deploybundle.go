@@ -83,6 +83,10 @@ func (d *deployment) collect(ctx context.Context, at *place, hide func(string) s
 	}
 	errs := []error{}
 	asJSON := func(name string, v any, err error) {
+		if lines, ok := v.([]string); ok {
+			errs = append(errs, add(name, []byte(strings.Join(lines, "\n")), err))
+			return
+		}
 		b, failed := json.MarshalIndent(v, "", "  ")
 		errs = append(errs, add(name, b, errors.Join(err, failed)))
 	}

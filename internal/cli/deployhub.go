@@ -176,7 +176,7 @@ func (o *onCluster) Evidence(ctx context.Context, note func(string, any, error))
 	workloads, err := helm.Workloads(ctx, o.name)
 	note("workloads.json", workloads, err)
 	events, err := helm.Events(ctx)
-	note("events.json", events, err)
+	note("events.txt", events, err)
 }
 
 // onHost works on a hub that is a service of one machine.
