@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -62,7 +63,12 @@ func run(ctx context.Context) error {
 	rounds := flag.Int("rounds", 5, "how often each thing is done")
 	peer := flag.Bool("peer", true, "measure JupyterHub too")
 	ecosystems := flag.Bool("ecosystems", false, "measure builds of every ecosystem, and repo2docker's, instead of launches")
+	only := flag.String("only", "", "with -ecosystems, those whose names this regular expression finds, and the first")
 	flag.Parse()
+	some, err := regexp.Compile(*only)
+	if err != nil {
+		return err
+	}
 
 	r := &report{Machine: machine(), Time: time.Now().UTC()}
 	if b, err := exec.CommandContext(ctx, *bin, "version").Output(); err == nil {
@@ -74,7 +80,7 @@ func run(ctx context.Context) error {
 	}
 	steps := launches()
 	if *ecosystems {
-		steps = []step{environments}
+		steps = []step{environments(some)}
 	}
 	err = errors.Join(measure(ctx, r, h, *rounds, steps), h.close(ctx))
 	if *peer && !*ecosystems && err == nil {
