@@ -35,6 +35,15 @@ var (
 	DesktopLock      = desktopLock
 )
 
+// Kinds are the names of all.
+func Kinds() []string {
+	var names []string
+	for _, k := range kinds() {
+		names = append(names, k.name)
+	}
+	return names
+}
+
 // SplitRuntime gives name, version and date.
 func SplitRuntime(text string) (name, version, date string, err error) {
 	f, err := splitRuntime("runtime.txt", text)

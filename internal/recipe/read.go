@@ -62,7 +62,7 @@ type kind struct {
 // kinds in the order of precedence: the first that has its file wins. The
 // order is repo2docker's (its documentation, "Configuration files").
 func kinds() []kind {
-	kinds := append([]kind{dockerfileKind(), juliaKind(), nixKind(), rKind(), condaKind(), pipfileKind(), pixiKind(), condaLockKind(), pythonKind(), devcontainerKind()}, languageKinds()...)
+	kinds := append([]kind{dockerfileKind(), juliaKind(), nixKind(), rKind(), condaKind(), pipfileKind(), pixiKind(), condaLockKind(), requirementsInKind(), pythonKind(), devcontainerKind()}, languageKinds()...)
 	return append(kinds, flakeKind())
 }
 

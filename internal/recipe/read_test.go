@@ -129,6 +129,45 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// TestKindsAreShown: each has an example, and a page that leads to it.
+func TestKindsAreShown(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/files/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var docs strings.Builder
+	for _, page := range pages {
+		b, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		docs.Write(b)
+	}
+	golden, err := filepath.Glob("testdata/golden/*.json")
+	if err != nil || len(golden) < 40 {
+		t.Fatalf("%d examples, %v", len(golden), err)
+	}
+	shown := map[string]bool{}
+	for _, file := range golden {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r recipe.Recipe
+		if err := json.Unmarshal(bytes.ReplaceAll(b, []byte(`"steps"`), []byte(`"-"`)), &r); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		if name := strings.TrimSuffix(filepath.Base(file), ".json"); strings.Contains(docs.String(), "examples/"+name) {
+			shown[r.Kind] = true
+		}
+	}
+	for _, kind := range recipe.Kinds() {
+		if !shown[kind] {
+			t.Errorf("no page of docs/files names an example of the kind %s", kind)
+		}
+	}
+}
+
 // readable shows scripts as lines and inputs as text.
 func readable(r recipe.Recipe) any {
 	type lock struct {

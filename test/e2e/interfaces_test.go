@@ -33,6 +33,8 @@ func TestInterfaces(t *testing.T) {
 		"voila":     {path: "voila/render/index.ipynb", page: "Highest water: 3.60 m"},
 		"marimo":    {path: "marimo/?file=tides.py", page: "<title>tides</title>", socket: "marimo/ws?session_id=s_abcdef&file=tides.py", says: "kernel-ready"},
 		"shiny":     {path: "shiny/", page: "Tides of the example harbour", socket: "shiny/websocket/", says: "sessionId"},
+		"gradio":    {path: "gradio/", page: "Tides of the example harbour", seen: `document.body.innerText.includes("Highest water: 3.60 m")`},
+		"dash":      {path: "dash/", page: "Tides of the example harbour", seen: `document.body.innerText.includes("Highest water: 3.60 m")`}, // a callback writes it
 		"desktop":   {path: "desktop/", page: "desktop/static/", socket: "desktop-websockify/", says: "RFB 003.008", image: "-desktop", seen: `(c => c && c.width > 600 && new Set(new Uint32Array(c.getContext("2d").getImageData(0, 0, c.width, c.height).data.buffer)).size > 50)(document.querySelector("canvas"))`},
 		"vscode":    {path: "vscode/", page: "vscode-workbench-web-configuration", image: "-vscode", seen: `[...document.querySelectorAll(".explorer-folders-view .label-name")].some(l => l.textContent == "tides.py")`},
 	} {

@@ -13,7 +13,7 @@ func TestPythonFiles(t *testing.T) {
 	for name, notebook := range map[string]string{
 		"pipenv-course": "index.ipynb", "pipenv-loose": "index.ipynb", "uv-paper": "index.ipynb", "uv-workspace": "notebooks/index.ipynb",
 		"poetry-library": "index.ipynb", "pdm-workshop": "index.ipynb", "pylock-binder": "index.ipynb", "dependency-groups": "index.ipynb",
-		"inline-metadata": "index.ipynb", "requirements-utf16": "index.ipynb", "requirements-constraints": "index.ipynb", "src-layout": "notebooks/kepler.ipynb",
+		"inline-metadata": "index.ipynb", "requirements-utf16": "index.ipynb", "requirements-in": "index.ipynb", "requirements-constraints": "index.ipynb", "src-layout": "notebooks/kepler.ipynb",
 	} {
 		t.Run(name, func(t *testing.T) {
 			repo := the.example(t, name)
