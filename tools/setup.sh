@@ -33,6 +33,7 @@ list() {
 	has npm || want npm "installs the published JavaScript client"
 	has git-lfs || want git-lfs "tests of large files"
 	has nft || want nftables "the network of the tests' Kubernetes"
+	has nginx || [ -x /usr/sbin/nginx ] || want nginx-light "the ingress of the tests"
 	has initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || want postgresql "the database that the tests' replicas share"
 	[ -e /usr/sbin/sshd ] || want openssh-server "the machine that tests deploy to"
 	has ssh || want openssh-client "reaches it"
@@ -67,5 +68,6 @@ echo "Installing what this machine lacks:"
 cat "$needs"
 export DEBIAN_FRONTEND=noninteractive
 $sudo apt-get update -qq
+# Tests start what they need themselves: services of packages stay off.
 # shellcheck disable=SC2086 # a list of words
-$sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
+$sudo env RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing >/dev/null
