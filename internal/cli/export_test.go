@@ -20,6 +20,7 @@ var (
 	Notify         = notify
 	ReadBuild      = readBuild
 	CheckAddress   = checkAddress
+	BuildEnv       = buildEnv
 )
 
 // Root is the command tree.

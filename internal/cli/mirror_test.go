@@ -1,0 +1,151 @@
+package cli_test
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha1"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/binnacle-hub/binnacle/internal/cli"
+	"github.com/binnacle-hub/binnacle/internal/config"
+)
+
+// site is a mirror with one package called harbour in each registry.
+type site struct {
+	*httptest.Server
+	mu    sync.Mutex
+	asked []string
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	wheel := zipped(t, map[string]string{
+		"harbour.py": "depth = 6\n", "harbour-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+		"harbour-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: harbour\nVersion: 1.0\n", "harbour-1.0.dist-info/RECORD": "",
+	})
+	module := zipped(t, map[string]string{"harbour.example/m@v1.0.0/go.mod": "module harbour.example/m\n", "harbour.example/m@v1.0.0/m.go": "package m\n"})
+	pack := tarred(t, map[string]string{"package/package.json": `{"name": "harbour", "version": "1.0.0"}`})
+	sum := sha1.Sum(pack) // npm's own kind of hash
+	s := &site{}
+	answers := map[string]func() []byte{
+		"/pypi/simple/harbour/": func() []byte {
+			return []byte(`<!DOCTYPE html><a href="/pypi/files/harbour-1.0-py3-none-any.whl">harbour-1.0-py3-none-any.whl</a>`)
+		},
+		"/pypi/files/harbour-1.0-py3-none-any.whl": func() []byte { return wheel },
+		"/npm/harbour": func() []byte {
+			return fmt.Appendf(nil, `{"name": "harbour", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": {"name": "harbour", "version": "1.0.0", "dist": {"tarball": "%s/npm/harbour/-/harbour-1.0.0.tgz", "shasum": "%s"}}}}`, s.URL, hex.EncodeToString(sum[:]))
+		},
+		"/npm/harbour/-/harbour-1.0.0.tgz":     func() []byte { return pack },
+		"/go/harbour.example/m/@v/v1.0.0.info": func() []byte { return []byte(`{"Version": "v1.0.0"}`) },
+		"/go/harbour.example/m/@v/v1.0.0.mod":  func() []byte { return []byte("module harbour.example/m\n") },
+		"/go/harbour.example/m/@v/v1.0.0.zip":  func() []byte { return module },
+	}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		s.asked = append(s.asked, r.URL.Path)
+		s.mu.Unlock()
+		body, ok := answers[r.URL.Path]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		if strings.HasSuffix(r.URL.Path, "/harbour/") {
+			w.Header().Set("Content-Type", "text/html")
+		}
+		_, _ = w.Write(body())
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func zipped(t *testing.T, files map[string]string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	for name, text := range files {
+		f, err := w.Create(name)
+		if err == nil {
+			_, err = f.Write([]byte(text))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func tarred(t *testing.T, files map[string]string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	w := tar.NewWriter(z)
+	for name, text := range files {
+		err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(text))})
+		if err == nil {
+			_, err = w.Write([]byte(text))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// TestMirrors runs the tools of builds with what `serve --offline-mirror` tells
+// them: each takes its package from a server of ours. conda, CRAN, R, Julia and
+// Nix have one in test/e2e.
+func TestMirrors(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts pip, npm and go")
+	}
+	s := newSite(t)
+	var cfg config.Config
+	cfg.Mirrors.Site = config.Secret(s.URL)
+	env := append(os.Environ(), "GOSUMDB=off", "GOFLAGS=-mod=mod", "HOME="+t.TempDir())
+	for name, value := range cli.BuildEnv(cfg) {
+		env = append(env, name+"="+value)
+	}
+	for name, c := range map[string]struct{ tool, script, path string }{
+		"pip": {"python3", `python3 -m venv v; v/bin/pip download --quiet --disable-pip-version-check --no-deps harbour==1.0 && test -e harbour-1.0-py3-none-any.whl`, "/pypi/files/harbour-1.0-py3-none-any.whl"},
+		"npm": {"npm", `npm pack harbour@1.0.0 && test -e harbour-1.0.0.tgz`, "/npm/harbour/-/harbour-1.0.0.tgz"},
+		"go":  {"go", `printf 'module x\n\ngo 1.21\n\nrequire harbour.example/m v1.0.0\n' > go.mod; export GOPATH=$PWD/gopath; go mod download harbour.example/m; test -e gopath/pkg/mod/harbour.example/m@v1.0.0/m.go; chmod -R u+w gopath`, "/go/harbour.example/m/@v/v1.0.0.zip"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := exec.LookPath(c.tool); err != nil {
+				if os.Getenv("BINNACLE_TEST_REQUIRE") == "all" {
+					t.Fatal(err)
+				}
+				t.Skip(err)
+			}
+			cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", c.script)
+			cmd.Dir, cmd.Env = t.TempDir(), env
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if asked := strings.Join(s.asked, "\n"); !strings.Contains(asked, c.path) {
+				t.Errorf("the mirror was asked for %s", asked)
+			}
+		})
+	}
+}
