@@ -238,6 +238,9 @@ func (k *Keeper) event(ctx context.Context, event string, data map[string]any) e
 		k.log.InfoContext(ctx, "the certificate was renewed", "name", name)
 	case "cert_failed":
 		err, _ := data["error"].(error)
+		if errors.Is(err, context.Canceled) {
+			return nil // the hub ends
+		}
 		e := explain(name, err)
 		k.mu.Lock()
 		k.problems[name] = e

@@ -198,20 +198,22 @@ func TestRenews(t *testing.T) {
 		t.Skip("a certificate lives for seconds")
 	}
 	l := listen(t, "127.0.0.1:0")
-	a := acme.Start(t, port(l), 8*time.Second)
+	const validity = 24 * time.Second // a third of it is time to renew, on a machine that is busy
+	a := acme.Start(t, port(l), validity)
 	a.Point(domain, "127.0.0.1")
 	cfg := config(a, domain)
 	cfg.Check = 300 * time.Millisecond
 	start(t, l, &certmagic.FileStorage{Path: t.TempDir()}, cfg)
 	first := eventually(t, a, l.Addr().String(), domain, anyCertificate)
-	for time.Now().Before(first.NotAfter.Add(time.Second)) {
-		if _, err := served(a, l.Addr().String(), domain); err != nil {
+	for {
+		c, err := served(a, l.Addr().String(), domain)
+		if err != nil {
 			t.Fatal("a handshake failed while the certificate was renewed:", err)
 		}
+		if !c.Equal(first) {
+			return
+		}
 		<-time.After(50 * time.Millisecond)
-	}
-	if c, err := served(a, l.Addr().String(), domain); err != nil || c.Equal(first) {
-		t.Error(err)
 	}
 }
 
@@ -285,7 +287,7 @@ func TestReplicas(t *testing.T) {
 		return s
 	}
 	l := listen(t, "127.0.0.2:0")
-	a := acme.Start(t, port(l), time.Hour)
+	a := acme.Start(t, port(l), 90*24*time.Hour)
 	a.Point(domain, "127.0.0.2")
 	trust := filepath.Join(t.TempDir(), "trust.pem")
 	if err := os.WriteFile(trust, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Trust.Raw}), 0o600); err != nil {
