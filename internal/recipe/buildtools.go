@@ -26,9 +26,10 @@ const ownPackages = uvAlone + `own() {
 }
 `
 
-// finishOwn compiles when the step brought sources: an editable installation does
-// not, and a look at everything that is installed takes long.
-const finishOwn = `if [ -n "$(find ` + Prefix + `/lib/python3*/site-packages -newer /tmp/.begin -name '*.py' -print -quit)" ]; then
+// finishOwn compiles when a package that the step brought has sources in the
+// environment: an editable installation has none, and to look at everything that
+// is installed takes long. grep reads to the end, as pipefail wants.
+const finishOwn = `if find ` + Prefix + `/lib/python3*/site-packages -maxdepth 1 -name '*.dist-info' -newer /tmp/.begin -exec cat {}/RECORD \; | grep '\.py,' > /dev/null; then
   PYTHONHASHSEED=0 ` + Prefix + `/bin/python -B ` + InputDir + `/compile.py /srv/conda
 fi
 ` + tidy
