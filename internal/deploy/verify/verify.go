@@ -5,6 +5,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -172,7 +173,7 @@ func (r *run) answers(ctx context.Context) error {
 			if errors.Is(ctx.Err(), context.Canceled) {
 				return context.Cause(ctx)
 			}
-			return failed(PhaseAnswer, "the hub does not answer at its public address", last)
+			return failed(PhaseAnswer, cmp.Or(https(last), "the hub does not answer at its public address"), last)
 		case <-tick.C:
 		}
 	}
