@@ -137,6 +137,8 @@ func Freeze(r Recipe, files map[string]string) ([]Frozen, []Note) {
 		switch f, how := (Frozen{Path: at, Content: files[name]}), freezing()[name]; {
 		case name == lockedFile && r.pythonLock() != "":
 			notes = append(notes, Note{Location: Location{File: r.pythonLock()}, Message: r.pythonLock() + " has exact versions already: it stays as it is."})
+		case r.beside(name) != "":
+			notes = append(notes, Note{Location: Location{File: name}, Message: r.beside(name)})
 		case name == lockedFile && files["conda.txt"] != "":
 			notes = append(notes, Note{Location: Location{File: name}, Message: "Packages of pip are not frozen beside conda's, which decide: pin them below `pip:`. Their versions are in requirements.txt of the image."})
 		case name == lockedFile:
@@ -163,6 +165,21 @@ func Freeze(r Recipe, files map[string]string) ([]Frozen, []Note) {
 	return out, notes
 }
 
+// beside says why a frozen file would be passed over, because of the file that
+// decides; empty when it would not.
+func (r Recipe) beside(name string) string {
+	switch {
+	case r.Kind == "pipenv" && name == lockedFile:
+		return "A requirements.txt is passed over beside a Pipfile: run `pipenv lock` and commit Pipfile.lock. What was installed is in requirements.txt of the image."
+	case r.Kind == "pixi" && r.uses(path.Join(r.Dir, "pixi.lock")) && name == "conda.txt":
+		return "pixi.lock has exact versions already: it stays as it is."
+	case r.Kind == "pixi" && name == "conda.txt":
+		return "A list of conda's is passed over beside pixi's own file: run `pixi lock` and commit pixi.lock. What was installed is in conda.txt of the image."
+	default:
+		return ""
+	}
+}
+
 // frozenHead tells whoever opens the file where it comes from.
 const frozenHead = "# Written by `binnacle freeze`: what was installed. To renew it, put the loose\n# requirements (requirements.in) back here and freeze again.\n"
 
@@ -177,6 +194,7 @@ func freezing() map[string]frozenAs {
 		"deno.lock":         {why: "exact JavaScript packages"},
 		"Cargo.lock":        {why: "exact Rust crates"},
 		"go.sum":            {why: "hashes of Go modules"},
+		"go.work.sum":       {why: "hashes of Go modules"},
 		"apt.txt":           {note: "Debian packages are not frozen: a mirror keeps only the newest of each release. Their versions are in apt.txt of the image, for the record."},
 	}
 }

@@ -83,6 +83,20 @@ func TestFreeze(t *testing.T) {
 	if len(conda) != 1 || conda[0].Path != "binder/conda-linux-aarch64.lock" || len(notes) != 1 {
 		t.Errorf("%+v %+v", conda, notes)
 	}
+	for name, c := range map[string]struct {
+		files  map[string]string
+		locked string
+		says   string
+	}{
+		"Pipfile":    {map[string]string{"Pipfile": "[packages]\nnumpy = '*'\n"}, "requirements.txt", "pipenv lock"},
+		"pixi.toml":  {map[string]string{"pixi.toml": "[workspace]\nchannels = ['conda-forge']\n[dependencies]\nnumpy = '*'\n"}, "conda.txt", "pixi lock"},
+		"in binder/": {map[string]string{"binder/Pipfile": "[packages]\nnumpy = '*'\n"}, "requirements.txt", "pipenv lock"},
+	} {
+		frozen, notes := recipe.Freeze(read(t, c.files), map[string]string{c.locked: "@EXPLICIT\nhttps://example.org/linux-64/a-1-0.conda\n"})
+		if len(frozen) != 0 || len(notes) != 1 || !strings.Contains(notes[0].Message, c.says) {
+			t.Errorf("%s: a file that would be passed over: %+v, %+v", name, frozen, notes)
+		}
+	}
 	pyproject := read(t, map[string]string{"pyproject.toml": "[project]\nname = \"a\"\ndependencies = [\"numpy\"]\n[build-system]\n"})
 	if frozen, _ := recipe.Freeze(pyproject, map[string]string{"requirements.txt": "numpy==2\n"}); frozen[0].Keep != "" {
 		t.Errorf("moves a file that is not there: %+v", frozen)
