@@ -23,18 +23,21 @@ func TestWithoutCertificate(t *testing.T) {
 	none.StartTLS()
 	gone := httptest.NewTLSServer(http.NotFoundHandler())
 	gone.Close()
+	t.Cleanup(strange.Close)
+	t.Cleanup(none.Close)
 	for url, want := range map[string]string{
 		none.URL: "has no certificate yet", strange.URL: "not trusted here", gone.URL: "does not answer at its public address",
 	} {
-		c, err := client.New(url)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = verify.Run(t.Context(), c, verify.Options{Repository: "gh/o/r/HEAD", Now: time.Now, Answer: 100 * time.Millisecond})
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v", err)
-		}
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			c, err := client.New(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = verify.Run(t.Context(), c, verify.Options{Repository: "gh/o/r/HEAD", Now: time.Now, Answer: 2 * time.Second})
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v", err)
+			}
+		})
 	}
-	strange.Close()
-	none.Close()
 }

@@ -161,13 +161,16 @@ func (r *run) answers(ctx context.Context) error {
 	const pause = 500 * time.Millisecond
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
+	var last error
 	for {
 		v, err := r.hub.Version(ctx)
 		if err == nil {
 			r.report.Version = v
 			return nil
 		}
-		last := err
+		if last == nil || ctx.Err() == nil { // one that was cut off says nothing
+			last = err
+		}
 		select {
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.Canceled) {
