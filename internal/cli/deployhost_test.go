@@ -44,7 +44,7 @@ https: {enabled: false}
 		if program != "" {
 			args = append(args, "--program", program)
 		}
-		code, out, log := deploy(t, "", []string{"USER=ada"}, args...)
+		code, out, log := deploy(t, "", []string{"USER=ada", "PASSPHRASE=" + backupPassphrase, "ANOTHER=wrong"}, args...)
 		if code != want {
 			t.Fatalf("%v: exit %d, not %d\n%s%s", args, code, want, out, log)
 		}
@@ -114,6 +114,9 @@ https: {enabled: false}
 	bundle := filepath.Join(t.TempDir(), "bundle.tar.gz")
 	do(0, one, "support-bundle", "--output", bundle)
 
+	backedUp(t, m, do, has)
+	answers("1")
+
 	// What was changed on the machine by hand is seen and mended.
 	m.Run("systemctl stop binnacle-deploy-host; sed -i s/Restart=always/Restart=no/ /etc/systemd/system/binnacle-deploy-host.service")
 	has(do(0, one, "plan"), "runs: no → yes", "unit: ")
@@ -148,4 +151,42 @@ func unreachable(t *testing.T, m *machine.Machine, file string, do func(int, str
 		has(do(2, "", "check"), "is not reached by ssh", want)
 		do(4, "", "info")
 	}
+}
+
+const backupPassphrase = "the passphrase of the backup"
+
+// A backup is taken, what the hub has changes, and comes back.
+func backedUp(t *testing.T, m *machine.Machine, do func(int, string, ...string) string, has func(string, ...string)) {
+	t.Helper()
+	m.Run("echo first >/srv/deploy-host/note")
+	file := filepath.Join(t.TempDir(), "hub.tar")
+	has(do(2, "", "backup", "--output", file), "A passphrase is needed")
+	has(do(0, "", "backup", "--output", file, "--passphrase-from", "env:PASSPHRASE"), "Wrote "+file)
+	has(do(3, "", "backup", "--output", file, "--passphrase-from", "env:PASSPHRASE"), "is there already")
+	m.Run("echo second >/srv/deploy-host/note")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"the-private-key", "first", backupPassphrase} {
+		if strings.Contains(string(b), secret) {
+			t.Errorf("the backup shows %q", secret)
+		}
+	}
+	cut := filepath.Join(t.TempDir(), "cut.tar")
+	if err := os.WriteFile(cut, b[:len(b)-1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	has(do(2, "", "restore", cut, "--confirm", "deploy-host", "--passphrase-from", "env:PASSPHRASE"), "damaged or was cut short")
+	has(do(2, "", "restore", file, "--confirm", "deploy-host", "--passphrase-from", "env:ANOTHER"), "not that of this backup")
+	has(do(2, "", "restore", file, "--passphrase-from", "env:PASSPHRASE"), "Nothing was done")
+	if note := m.Run("cat /srv/deploy-host/note"); note != "second\n" {
+		t.Fatalf("it was touched: %q", note)
+	}
+	has(do(0, "", "restore", file, "--confirm", "deploy-host", "--passphrase-from", "env:PASSPHRASE", "--no-verify"), "A backup of deploy-host", "Brought back")
+	if note := m.Run("cat /srv/deploy-host/note /srv/deploy-host/certificates-key"); note != "first\nthe-private-key" {
+		t.Errorf("after it was brought back: %q", note)
+	}
+	has(do(0, "", "backup", "--output", file+"2", "--without-secrets"), "Wrote")
+	has(do(0, "", "restore", file+"2", "--confirm", "deploy-host", "--no-verify"), "Brought back")
 }

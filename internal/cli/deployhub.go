@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -30,6 +31,12 @@ type worker interface {
 	Sleep(ctx context.Context) error
 	Wake(ctx context.Context) error
 	Logs(ctx context.Context, o release.LogOptions, w io.Writer) error
+	// Save writes what of the hub must survive, as a tar.
+	Save(ctx context.Context, secrets bool, w io.Writer) error
+	// Load replaces it by what Save wrote and starts the hub anew.
+	Load(ctx context.Context, r io.Reader) error
+	// Settings are those in use, as text.
+	Settings(ctx context.Context) ([]byte, error)
 	// Components have logs of their own.
 	Components() []string
 	// Secrets are to be taken out of what is shown.
@@ -152,6 +159,43 @@ func (o *onCluster) do(ctx context.Context, f func(*release.Client) error) error
 // Logs writes those of pods.
 func (o *onCluster) Logs(ctx context.Context, opt release.LogOptions, w io.Writer) error {
 	return o.do(ctx, func(helm *release.Client) error { return helm.Logs(ctx, o.name, opt, w) })
+}
+
+// snapshot is the command that a hub's pod runs.
+func snapshot(verb string, secrets bool) []string {
+	words := []string{"/usr/local/bin/binnacle", "snapshot", verb}
+	if verb == "save" && !secrets {
+		words = append(words, "--without-secrets")
+	}
+	return words
+}
+
+// Save runs in a pod of the hub, which knows its database and its volume.
+func (o *onCluster) Save(ctx context.Context, secrets bool, w io.Writer) error {
+	return o.do(ctx, func(helm *release.Client) error { return helm.Exec(ctx, o.name, snapshot("save", secrets), nil, w) })
+}
+
+// Load runs in a pod of the hub; then all of them are replaced.
+func (o *onCluster) Load(ctx context.Context, r io.Reader) error {
+	return o.do(ctx, func(helm *release.Client) error {
+		if err := helm.Exec(ctx, o.name, snapshot("load", true), r, io.Discard); err != nil {
+			return err
+		}
+		return helm.Restart(ctx, o.name, "hub", time.Now())
+	})
+}
+
+// Settings are the values of the release.
+func (o *onCluster) Settings(ctx context.Context) (b []byte, err error) {
+	err = o.do(ctx, func(helm *release.Client) error {
+		rel, err := helm.Current(o.name)
+		if err != nil {
+			return err
+		}
+		b, err = json.MarshalIndent(rel.Values, "", "  ")
+		return err
+	})
+	return b, err
 }
 
 // Components are the kinds of pods.

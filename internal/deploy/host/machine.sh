@@ -259,6 +259,19 @@ logs) # logs FOLLOW PREVIOUS SECONDS LINES
 	exec journalctl "$@"
 	;;
 
+save)
+	[ -e "$base/current/binnacle" ] || fail 66 "The hub is not installed."
+	exec "$base/current/binnacle" --config "$base/current/binnacle.yaml" snapshot save "$@"
+	;;
+load) # what save wrote is read
+	[ -e "$base/current/binnacle" ] || fail 66 "The hub is not installed."
+	systemctl stop "$unit" 2>/dev/null || true
+	code=0
+	"$base/current/binnacle" --config "$base/current/binnacle.yaml" snapshot load || code=$?
+	start
+	exit $code
+	;;
+
 lock) # lock HOLDER
 	lock=/run/binnacle-$name.lock
 	exec 9>>"$lock"

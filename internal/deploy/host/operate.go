@@ -113,3 +113,31 @@ func (c *Cloud) Logs(ctx context.Context, o LogOptions, w io.Writer) error {
 	}
 	return c.machine.stream(ctx, nil, w, "logs", word[o.Follow], word[o.Previous], strconv.FormatInt(since, 10), strconv.FormatInt(o.Tail, 10))
 }
+
+// Save writes what of the hub must survive, as a tar; it goes on meanwhile.
+func (c *Cloud) Save(ctx context.Context, secrets bool, w io.Writer) error {
+	var args []string
+	if !secrets {
+		args = append(args, "--without-secrets")
+	}
+	return c.machine.stream(ctx, nil, w, "save", args...)
+}
+
+// Load replaces it by what Save wrote: the hub is stopped, and started anew
+// also when that fails, with what it had.
+func (c *Cloud) Load(ctx context.Context, r io.Reader) error {
+	if err := c.Lock(ctx); err != nil {
+		return err
+	}
+	_, err := c.do(ctx, r, "load")
+	return err
+}
+
+// Settings is the hub's configuration as it is on the machine.
+func (c *Cloud) Settings(ctx context.Context) ([]byte, error) {
+	f, err := c.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return []byte(f.text("config")), nil
+}

@@ -19,6 +19,7 @@ import (
 	v1 "helm.sh/helm/v4/pkg/release/v1"
 	"helm.sh/helm/v4/pkg/storage/driver"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/deploy/chart"
@@ -59,6 +60,7 @@ type Client struct {
 	namespace string
 	version   string
 	client    kubernetes.Interface
+	config    *rest.Config
 	helm      *action.Configuration
 	log       *slog.Logger
 }
@@ -79,7 +81,7 @@ func New(a Access, namespace, version string, log *slog.Logger) (*Client, error)
 	if err := helm.Init(g, namespace, "secret"); err != nil {
 		return nil, fmt.Errorf("start helm: %w", err)
 	}
-	return &Client{namespace: namespace, version: version, client: client, helm: helm, log: log}, nil
+	return &Client{namespace: namespace, version: version, client: client, config: g.config, helm: helm, log: log}, nil
 }
 
 // Kubernetes is the client of the cluster.
