@@ -1,15 +1,11 @@
 package kube
 
 import (
-	"os"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/crane"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-
-	"github.com/binnacle-hub/binnacle/test/machine"
 )
 
 // StandIn is an image that answers HTTP where the chart's hub would, so that its
@@ -32,18 +28,6 @@ func (c *Cluster) StandIn(t testing.TB) string {
 	// The chart adds "serve", which is what it answers.
 	config.Entrypoint, config.Cmd = []string{"/box", "serve", "0.0.0.0:8585"}, nil
 	if img, err = mutate.Config(img, config); err != nil {
-		t.Fatal(err)
-	}
-	// What is run in it for a backup.
-	program, err := os.ReadFile(machine.StandIn(t, "1", 1, false))
-	if err != nil {
-		t.Fatal(err)
-	}
-	layer, err := crane.Layer(map[string][]byte{"/usr/local/bin/binnacle": program})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if img, err = mutate.AppendLayers(img, layer); err != nil {
 		t.Fatal(err)
 	}
 	ref := c.Registry + "/stand-in:1"
