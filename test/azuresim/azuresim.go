@@ -17,9 +17,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Ids that tests sign in with.
@@ -60,6 +62,9 @@ type Azure struct {
 	FailCreate map[string]string
 	// Throttle is how many requests are refused first.
 	Throttle int
+	// Unseen is how many requests are refused first because a role that was just
+	// assigned is not seen yet.
+	Unseen int
 	// Forget makes Azure forget all operations that are under way.
 	Forget bool
 	// Disabled subscriptions take nothing.
@@ -115,6 +120,8 @@ func (a *Azure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(path, "/api/retail/prices"):
 		a.prices(w, r)
+	case path == "/msi/token":
+		a.ownIdentity(w, r)
 	case strings.Contains(path, "/oauth2/") || strings.Contains(path, "/.well-known/"):
 		a.signIn(w, r)
 	case r.Header.Get("Authorization") != "Bearer "+token:
@@ -125,6 +132,9 @@ func (a *Azure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.Throttle--
 		w.Header().Set("Retry-After-Ms", "2")
 		fail(w, http.StatusTooManyRequests, "TooManyRequests", "The request is being throttled.")
+	case a.Unseen > 0:
+		a.Unseen--
+		fail(w, http.StatusForbidden, "AuthorizationFailed", "The client does not have authorization to perform the action, or the scope is invalid. If access was recently granted, please refresh your credentials.")
 	case strings.HasPrefix(path, "/operations/"):
 		a.operation(w, r)
 	default:
@@ -146,6 +156,24 @@ func (a *Azure) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, http.StatusOK, map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": 3600, "ext_expires_in": 3600})
+}
+
+// ownIdentity gives tokens to a container with a managed identity: IDENTITY_ENDPOINT
+// leads here, and IDENTITY_HEADER is the secret.
+func (a *Azure) ownIdentity(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("X-Identity-Header") != Secret || r.URL.Query().Get("client_id") != Client || r.URL.Query().Get("resource") == "" {
+		answer(w, http.StatusBadRequest, map[string]any{"statusCode": http.StatusBadRequest, "message": "No User Assigned or Delegated Managed Identity found for specified ClientId"})
+		return
+	}
+	answer(w, http.StatusOK, map[string]any{
+		"access_token": token, "token_type": "Bearer", "expires_on": strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10),
+		"resource": r.URL.Query().Get("resource"), "client_id": Client,
+	})
+}
+
+// Identity is the environment of a container with the managed identity [Client].
+func (s *Server) Identity() []string {
+	return []string{"IDENTITY_ENDPOINT=" + s.URL + "/msi/token", "IDENTITY_HEADER=" + Secret}
 }
 
 func answer(w http.ResponseWriter, status int, body any) {
