@@ -1,6 +1,9 @@
 package e2e_test
 
 import (
+	"bytes"
+	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +13,9 @@ import (
 	"gopkg.in/yaml.v3"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/binnacle-hub/binnacle/internal/deploy/button"
+	"github.com/binnacle-hub/binnacle/internal/deploy/page"
+	"github.com/binnacle-hub/binnacle/test/armtemplate"
 	"github.com/binnacle-hub/binnacle/test/azuresim"
 )
 
@@ -25,12 +31,9 @@ func (h *clusterHub) onAzure(t *testing.T) {
 	h.azure = azuresim.Start(t, &azuresim.Azure{Kubeconfig: kubeconfig, Address: strings.Trim(strings.TrimPrefix(h.url, "http:"), "/")})
 }
 
-// description is the deployment's file.
-func (h *clusterHub) description(t *testing.T) string {
-	t.Helper()
+// described is what differs from what `binnacle deploy` decides.
+func (h *clusterHub) described() map[string]any {
 	described := map[string]any{
-		"name": h.namespace, "target": "cluster",
-		"cluster":  map[string]any{"kubeconfig": h.Kubeconfig, "context": h.context(t)},
 		"registry": map[string]any{"kind": "other", "host": h.Registry},
 		"https":    map[string]any{"enabled": false},
 		"verify":   map[string]any{"repository": h.example.URL},
@@ -38,20 +41,57 @@ func (h *clusterHub) description(t *testing.T) string {
 		"values":   h.values, "hub": h.hub,
 	}
 	if h.azure != nil {
-		described["target"] = "azure"
 		described["dns"] = map[string]any{"label": h.namespace}
-		described["azure"] = map[string]any{
-			"subscription": azuresim.SubscriptionName, "region": "westeurope",
-			"sign_in": "service_principal", "tenant": azuresim.Tenant, "client": azuresim.Client, "secret_from": "env:AZURE_SECRET",
-			"cloud": map[string]any{"resource_manager": h.azure.URL, "authority": h.azure.URL, "prices": h.azure.URL + "/api/retail/prices", "ca_file": h.azure.CAFile},
-		}
-		delete(described, "cluster")
+		described["azure"] = map[string]any{"cloud": map[string]any{"prices": h.azure.URL + "/api/retail/prices", "ca_file": h.azure.CAFile}}
 	}
+	return described
+}
+
+// description is the deployment's file: on Azure what the button's container is
+// given, on a cluster what a person writes.
+func (h *clusterHub) description(t *testing.T) string {
+	t.Helper()
+	if h.azure != nil {
+		for _, e := range h.fromButton(t) {
+			if text, ok := strings.CutPrefix(e, button.Variable+"="); ok {
+				return text
+			}
+		}
+		t.Fatal("the button's container is not told what to deploy")
+	}
+	described := h.described()
+	described["name"], described["target"] = h.namespace, "cluster"
+	described["cluster"] = map[string]any{"kubeconfig": h.Kubeconfig, "context": h.context(t)}
 	b, err := yaml.Marshal(described)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// fromButton is the environment that the button's template gives to its container,
+// when it is told a name and these other settings.
+func (h *clusterHub) fromButton(t *testing.T) []string {
+	t.Helper()
+	template, err := armtemplate.Parse(button.Button{Image: "docker.io/library/binnacle:e2e", Base: "https://git.example.org"}.Template())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := template.Deploy(armtemplate.Azure{
+		Subscription: azuresim.Subscription, Group: "binnacle-" + h.namespace, Location: "westeurope", ResourceManager: h.azure.URL, Authority: h.azure.URL,
+		References: map[string]any{
+			"Microsoft.ManagedIdentity/userAssignedIdentities/" + h.namespace + "-deploy": map[string]any{"clientId": azuresim.Client, "principalId": "p"},
+			"Microsoft.ContainerInstance/containerGroups/" + h.namespace + "-setup":       map[string]any{"ipAddress": map[string]any{"fqdn": "setup.example.org"}},
+		},
+	}, map[string]any{"name": h.namespace, "settings": h.described()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, environ, err := d.Environment()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return environ
 }
 
 func (h *clusterHub) context(t *testing.T) string {
@@ -69,7 +109,9 @@ func (h *clusterHub) deploy(t *testing.T, code int, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), the.bin, append([]string{"deploy"}, args...)...)
 	cmd.Dir = h.dir
-	cmd.Env = append(os.Environ(), "AZURE_SECRET="+azuresim.Secret)
+	if h.azure != nil { // as the button's identity
+		cmd.Env = append(append(os.Environ(), h.azure.Identity()...), "AZURE_CLIENT_ID="+azuresim.Client)
+	}
 	out, err := cmd.CombinedOutput()
 	t.Logf("binnacle deploy %s\n%s", strings.Join(args, " "), out)
 	if got := cmd.ProcessState.ExitCode(); got != code {
@@ -88,21 +130,56 @@ func (h *clusterHub) describe(t *testing.T) {
 	}
 }
 
-// up brings cloud and hub from nothing to a verified launch, twice.
+// up brings cloud and hub from nothing to a verified launch, as the button does, and
+// then as a person with the file that it leaves.
 func (h *clusterHub) up(t *testing.T) {
 	t.Helper()
+	h.azure.Add("binnacle-"+h.namespace, "Microsoft.Resources/resourceGroups", "binnacle-"+h.namespace, nil)
 	h.describe(t)
 	h.deploy(t, 0, "check")
 	if out := h.deploy(t, 0, "plan"); !strings.Contains(out, "create  cluster") || !strings.Contains(out, "create  release") {
 		t.Error("the plan lacks the cluster or the hub")
 	}
-	if out := h.deploy(t, 0, "up", "--yes"); !strings.Contains(out, "Verified in ") || !strings.Contains(out, "The hub is at "+strings.TrimSuffix(h.url, "/")) {
-		t.Error("up does not end with a verified launch")
+	result := h.container(t, h.fromButton(t))
+	if result.State != page.Done || result.URL+"/" != h.url {
+		t.Fatalf("the button's deployment ends with %+v", result)
 	}
 	before := len(h.azure.Writes())
 	if out := h.deploy(t, 0, "up", "--no-verify"); !strings.Contains(out, "Nothing to do") || len(h.azure.Writes()) != before {
 		t.Errorf("up on top of up wrote: %q", h.azure.Writes()[before:])
 	}
+}
+
+// container runs the button's container until its page says how it ended.
+func (h *clusterHub) container(t *testing.T, environ []string) page.Result {
+	t.Helper()
+	address, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), the.bin, "deploy", "container", "--page", address)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = t.TempDir(), &said, &said
+	cmd.Env = append(append(h.azure.Identity(), environ...), "HOME="+cmd.Dir, "PATH="+os.Getenv("PATH"))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var result page.Result
+	eventually(t, "the page says how it ended", func() bool {
+		res, err := http.Get("http://" + address + "/result")
+		if err != nil {
+			return false
+		}
+		defer res.Body.Close()
+		return json.NewDecoder(res.Body).Decode(&result) == nil && result.State != page.Running
+	})
+	_ = cmd.Process.Signal(os.Interrupt)
+	_ = cmd.Wait()
+	t.Logf("binnacle deploy container\n%s", said.String())
+	if strings.Contains(said.String(), azuresim.Secret) {
+		t.Error("the container shows the secret")
+	}
+	return result
 }
 
 // upgrade brings the hub to what the settings are now.
