@@ -44,20 +44,17 @@ func (d *deployment) azure(ctx context.Context, i config.Imported) (*azure.Cloud
 	return azure.New(ctx, azure.Options{Config: i.Config, Credential: cred, Identity: identity, Transport: transport})
 }
 
-// acr has the credentials of the registry on Azure, which the person made: a
-// token that may push and pull. Making one ourselves is not built yet.
-func (d *deployment) acr(cloud *azure.Cloud, i config.Imported) (*cluster.Credentials, error) {
+// acr has the credentials of the registry on Azure: those of the file, or a token
+// that is made when the cluster has none yet.
+func (d *deployment) acr(cloud *azure.Cloud, i config.Imported, o *cluster.Options) (err error) {
 	c := i.Config.Registry
+	o.Registry = &cluster.Credentials{Host: cloud.RegistryHost(), Username: c.Username}
 	if c.PasswordFrom == "" || c.Username == "" {
-		return nil, &binnacle.Error{
-			Code: binnacle.CodeInvalid, Op: "cli.deploy",
-			Message: "registry: the hub needs a user name and a password of the registry " + cloud.RegistryName() + ", and this version does not make them.",
-			Hint: "Run binnacle deploy up --no-hub, which creates the registry; then az acr token create --registry " + cloud.RegistryName() +
-				" --name binnacle --scope-map _repositories_push; then set registry.username to binnacle and registry.password_from.",
-		}
+		o.Registry.Username, o.Password = azure.RegistryUser, cloud.RegistryPassword
+		return nil
 	}
-	password, err := config.Resolve("registry.password_from", c.PasswordFrom, d.Environ)
-	return &cluster.Credentials{Host: cloud.RegistryHost(), Username: c.Username, Password: password}, err
+	o.Registry.Password, err = config.Resolve("registry.password_from", c.PasswordFrom, d.Environ)
+	return err
 }
 
 // journal gives the engine its journal, beside the file that describes the

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"compress/gzip"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -175,7 +176,7 @@ func TestDeployAzureHub(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := azuresim.Start(t, &azuresim.Azure{Kubeconfig: kubeconfig})
-	file, environ := onAzure(t, s, "registry: {kind: azure, name: myhubimages}\n", small(k.StandIn(t)))
+	file, environ := onAzure(t, s, "dns: {label: my-hub-label}\n", "dns: {label: my-hub-label}\n"+small(k.StandIn(t)))
 	do := func(args ...string) string {
 		t.Helper()
 		code, out, log := deploy(t, "", environ, append(args, "--file", file)...)
@@ -194,8 +195,15 @@ func TestDeployAzureHub(t *testing.T) {
 	if err != nil || service.Annotations["service.beta.kubernetes.io/azure-pip-name"] != "my-hub" {
 		t.Errorf("the hub does not take the address: %v %v", service, err)
 	}
-	if out := do("up", "--no-verify"); !strings.Contains(out, "Nothing to do") {
-		t.Errorf("up twice: %s", out)
+	if out := do("up", "--no-verify"); !strings.Contains(out, "Nothing to do") || len(s.Passwords) != 1 {
+		t.Errorf("up twice: %s; %d passwords", out, len(s.Passwords))
+	}
+	for _, ns := range []string{"my-hub", "my-hub-sessions"} {
+		secret, err := k.Client.CoreV1().Secrets(ns).Get(t.Context(), "my-hub-registry", metav1.GetOptions{})
+		want := base64.StdEncoding.EncodeToString([]byte("binnacle:" + s.Passwords[0]))
+		if err != nil || !strings.Contains(string(secret.Data[".dockerconfigjson"]), want) || !strings.Contains(string(secret.Data[".dockerconfigjson"]), "myhubimages.azurecr.io") {
+			t.Errorf("the registry's credentials in %s: %v", ns, err)
+		}
 	}
 	// The cluster takes the hub with it.
 	if out := do("down", "--confirm", "my-hub"); strings.Contains(out, "delete  release") {

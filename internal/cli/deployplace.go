@@ -101,7 +101,7 @@ func (d *deployment) onAzure(ctx context.Context, p *place, i config.Imported) e
 	// The address was created beforehand: names and certificates don't wait for it.
 	o.Values = map[string]any{"service": map[string]any{"annotations": map[string]any{"service.beta.kubernetes.io/azure-pip-name": i.Config.Name}}}
 	if i.Config.Registry.Kind == config.RegistryAzure {
-		if o.Registry, err = d.acr(cloud, i); err != nil {
+		if err := d.acr(cloud, i, &o); err != nil {
 			return err
 		}
 	}

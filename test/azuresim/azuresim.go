@@ -74,12 +74,16 @@ type Azure struct {
 	// Address is what public addresses are; "" is 192.0.2.7.
 	Address string
 
+	// Passwords are those of the registry's tokens that were made, in order.
+	Passwords []string
+
 	mu        sync.Mutex
 	url       string
 	resources map[string]*Resource // by lower-case id
 	ops       map[string]string    // operation → id of the resource
 	writes    []string             // "PUT type/name"
 	requests  int
+	tokens    map[string]bool // of registries, by lower-case id
 }
 
 // Server is a running simulator.
@@ -99,7 +103,7 @@ func Start(t testing.TB, a *Azure) *Server {
 	if a.CoresFree == 0 {
 		a.CoresFree = 100
 	}
-	a.resources, a.ops = map[string]*Resource{}, map[string]string{}
+	a.resources, a.ops, a.tokens = map[string]*Resource{}, map[string]string{}, map[string]bool{}
 	srv := httptest.NewTLSServer(a)
 	t.Cleanup(srv.Close)
 	a.url = srv.URL

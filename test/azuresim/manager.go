@@ -65,6 +65,10 @@ func (a *Azure) inGroup(w http.ResponseWriter, r *http.Request, parts []string) 
 		answer(w, http.StatusOK, map[string]any{"kubeconfigs": []any{map[string]any{"name": "clusterUser", "value": a.Kubeconfig}}})
 		return
 	}
+	if strings.HasPrefix(strings.ToLower(strings.Join(parts[5:], "/")), "microsoft.containerregistry/registries/") && len(parts) > 8 {
+		a.registry(w, r, parts)
+		return
+	}
 	group := "/subscriptions/" + Subscription + "/resourcegroups/" + strings.ToLower(parts[3])
 	if g, ok := a.resources[group]; !ok || g.State == "Deleting" && r.Method == http.MethodPut {
 		fail(w, http.StatusNotFound, "ResourceGroupNotFound", "Resource group '"+parts[3]+"' could not be found.")

@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -157,13 +156,26 @@ func (h *clusterHub) container(t *testing.T, environ []string) page.Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var said bytes.Buffer
+	log, err := os.Create(filepath.Join(artefacts(), "container.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
 	cmd := exec.CommandContext(t.Context(), the.bin, "deploy", "container", "--page", address)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = t.TempDir(), &said, &said
+	cmd.Dir, cmd.Stdout, cmd.Stderr = t.TempDir(), log, log
 	cmd.Env = append(append(h.azure.Identity(), environ...), "HOME="+cmd.Dir, "PATH="+os.Getenv("PATH"))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	defer func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+		said := read(t, log.Name())
+		t.Logf("binnacle deploy container\n%s", said)
+		if strings.Contains(said, azuresim.Secret) {
+			t.Error("the container shows the secret")
+		}
+	}()
 	var result page.Result
 	eventually(t, "the page says how it ended", func() bool {
 		res, err := http.Get("http://" + address + "/result")
@@ -173,12 +185,6 @@ func (h *clusterHub) container(t *testing.T, environ []string) page.Result {
 		defer res.Body.Close()
 		return json.NewDecoder(res.Body).Decode(&result) == nil && result.State != page.Running
 	})
-	_ = cmd.Process.Signal(os.Interrupt)
-	_ = cmd.Wait()
-	t.Logf("binnacle deploy container\n%s", said.String())
-	if strings.Contains(said.String(), azuresim.Secret) {
-		t.Error("the container shows the secret")
-	}
 	return result
 }
 

@@ -23,6 +23,7 @@ type clients struct {
 	providers     *armresources.ProvidersClient
 	clusters      *armcontainerservice.ManagedClustersClient
 	registries    *armcontainerregistry.RegistriesClient
+	tokens        *armcontainerregistry.TokensClient
 	addresses     *armnetwork.PublicIPAddressesClient
 	network       *armnetwork.ManagementClient
 	zones         *armdns.ZonesClient
@@ -34,7 +35,7 @@ type clients struct {
 
 func newClients(id string, cred azcore.TokenCredential, opt *arm.ClientOptions) (clients, error) {
 	var c clients
-	errs := make([]error, 13)
+	errs := make([]error, 14)
 	c.subscriptions, errs[0] = armsubscriptions.NewClient(cred, opt)
 	c.groups, errs[1] = armresources.NewResourceGroupsClient(id, cred, opt)
 	c.resources, errs[2] = armresources.NewClient(id, cred, opt)
@@ -48,5 +49,6 @@ func newClients(id string, cred azcore.TokenCredential, opt *arm.ClientOptions) 
 	c.accounts, errs[10] = armstorage.NewAccountsClient(id, cred, opt)
 	c.usage, errs[11] = armcompute.NewUsageClient(id, cred, opt)
 	c.sizes, errs[12] = armcompute.NewResourceSKUsClient(id, cred, opt)
+	c.tokens, errs[13] = armcontainerregistry.NewTokensClient(id, cred, opt)
 	return c, errors.Join(errs...)
 }

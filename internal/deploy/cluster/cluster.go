@@ -53,6 +53,9 @@ type Options struct {
 	Version string
 	// Registry has the credentials of the registry; nil for none.
 	Registry *Credentials
+	// Password makes the registry's password where the cluster has none yet; nil
+	// when Registry has one.
+	Password func(context.Context) (config.Secret, error)
 	// Values are the chart's, beside those that follow from the configuration.
 	Values map[string]any
 	// Holder says in words who works on the deployment, for others to read.
@@ -212,7 +215,7 @@ func (c *Cloud) Find(ctx context.Context, r deploy.Resource) (deploy.Resource, e
 		}
 		out := c.found(r, s.ObjectMeta)
 		out.Spec = map[string]string{"credentials": "others"}
-		if c.o.Registry != nil && string(s.Data[corev1.DockerConfigJsonKey]) == c.o.Registry.dockerConfig() {
+		if c.wanted(s.Data[corev1.DockerConfigJsonKey]) {
 			out.Spec["credentials"] = asWanted
 		}
 		return out, nil

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -87,11 +88,15 @@ func (c *Cloud) putSecret(ctx context.Context, r deploy.Resource) error {
 	if c.o.Registry == nil {
 		return binnacle.Errorf(binnacle.CodeInvalid, "registry: there are no credentials to store.")
 	}
-	content := map[string][]byte{corev1.DockerConfigJsonKey: []byte(c.o.Registry.dockerConfig())}
+	credentials, err := c.credentials(ctx)
+	if err != nil {
+		return err
+	}
+	content := map[string][]byte{corev1.DockerConfigJsonKey: []byte(credentials)}
 	s := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: r.Name, Labels: map[string]string{Label: c.o.Config.Name}}, Type: corev1.SecretTypeDockerConfigJson, Data: content,
 	}
-	_, err := secrets.Create(ctx, s, metav1.CreateOptions{})
+	_, err = secrets.Create(ctx, s, metav1.CreateOptions{})
 	if !apierrors.IsAlreadyExists(err) {
 		return explain("store the registry's credentials", err)
 	}
@@ -105,6 +110,51 @@ func (c *Cloud) putSecret(ctx context.Context, r deploy.Resource) error {
 	have.Data = content
 	_, err = secrets.Update(ctx, have, metav1.UpdateOptions{})
 	return explain("store the registry's credentials", err)
+}
+
+// wanted says that stored credentials are those of the registry. Of a password that
+// was made for the cluster nobody else knows what it is.
+func (c *Cloud) wanted(stored []byte) bool {
+	r := c.o.Registry
+	if r == nil {
+		return false
+	}
+	if r.Password != "" || c.o.Password == nil {
+		return string(stored) == r.dockerConfig()
+	}
+	var have struct {
+		Auths map[string]struct {
+			Auth []byte `json:"auth"`
+		} `json:"auths"`
+	}
+	if json.Unmarshal(stored, &have) != nil {
+		return false
+	}
+	user, password, _ := strings.Cut(string(have.Auths[r.Host].Auth), ":")
+	return user == r.Username && password != ""
+}
+
+// credentials are what is stored for the registry: those of the file, those that
+// the cluster has already, or new ones.
+func (c *Cloud) credentials(ctx context.Context) (string, error) {
+	r := *c.o.Registry
+	if r.Password != "" || c.o.Password == nil {
+		return r.dockerConfig(), nil
+	}
+	for _, kind := range []string{KindSecret, KindPull} {
+		s, err := c.client.CoreV1().Secrets(c.namespaceOf(kind)).Get(ctx, c.secretName(), metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return "", explain("read the registry's credentials", err)
+		}
+		if err == nil && c.ours(s.Labels) && c.wanted(s.Data[corev1.DockerConfigJsonKey]) {
+			return string(s.Data[corev1.DockerConfigJsonKey]), nil
+		}
+	}
+	var err error
+	if r.Password, err = c.o.Password(ctx); err != nil {
+		return "", err
+	}
+	return r.dockerConfig(), nil
 }
 
 // remove deletes what is ours.
