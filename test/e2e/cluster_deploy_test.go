@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"gopkg.in/yaml.v3"
 	"k8s.io/client-go/tools/clientcmd"
@@ -177,7 +178,8 @@ func (h *clusterHub) container(t *testing.T, environ []string) page.Result {
 		}
 	}()
 	var result page.Result
-	eventually(t, "the page says how it ended", func() bool {
+	const patience = 10 * time.Minute // it builds an environment from nothing
+	within(t, patience, "the page says how it ended", func() bool {
 		res, err := http.Get("http://" + address + "/result")
 		if err != nil {
 			return false

@@ -218,6 +218,11 @@ func (h *clusterHub) logs(t *testing.T) {
 // eventually asks until what is true.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
+	within(t, patience, what, is)
+}
+
+func within(t *testing.T, patience time.Duration, what string, is func() bool) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
