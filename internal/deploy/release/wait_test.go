@@ -42,3 +42,26 @@ func TestHopeless(t *testing.T) {
 		}
 	}
 }
+
+// TestDefect06ReadyIsCounted: binderhub-deploy searched text for "Ready", which
+// NotReady contains, waited for an exactly equal number, and ended when there was
+// none yet. We compare numbers.
+func TestDefect06ReadyIsCounted(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		w    release.Workload
+		want bool
+	}{
+		{"none ready yet", release.Workload{Want: 3}, false},
+		{"some not ready", release.Workload{Want: 3, Ready: 2}, false},
+		{"all ready", release.Workload{Want: 3, Ready: 3}, true},
+		{"more than wanted", release.Workload{Want: 3, Ready: 4}, true},
+		{"none wanted", release.Workload{}, true},
+		{"ready in the old form", release.Workload{Want: 3, Ready: 3, Trouble: "it is being replaced"}, false},
+	} {
+		if got := tt.w.OK(); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}
