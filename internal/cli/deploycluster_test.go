@@ -112,6 +112,7 @@ registry: {kind: other, host: registry.example.org, username: ada, password_from
 	}
 	do(0, "wake")
 	do(0, "restart")
+	backedUpOnCluster(t, do)
 	if out := do(0, "info"); !strings.Contains(out, "pods of hub: 1 of 1 ready") {
 		t.Errorf("info: %s", out)
 	}
@@ -208,5 +209,22 @@ func TestDeployAzureHub(t *testing.T) {
 	// The cluster takes the hub with it.
 	if out := do("down", "--confirm", "my-hub"); strings.Contains(out, "delete  release") {
 		t.Errorf("down: %s", out)
+	}
+}
+
+// What is in the pod of the hub is written into a file, and back into the pod.
+func backedUpOnCluster(t *testing.T, do func(int, ...string) string) {
+	t.Helper()
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "passphrase")
+	if err := os.WriteFile(secret, []byte("of the backup\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	first, second := filepath.Join(dir, "first.tar"), filepath.Join(dir, "second.tar")
+	do(0, "backup", "--output", first, "--passphrase-from", "file:"+secret)
+	do(0, "restore", first, "--confirm", "deploy-cli", "--passphrase-from", "file:"+secret, "--no-verify")
+	do(0, "backup", "--output", second, "--without-secrets")
+	if out := do(2, "restore", second, "--confirm", "other"); !strings.Contains(out, "A backup of deploy-cli (target cluster)") {
+		t.Errorf("restore: %s", out)
 	}
 }
