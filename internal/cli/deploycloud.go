@@ -216,26 +216,6 @@ func (d *deployment) confirm(question, answer string) error {
 	return nil
 }
 
-func (d *deployment) infoCommand() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use: "info", Short: "Show what is there, its addresses, and what is not as the file says", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return d.planned(cmd.Context(), asJSON, func(at *place, p deploy.Plan) error {
-				for _, s := range p.Steps {
-					d.state(s)
-				}
-				if at.domain != nil {
-					return at.domain(cmd.Context())
-				}
-				return nil
-			})
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
-	return cmd
-}
-
 // planned shows the plan, as it is or as JSON.
 func (d *deployment) planned(ctx context.Context, asJSON bool, show func(*place, deploy.Plan) error) error {
 	at, err := d.open(ctx)

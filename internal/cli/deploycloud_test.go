@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -92,6 +93,31 @@ func TestDeployStory(t *testing.T) {
 	journal, err := os.ReadFile(filepath.Join(filepath.Dir(file), ".binnacle", "my-hub", "journal"))
 	if err != nil || len(journal) == 0 || strings.Contains(string(journal), azuresim.Secret) || strings.Contains(string(journal), "a-token-of") {
 		t.Errorf("%v: %s", err, journal)
+	}
+}
+
+// What the place has cost so far, and what ends when, is part of info.
+func TestDeployInfo(t *testing.T) {
+	t.Parallel()
+	created := time.Now().Add(-100 * time.Hour).UTC()
+	s := azuresim.Start(t, &azuresim.Azure{Created: created})
+	file, environ := onAzure(t, s)
+	for _, args := range [][]string{{"up", "--yes", "--no-hub", "-f", file}, {"info", "--no-hub", "-f", file}} {
+		code, out, log := deploy(t, "", environ, args...)
+		if code != 0 {
+			t.Fatalf("%v: %d %s%s", args, code, out, log)
+		}
+		if args[0] == "up" {
+			continue
+		}
+		idle := regexp.MustCompile(`cost since ` + created.Format(time.DateOnly) + `: between ([0-9.]+) \(idle\) and ([0-9.]+) USD \(full\)`).FindStringSubmatch(out)
+		// 0.23 for a machine, 0.005 for the address, 0.007 for the registry; three machines.
+		if len(idle) != 3 || idle[1] < "24.1" || idle[1] > "24.3" || idle[2] < "70.1" || idle[2] > "70.3" {
+			t.Errorf("%q in\n%s", idle, out)
+		}
+		if !strings.Contains(out, "the registry's token: does not end") {
+			t.Errorf("credentials: %s", out)
+		}
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/binnacle-hub/binnacle/internal/cli"
 	"github.com/binnacle-hub/binnacle/test/azuresim"
 	"github.com/binnacle-hub/binnacle/test/kube"
 )
@@ -206,7 +207,16 @@ func TestDeployAzureHub(t *testing.T) {
 			t.Errorf("the registry's credentials in %s: %v", ns, err)
 		}
 	}
-	// The cluster takes the hub with it.
+	do("sleep")
+	if code, _, log := deploy(t, "", environ, "info", "--file", file); code != cli.ExitUnavailable || !strings.Contains(log, "it sleeps") {
+		t.Errorf("info of a cluster that is stopped: %d %s", code, log)
+	}
+	do("wake")
+	if out := do("info"); !strings.Contains(out, "pods of hub: 1 of 1 ready") {
+		t.Errorf("info after waking: %s", out)
+	}
+	do("sleep")
+	// The cluster takes the hub with it, also while it is stopped.
 	if out := do("down", "--confirm", "my-hub"); strings.Contains(out, "delete  release") {
 		t.Errorf("down: %s", out)
 	}

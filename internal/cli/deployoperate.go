@@ -239,12 +239,20 @@ func (d *deployment) restartCommand() *cobra.Command {
 func (d *deployment) sleepCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "sleep", Short: "Stop the hub and the builders; wake brings them back", Args: cobra.NoArgs,
-		Long: "Nobody can launch meanwhile. Volumes stay, and so do the nodes unless the cluster's autoscaler removes them.\n" +
+		Long: "Nobody can launch meanwhile. Volumes stay. On Azure the cluster is stopped too: its machines cost nothing\n" +
+			"then, but disks, the address and the registry do. On another cluster the nodes stay unless its autoscaler removes them.\n" +
 			"On one machine the service is stopped, also across a restart of the machine; sessions go on without their pages.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return d.withHub(cmd.Context(), true, func(at *place) error {
 				if err := at.hub.Sleep(cmd.Context()); err != nil {
 					return err
+				}
+				if at.machines != nil {
+					at.close(cmd.Context()) // the lock is in the cluster
+					fmt.Fprintln(d.Err, "stop the cluster: this takes some minutes")
+					if err := at.machines.Sleep(cmd.Context()); err != nil {
+						return err
+					}
 				}
 				fmt.Fprintln(d.Out, "The hub sleeps. Next: binnacle deploy wake")
 				return nil
@@ -257,6 +265,9 @@ func (d *deployment) wakeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "wake", Short: "Start again what sleep stopped", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := d.wakeMachines(cmd.Context()); err != nil {
+				return err
+			}
 			return d.withHub(cmd.Context(), true, func(at *place) error {
 				if err := at.hub.Wake(cmd.Context()); err != nil {
 					return err
@@ -265,6 +276,20 @@ func (d *deployment) wakeCommand() *cobra.Command {
 			})
 		},
 	}
+}
+
+// wakeMachines starts the cluster, without which nothing else can be asked.
+func (d *deployment) wakeMachines(ctx context.Context) error {
+	at, err := d.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer at.close(ctx)
+	if at.machines == nil {
+		return nil
+	}
+	fmt.Fprintln(d.Err, "start the cluster, if it is stopped: this takes some minutes")
+	return at.machines.Wake(ctx)
 }
 
 func (d *deployment) logsCommand() *cobra.Command {

@@ -30,6 +30,11 @@ type place struct {
 	// domain tells what is still missing before the hub's own domain works; nil
 	// when there is none.
 	domain func(context.Context) error
+	// machines are those of the cluster, where they can be stopped; else nil.
+	machines interface {
+		Sleep(ctx context.Context) error
+		Wake(ctx context.Context) error
+	}
 }
 
 // close gives back what is held. The lock must not stay when we are told to stop.
@@ -78,7 +83,7 @@ func (d *deployment) onAzure(ctx context.Context, p *place, i config.Imported) e
 		return err
 	}
 	fmt.Fprintf(d.Err, "Azure, as %s\n", clean(who))
-	p.engine.Cloud = cloud
+	p.engine.Cloud, p.machines = cloud, cloud
 	if i.Config.DNS.Domain != "" {
 		p.domain = func(ctx context.Context) error { return d.delegated(ctx, cloud) }
 	}

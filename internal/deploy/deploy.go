@@ -9,9 +9,13 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 )
+
+// ErrAsleep is in the errors of a place that was stopped to save money.
+var ErrAsleep = errors.New("it was stopped and sleeps")
 
 // State is how far a resource is.
 type State string

@@ -74,6 +74,8 @@ type Azure struct {
 	// Address is what public addresses are; "" is 192.0.2.7.
 	Address string
 
+	// Created is when clusters say that they were made; zero says nothing.
+	Created time.Time
 	// Passwords are those of the registry's tokens that were made, in order.
 	Passwords []string
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
 const (
@@ -67,6 +68,9 @@ func (a *Azure) inGroup(w http.ResponseWriter, r *http.Request, parts []string) 
 	}
 	if strings.HasPrefix(strings.ToLower(strings.Join(parts[5:], "/")), "microsoft.containerregistry/registries/") && len(parts) > 8 {
 		a.registry(w, r, parts)
+		return
+	}
+	if r.Method == http.MethodPost && len(parts) == 9 && a.power(w, parts) {
 		return
 	}
 	group := "/subscriptions/" + Subscription + "/resourcegroups/" + strings.ToLower(parts[3])
@@ -298,6 +302,9 @@ func (a *Azure) fill(res *Resource) {
 			props["kubernetesVersion"] = "1.34"
 		}
 		props["currentKubernetesVersion"] = "1.34.2"
+		if !a.Created.IsZero() {
+			res.Body["systemData"] = map[string]any{"createdAt": a.Created.Format(time.RFC3339)}
+		}
 		props["fqdn"] = strings.ToLower(res.Name) + ".hcp.example.org"
 		group, _ := props["nodeResourceGroup"].(string)
 		id := "/subscriptions/" + Subscription + "/resourceGroups/" + group
@@ -315,6 +322,26 @@ func (a *Azure) fill(res *Resource) {
 	case "Microsoft.ContainerRegistry/registries":
 		props["loginServer"] = strings.ToLower(res.Name) + ".azurecr.example.org"
 	}
+}
+
+// power stops and starts a cluster; false when something else is asked.
+func (a *Azure) power(w http.ResponseWriter, parts []string) bool {
+	code, ok := map[string]string{"stop": "Stopped", "start": "Running"}[strings.ToLower(parts[8])]
+	if !ok || !strings.EqualFold(parts[5]+"/"+parts[6], typeCluster) {
+		return false
+	}
+	res := a.look(strings.ToLower("/" + strings.Join(parts[:8], "/")))
+	if res == nil {
+		fail(w, http.StatusNotFound, "ResourceNotFound", "The cluster was not found.")
+		return true
+	}
+	if props, ok := res.Body["properties"].(map[string]any); ok {
+		props["powerState"] = map[string]any{"code": code}
+	}
+	a.writes = append(a.writes, strings.ToUpper(parts[8])+" "+typeCluster+"/"+parts[7])
+	a.begin(w, res, "Updating")
+	w.WriteHeader(http.StatusAccepted)
+	return true
 }
 
 // begin starts an operation and says where to ask about it.

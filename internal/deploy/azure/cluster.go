@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/containerservice/armcontainerservice/v6"
 
@@ -140,6 +141,9 @@ func (c *Cloud) readCluster(m armcontainerservice.ManagedCluster) deploy.Resourc
 		out.Reason = "Azure says that its last operation failed."
 	}
 	out.Outputs = map[string]string{"version": value(p.CurrentKubernetesVersion), "server": value(p.Fqdn)}
+	if m.SystemData != nil && m.SystemData.CreatedAt != nil {
+		out.Outputs["created"] = m.SystemData.CreatedAt.UTC().Format(time.RFC3339)
+	}
 	if want := c.config.Azure.Kubernetes; want != "" {
 		// 1.34 is any 1.34.x; patches come by themselves.
 		out.Spec["kubernetes"] = value(p.KubernetesVersion)
@@ -161,8 +165,12 @@ func (c *Cloud) readCluster(m armcontainerservice.ManagedCluster) deploy.Resourc
 
 func text(n *int32) string { return strconv.Itoa(int(value(n))) }
 
-// Kubeconfig is how to reach the cluster, to be kept in memory only.
+// Kubeconfig is how to reach the cluster, to be kept in memory only. Returns
+// unavailable with [deploy.ErrAsleep] while the cluster is stopped.
 func (c *Cloud) Kubeconfig(ctx context.Context) ([]byte, error) {
+	if err := c.awake(ctx); err != nil {
+		return nil, err
+	}
 	got, err := c.clients.clusters.ListClusterUserCredentials(ctx, c.config.Group(), c.config.Name, nil)
 	if err != nil {
 		return nil, explain(err)

@@ -7,6 +7,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -343,8 +344,8 @@ func (c *Cloud) List(ctx context.Context) ([]deploy.Resource, error) {
 	if err == nil && c.o.Within != "" {
 		_, err = c.o.Connect(ctx) // the cluster may have been deleted since
 	}
-	if binnacle.CodeOf(err) == binnacle.CodeNotFound {
-		return nil, nil
+	if binnacle.CodeOf(err) == binnacle.CodeNotFound || c.o.Within != "" && errors.Is(err, deploy.ErrAsleep) {
+		return nil, nil // what is in it goes with it
 	}
 	if err != nil {
 		return nil, err
