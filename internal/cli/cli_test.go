@@ -18,7 +18,7 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/cli"
 )
 
-//go:generate go test -run "TestReference|TestProgress" -update .
+//go:generate go test -run "TestReference|TestProgress|TestDeployStory" -update .
 
 func updating() bool { return flag.Lookup("update").Value.String() == "true" }
 

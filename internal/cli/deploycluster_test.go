@@ -197,8 +197,9 @@ func TestDeployAzureHub(t *testing.T) {
 	if err != nil || service.Annotations["service.beta.kubernetes.io/azure-pip-name"] != "my-hub" {
 		t.Errorf("the hub does not take the address: %v %v", service, err)
 	}
-	if out := do("up", "--no-verify"); !strings.Contains(out, "Nothing to do") || len(s.Passwords) != 1 {
-		t.Errorf("up twice: %s; %d passwords", out, len(s.Passwords))
+	before := len(s.Writes())
+	if out := do("up", "--no-verify"); !strings.Contains(out, "Nothing to do") || len(s.Passwords) != 1 || len(s.Writes()) != before {
+		t.Errorf("up twice: %s; %d passwords, written: %q", out, len(s.Passwords), s.Writes()[before:])
 	}
 	for _, ns := range []string{"my-hub", "my-hub-sessions"} {
 		secret, err := k.Client.CoreV1().Secrets(ns).Get(t.Context(), "my-hub-registry", metav1.GetOptions{})
