@@ -130,10 +130,11 @@ func eventually(t testing.TB, a *acme.Authority, address, name string, right fun
 
 func anyCertificate(*x509.Certificate) bool { return true }
 
-// TestFirstStart gets a certificate, keeps it over a restart and while the
+// TestDefect02CertificateIsIssued gets a certificate (binderhub-deploy asked nobody
+// for one), keeps it over a restart and while the
 // authority is away, and adds a domain without a handshake that fails for the name
 // from before.
-func TestFirstStart(t *testing.T) {
+func TestDefect02CertificateIsIssued(t *testing.T) {
 	if testing.Short() {
 		t.Skip("an authority waits a second for each order")
 	}

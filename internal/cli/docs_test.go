@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -76,4 +77,45 @@ func known(args []string) error {
 		return fmt.Errorf("%s has no command %s", cmd.CommandPath(), more[0])
 	}
 	return nil
+}
+
+// The table of binderhub-deploy's defects names a test for each, and the tests are
+// there.
+func TestDefectsHaveTests(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/deploy/binderhub-deploy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	err = filepath.WalkDir("..", func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func (TestDefect\w+)\(t`).FindAllStringSubmatch(string(b), -1) {
+			there[m[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := regexp.MustCompile(`(?m)^\| (\d+) \|.*\| (.*) \|$`).FindAllStringSubmatch(string(page), -1)
+	const defects = 14
+	if len(rows) != defects {
+		t.Errorf("%d rows", len(rows))
+	}
+	for _, row := range rows {
+		names := regexp.MustCompile("`(TestDefect\\w+)`").FindAllStringSubmatch(row[2], -1)
+		if len(names) == 0 {
+			t.Errorf("defect %s has no test", row[1])
+		}
+		for _, name := range names {
+			number, _ := strconv.Atoi(row[1])
+			if !there[name[1]] || !strings.Contains(name[1], fmt.Sprintf("%02d", number)) {
+				t.Errorf("defect %s: there is no test %s", row[1], name[1])
+			}
+		}
+	}
 }
