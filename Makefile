@@ -29,8 +29,8 @@ run: setup build ## Install what is missing, build, start the hub, launch an exa
 # Packages are listed backwards: test/e2e takes longest, and all others run beside it.
 .PHONY: test
 test: setup-test build lint kube-programs ## Install what tests need and run all of them
-	BINNACLE_TEST_REQUIRE=all go test -shuffle=on -p 2 -timeout 50m $(EXEC) $$(go list $(PKG) | grep -E '$(UNRACED)')
-	BINNACLE_TEST_REQUIRE=all go test -race -shuffle=on -p 2 -timeout 50m $(EXEC) $$(go list $(PKG) | grep -vE '$(UNRACED)' | sort -r)
+	BINNACLE_TEST_REQUIRE=all go test -shuffle=on -p 2 -timeout 80m $(EXEC) $$(go list $(PKG) | grep -E '$(UNRACED)')
+	BINNACLE_TEST_REQUIRE=all go test -race -shuffle=on -p 2 -timeout 80m $(EXEC) $$(go list $(PKG) | grep -vE '$(UNRACED)' | sort -r)
 
 .PHONY: build
 build: $(EMBED)/runc $(EMBED)/containerd-shim-runc-v2 ## Build bin/binnacle, with runc and the shim inside
