@@ -113,6 +113,9 @@ func (s *server) buildPhases(ctx context.Context, req buildRequest, begin func(b
 		return image.Image{}, err
 	}
 	begin(binnacle.PhaseFetching)
+	if err := s.service.Recovered(ctx); err != nil {
+		return image.Image{}, err
+	}
 	if err := os.MkdirAll(s.cfg.Launch.Checkouts, 0o700); err != nil {
 		return image.Image{}, err
 	}

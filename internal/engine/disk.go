@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
 	bkclient "github.com/moby/buildkit/client"
 )
 
@@ -142,7 +143,8 @@ func (e *Engine) pruneImage(ctx context.Context, keep Keep) func(context.Context
 		}
 		name := queue[0]
 		queue = queue[1:]
-		if err := e.client.ImageService().Delete(ctx, name, images.SynchronousDelete()); err != nil {
+		// One that is gone was removed by somebody who reclaims at the same time.
+		if err := e.client.ImageService().Delete(ctx, name, images.SynchronousDelete()); err != nil && !errdefs.IsNotFound(err) {
 			return false, fmt.Errorf("remove the image %s: %w", name, err)
 		}
 		return len(queue) > 0, e.pruneCache(ctx, "type!=exec.cachemount")

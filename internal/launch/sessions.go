@@ -99,14 +99,23 @@ func (s *Service) List(ctx context.Context, caller Caller) ([]binnacle.Launch, e
 	return list, nil
 }
 
+// Recovered returns once what an earlier hub left is taken over or removed, trees in
+// the directory for checkouts too.
+func (s *Service) Recovered(ctx context.Context) error {
+	select {
+	case <-s.recovered:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // Cancel ends a launch that is under way, whatever it is doing; others that
 // share its build go on. A launch that has ended is left as it is, its session
 // too. Returns not_found for what is not the caller's.
 func (s *Service) Cancel(ctx context.Context, caller Caller, id string) error {
-	select {
-	case <-s.recovered: // before, a launch of an earlier hub is not there to be canceled
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if err := s.Recovered(ctx); err != nil {
+		return err // before, a launch of an earlier hub is not there to be canceled
 	}
 	s.mu.Lock()
 	r := s.runs[id]
@@ -140,10 +149,8 @@ func (s *Service) view(rec store.Launch, r *run) binnacle.Launch {
 
 // Sessions returns the caller's sessions, everybody's for a trusted one.
 func (s *Service) Sessions(ctx context.Context, caller Caller) ([]binnacle.Session, error) {
-	select {
-	case <-s.recovered: // before, a session of an earlier hub is not known to be ready
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	if err := s.Recovered(ctx); err != nil {
+		return nil, err // before, a session of an earlier hub is not known to be ready
 	}
 	all, err := s.deps.Spawner.List(ctx)
 	if err != nil {

@@ -199,7 +199,8 @@ func (m *machine) takeLock(ctx context.Context, holder string) (*lock, error) {
 	}
 	said := make([]byte, len("locked\n"))
 	if _, err := io.ReadFull(out, said); err != nil {
-		return nil, m.explain("lock", log.String(), errors.Join(in.Close(), cmd.Wait()))
+		ended := errors.Join(in.Close(), cmd.Wait()) // before that, the log is still written
+		return nil, m.explain("lock", log.String(), ended)
 	}
 	l := &lock{cmd: cmd, beat: in, done: make(chan struct{})}
 	go l.keep()
