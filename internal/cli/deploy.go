@@ -211,20 +211,7 @@ func (d *deployment) write(c config.Config, path string, force bool) error {
 		}
 		return ps.Err("What was chosen")
 	}
-	mode := os.O_WRONLY | os.O_CREATE | os.O_EXCL
-	if force {
-		mode = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
-	}
-	const readable = 0o644 // it holds no secrets
-	f, err := os.OpenFile(path, mode, readable)
-	if errors.Is(err, os.ErrExist) {
-		return &binnacle.Error{Code: binnacle.CodeConflict, Op: "cli.deploy", Message: fmt.Sprintf("The file %s is there already.", path), Hint: "--force overwrites it, --file names another.", Err: err}
-	}
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Close()); err != nil {
+	if err := writeNew(path, text, force, fmt.Sprintf("The file %s is there already.", path), "--force overwrites it, --file names another."); err != nil {
 		return err
 	}
 	fmt.Fprintf(d.Out, "Wrote %s. Next: binnacle deploy check\n", path)

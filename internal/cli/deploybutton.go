@@ -27,7 +27,8 @@ func (d *deployment) buttonCommand() *cobra.Command {
 				return err
 			}
 			for name, text := range map[string]string{button.TemplateFile: b.Template(), button.FormFile: b.Form()} {
-				if err := writeNew(filepath.Join(dir, name), text, force); err != nil {
+				path := filepath.Join(dir, name)
+				if err := writeNew(path, []byte(text), force, fmt.Sprintf("The file %s is there already.", path), "--force overwrites it."); err != nil {
 					return err
 				}
 			}
@@ -44,9 +45,9 @@ func (d *deployment) buttonCommand() *cobra.Command {
 	return cmd
 }
 
-// writeNew writes a file that everybody may read; one that is there stays unless
-// forced.
-func writeNew(path, text string, force bool) error {
+// writeNew writes a file that everybody may read. One that is there stays unless
+// forced: conflict, with what is said then.
+func writeNew(path string, text []byte, force bool, there, hint string) error {
 	const readable = 0o644
 	mode := os.O_WRONLY | os.O_CREATE | os.O_EXCL
 	if force {
@@ -54,15 +55,12 @@ func writeNew(path, text string, force bool) error {
 	}
 	f, err := os.OpenFile(path, mode, readable)
 	if errors.Is(err, os.ErrExist) {
-		return &binnacle.Error{
-			Code: binnacle.CodeConflict, Op: "cli.deploy", Message: fmt.Sprintf("The file %s is there already.", path),
-			Hint: "--force overwrites it.", Err: err,
-		}
+		return &binnacle.Error{Code: binnacle.CodeConflict, Op: "cli.deploy", Message: there, Hint: hint, Err: err}
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	_, err = f.WriteString(text)
+	_, err = f.Write(text)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/deploy/pipeline"
 )
 
@@ -45,27 +43,12 @@ func (d *deployment) ciCommand() *cobra.Command {
 }
 
 func (d *deployment) writePipeline(made pipeline.Made, path string, force bool) error {
-	const folder, file = 0o755, 0o644 // no secrets
+	const folder = 0o755
 	if err := os.MkdirAll(filepath.Dir(path), folder); err != nil {
 		return fmt.Errorf("write the pipeline: %w", err)
 	}
-	mode := os.O_WRONLY | os.O_CREATE | os.O_EXCL
-	if force {
-		mode = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
-	}
-	f, err := os.OpenFile(path, mode, file)
-	if errors.Is(err, os.ErrExist) {
-		return &binnacle.Error{
-			Code: binnacle.CodeConflict, Op: "cli.deploy", Message: "There is a pipeline already: " + path + ".",
-			Hint: "--force overwrites it; --output writes to another directory, to take over what you need.", Err: err,
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("write the pipeline: %w", err)
-	}
-	_, err = f.Write(made.Content)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("write the pipeline: %w", err)
+	if err := writeNew(path, made.Content, force, "There is a pipeline already: "+path+".", "--force overwrites it; --output writes to another directory, to take over what you need."); err != nil {
+		return err
 	}
 	fmt.Fprintf(d.Out, "Wrote %s. What is left to do:\n", path)
 	for i, step := range made.Todo {

@@ -119,7 +119,7 @@ func (d *deployment) describe() error {
 	if _, ps := config.Load([]byte(text)); len(ps) > 0 {
 		return ps.Err("The environment's " + button.Variable)
 	}
-	return writeNew(d.file, text, true)
+	return writeNew(d.file, []byte(text), true, "", "")
 }
 
 // openSoon opens the place as soon as that is allowed: on Azure a role that was
