@@ -50,7 +50,8 @@ func newSite(t *testing.T) *site {
 		"/go/harbour.example/m/@v/v1.0.0.mod":  func() []byte { return []byte("module harbour.example/m\n") },
 		"/go/harbour.example/m/@v/v1.0.0.zip":  func() []byte { return module },
 	}
-	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	// It starts once s holds it: its handler reads s.URL.
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		s.asked = append(s.asked, r.URL.Path)
 		s.mu.Unlock()
@@ -64,6 +65,7 @@ func newSite(t *testing.T) *site {
 		}
 		_, _ = w.Write(body())
 	}))
+	s.Start()
 	t.Cleanup(s.Close)
 	return s
 }
