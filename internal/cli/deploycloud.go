@@ -58,9 +58,13 @@ func (d *deployment) acr(cloud *azure.Cloud, i config.Imported, o *cluster.Optio
 }
 
 // journal gives the engine its journal, beside the file that describes the
-// deployment.
-func (d *deployment) journal(p *place) (closer func(), err error) {
-	j, err := deploy.OpenJournal(filepath.Join(filepath.Dir(d.file), ".binnacle", p.config.Name), time.Now)
+// deployment. Where there is none, it is that of the deployment's storage account.
+func (d *deployment) journal(ctx context.Context, p *place) (closer func(), err error) {
+	dir := filepath.Join(filepath.Dir(d.file), ".binnacle", p.config.Name)
+	if err := p.archive.restore(ctx, dir); err != nil {
+		return nil, err
+	}
+	j, err := deploy.OpenJournal(dir, time.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -136,10 +140,12 @@ func (d *deployment) upCommand() *cobra.Command {
 				return err
 			}
 			defer at.close(cmd.Context())
-			if err := d.apply(cmd.Context(), at, yes); err != nil {
-				return err
-			}
-			return d.verify(cmd.Context(), at, v)
+			return d.recorded(cmd.Context(), at, "up", func() error {
+				if err := d.apply(cmd.Context(), at, yes); err != nil {
+					return err
+				}
+				return d.verify(cmd.Context(), at, v)
+			})
 		},
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
@@ -149,11 +155,12 @@ func (d *deployment) upCommand() *cobra.Command {
 
 // apply brings a place to what the file says: check, plan, question, work.
 func (d *deployment) apply(ctx context.Context, at *place, yes bool) error {
-	done, err := d.journal(at)
+	done, err := d.journal(ctx, at)
 	if err != nil {
 		return err
 	}
 	defer done()
+	at.engine.Journal.Copied = at.archive.copier(ctx)
 	p, err := at.engine.Plan(ctx)
 	if err != nil {
 		return err
@@ -175,6 +182,7 @@ func (d *deployment) apply(ctx context.Context, at *place, yes bool) error {
 	if err != nil {
 		return err
 	}
+	at.archive.outputs(res.Resources)
 	fmt.Fprintf(d.Out, "\n%d changed; everything is as wanted.\n", len(res.Written))
 	for _, r := range res.Resources {
 		for _, name := range sortedKeys(r.Outputs) {
@@ -280,7 +288,7 @@ func (d *deployment) down(ctx context.Context, name string, asJSON bool) error {
 	}
 	defer at.close(ctx)
 	e, c := at.engine, at.config
-	done, err := d.journal(at)
+	done, err := d.journal(ctx, at)
 	if err != nil {
 		return err
 	}

@@ -86,10 +86,13 @@ func (d *deployment) fromEnvironment(ctx context.Context, rights time.Duration) 
 		return "", err
 	}
 	defer at.close(ctx)
-	if err := d.apply(ctx, at, true); err != nil {
-		return "", err
-	}
-	if err := d.verify(ctx, at, verifying{answer: verify.DefaultAnswer}); err != nil || at.hub == nil {
+	err = d.recorded(ctx, at, "up", func() error {
+		if err := d.apply(ctx, at, true); err != nil {
+			return err
+		}
+		return d.verify(ctx, at, verifying{answer: verify.DefaultAnswer})
+	})
+	if err != nil || at.hub == nil {
 		return "", err
 	}
 	return hubURL(ctx, at)

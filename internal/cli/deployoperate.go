@@ -134,10 +134,12 @@ func (d *deployment) upgrade(ctx context.Context, at *place, yes bool, v verifyi
 	if err != nil {
 		return err
 	}
-	err = d.apply(ctx, at, yes)
-	if err == nil {
-		err = d.verify(ctx, at, v)
-	}
+	err = d.recorded(ctx, at, "upgrade", func() error {
+		if err := d.apply(ctx, at, yes); err != nil {
+			return err
+		}
+		return d.verify(ctx, at, v)
+	})
 	if err == nil || ctx.Err() != nil || !before.Worked {
 		return err
 	}

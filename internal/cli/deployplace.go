@@ -27,6 +27,8 @@ type place struct {
 	engine *deploy.Engine
 	// hub works on the hub itself; nil with --no-hub.
 	hub worker
+	// archive is the deployment's storage account; nil without one.
+	archive *archive
 	// domain tells what is still missing before the hub's own domain works; nil
 	// when there is none.
 	domain func(context.Context) error
@@ -84,6 +86,9 @@ func (d *deployment) onAzure(ctx context.Context, p *place, i config.Imported) e
 	}
 	fmt.Fprintf(d.Err, "Azure, as %s\n", clean(who))
 	p.engine.Cloud, p.machines = cloud, cloud
+	if i.Config.Azure.Storage {
+		p.archive = &archive{connect: cloud.Archive, warn: func(text string) { fmt.Fprintln(d.Err, clean(text)) }}
+	}
 	if i.Config.DNS.Domain != "" {
 		p.domain = func(ctx context.Context) error { return d.delegated(ctx, cloud) }
 	}

@@ -98,10 +98,12 @@ func (d *deployment) takeCommit(ctx context.Context, file []byte, v verifying) (
 	}
 	err = d.withHub(ctx, false, func(at *place) error {
 		if _, err := at.hub.History(ctx); binnacle.CodeOf(err) == binnacle.CodeNotFound {
-			if err := d.apply(ctx, at, true); err != nil {
-				return err
-			}
-			return d.verify(ctx, at, v) // the first one: there is nothing to go back to
+			return d.recorded(ctx, at, "up", func() error { // the first one: there is nothing to go back to
+				if err := d.apply(ctx, at, true); err != nil {
+					return err
+				}
+				return d.verify(ctx, at, v)
+			})
 		}
 		return d.upgrade(ctx, at, true, v)
 	})

@@ -41,6 +41,10 @@ func (e Entry) key() string { return e.Kind + "/" + e.Name }
 // no other process can open it; the lock ends with the process, so that it
 // can't stay behind.
 type Journal struct {
+	// Copied is given the whole journal after each change, when it is on disk; nil
+	// keeps it on this disk alone.
+	Copied func(journal []byte)
+
 	file *os.File
 	lock *os.File
 	now  func() time.Time
@@ -155,6 +159,14 @@ func (j *Journal) write(e Entry) error {
 		return fmt.Errorf("write journal: %w", err)
 	}
 	j.apply(e)
+	if j.Copied == nil {
+		return nil
+	}
+	whole, err := os.ReadFile(j.file.Name())
+	if err != nil {
+		return fmt.Errorf("copy journal: %w", err)
+	}
+	j.Copied(whole)
 	return nil
 }
 

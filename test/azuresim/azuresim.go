@@ -74,6 +74,10 @@ type Azure struct {
 	// Address is what public addresses are; "" is 192.0.2.7.
 	Address string
 
+	// Blobs is a server of blobs, which has the accounts below it by their names;
+	// BlobKey is the key of each. "" is none that could be reached.
+	Blobs, BlobKey string
+
 	// Created is when clusters say that they were made; zero says nothing.
 	Created time.Time
 	// Passwords are those of the registry's tokens that were made, in order.

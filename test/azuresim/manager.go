@@ -66,6 +66,14 @@ func (a *Azure) inGroup(w http.ResponseWriter, r *http.Request, parts []string) 
 		answer(w, http.StatusOK, map[string]any{"kubeconfigs": []any{map[string]any{"name": "clusterUser", "value": a.Kubeconfig}}})
 		return
 	}
+	if path, ok := strings.CutSuffix(strings.ToLower(r.URL.Path), "/listkeys"); ok && r.Method == http.MethodPost {
+		if a.resources[path] == nil {
+			fail(w, http.StatusNotFound, "ResourceNotFound", "The storage account was not found.")
+			return
+		}
+		answer(w, http.StatusOK, map[string]any{"keys": []any{map[string]any{"keyName": "key1", "permissions": "FULL", "value": a.BlobKey}}})
+		return
+	}
 	if strings.HasPrefix(strings.ToLower(strings.Join(parts[5:], "/")), "microsoft.containerregistry/registries/") && len(parts) > 8 {
 		a.registry(w, r, parts)
 		return
@@ -319,6 +327,8 @@ func (a *Azure) fill(res *Resource) {
 		}
 	case typeZone:
 		props["nameServers"] = []any{"ns1-01.azure-dns.example.org.", "ns2-01.azure-dns.example.org."}
+	case typeStorage:
+		props["primaryEndpoints"] = map[string]any{"blob": cmp.Or(a.Blobs, "https://blob.example.org") + "/" + res.Name + "/"}
 	case "Microsoft.ContainerRegistry/registries":
 		props["loginServer"] = strings.ToLower(res.Name) + ".azurecr.example.org"
 	}

@@ -82,7 +82,8 @@ type Azure struct {
 	Tier    string  `yaml:"tier" example:"free"`
 	Nodes   Nodes   `yaml:"nodes"`
 	Network Network `yaml:"network"`
-	// Storage creates a storage account for logs and outputs.
+	// Storage creates a storage account that keeps the journal, the log of each run
+	// and what came of it, so that another machine can go on.
 	Storage bool `yaml:"storage" example:"true"`
 	// Cloud describes an Azure other than the public one: a national cloud, Azure
 	// Stack.
