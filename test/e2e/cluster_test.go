@@ -52,8 +52,9 @@ type clusterHub struct {
 // patience is how long a cluster may take for one thing.
 const patience = 3 * time.Minute
 
-// installHub makes the image as `make image` does, and deploys it.
-func installHub(t *testing.T) *clusterHub {
+// installHub makes the image as `make image` does, and deploys it, with what changes
+// its settings.
+func installHub(t *testing.T, changes ...func(*clusterHub)) *clusterHub {
 	t.Helper()
 	room(t)
 	h := &clusterHub{Cluster: kube.Shared(t), dir: t.TempDir()}
@@ -85,6 +86,9 @@ func installHub(t *testing.T) *clusterHub {
 		h.uninstall(t)
 	})
 	h.settings(os.Getpid()%100 + 100)
+	for _, change := range changes {
+		change(h)
+	}
 	h.onAzure(t)
 	h.person = dial(h.url)
 	h.up(t)
