@@ -72,6 +72,10 @@ func causes() []cause {
 	return []cause{
 		{pattern: `(?i)no space left on device|disk quota exceeded`, message: "The disk of the build is full.", hint: "Install or download less, or ask the operator of this hub for more room."},
 		{pattern: `(?i)out of memory|cannot allocate memory|MemoryError|exit code 137|\bKilled\b|bad_alloc`, message: "A step of the build used more memory than it may.", hint: "Install fewer packages at once, or prefer packages that need no compiling."},
+		{
+			pattern: `runc run failed: .*(?:cgroup|mounting)`, message: "The step could not be started; that is not the repository's fault.",
+			hint: "Tell the operator of this hub: its builders may not make control groups or mounts.", code: binnacle.CodeUnavailable,
+		},
 		{pattern: `Git operation failed|failed to clone into`, message: "A git repository could not be fetched.", hint: "Check its address and its branch or tag; it must be public.", tools: true},
 		{pattern: `error sending request for url \(\S*python-build-standalone`, message: "The Python that is asked for could not be downloaded.", hint: "Leave the version out to take the one that this hub has, or ask its operator to let builds download it.", code: binnacle.CodeUnavailable, tools: true},
 		{

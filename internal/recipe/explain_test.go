@@ -58,6 +58,7 @@ func TestExplain(t *testing.T) {
 		"command":      {r, "postBuild", "hello\n./postBuild: line 3: foo: command not found", "postBuild", 3, []string{"postBuild failed.", "command foo"}, ""},
 		"script":       {r, "postBuild", "about to fail\ncat: /no/such/file: No such file or directory", "postBuild", 0, []string{"postBuild failed.", "It said: cat: /no/such/file"}, ""},
 		"Python":       {r, "postBuild", "Traceback (most recent call last):\n  File \"x\", line 1, in <module>\nModuleNotFoundError: No module named 'scipy'", "postBuild", 0, []string{"module scipy"}, ""},
+		"no cgroup":    {r, "postBuild", "runc run failed: unable to start container process: unable to apply cgroup configuration: mkdir /sys/fs/cgroup/cpuset/x: permission denied", "postBuild", 0, []string{"not the repository's fault", "operator"}, binnacle.CodeUnavailable},
 		"denied":       {r, "postBuild", "mkdir: cannot create directory '/opt/x': Permission denied", "postBuild", 0, []string{"not as root"}, ""},
 		"own network":  {r, "postBuild", "curl: (6) Could not resolve host: data.example.org", "postBuild", 0, []string{"Could not resolve host"}, ""},
 		"carriage":     {r, "postBuild", "/usr/bin/env: 'bash\\r': No such file or directory\n./postBuild: bad interpreter", "postBuild", 0, []string{"Windows"}, ""},

@@ -59,7 +59,8 @@ func versionFinding(major, minor, full string) deploy.Finding {
 	return f
 }
 
-// right is something that the installation does.
+// right is something that the installation does. What stands after a slash is a
+// part of the resource.
 type right struct{ group, resource, namespace string }
 
 func (c *Cloud) needed() []right {
@@ -82,6 +83,7 @@ func (c *Cloud) needed() []right {
 		{"rbac.authorization.k8s.io", "rolebindings", sessions},
 		{"networking.k8s.io", "networkpolicies", sessions},
 		{"", "secrets", sessions},
+		{"", "pods/exec", ns}, // for backup and restore
 	}
 }
 
@@ -92,8 +94,9 @@ func (c *Cloud) rights(ctx context.Context) (deploy.Finding, error) {
 	_, err := c.client.CoreV1().Namespaces().Get(ctx, c.o.Config.Namespace(), metav1.GetOptions{})
 	there := err == nil
 	for _, r := range c.needed() {
+		resource, part, _ := strings.Cut(r.resource, "/")
 		review := &authorization.SelfSubjectAccessReview{Spec: authorization.SelfSubjectAccessReviewSpec{
-			ResourceAttributes: &authorization.ResourceAttributes{Verb: "create", Group: r.group, Resource: r.resource, Namespace: r.namespace},
+			ResourceAttributes: &authorization.ResourceAttributes{Verb: "create", Group: r.group, Resource: resource, Subresource: part, Namespace: r.namespace},
 		}}
 		got, err := c.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
 		if err != nil {

@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os"
 	"strings"
@@ -15,8 +16,10 @@ import (
 	"helm.sh/helm/v4/pkg/release/common"
 	v1 "helm.sh/helm/v4/pkg/release/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/deploy"
@@ -55,6 +58,12 @@ func newWorld(t *testing.T) *world {
 // cloud is a run of its own, as another process would be.
 func (w *world) cloud(t *testing.T, holder string, edit func(*config.Config)) *cluster.Cloud {
 	t.Helper()
+	return w.cloudAs(t, holder, "", edit)
+}
+
+// cloudAs is cloud by another user of the cluster; empty is one who may do all.
+func (w *world) cloudAs(t *testing.T, holder, user string, edit func(*config.Config)) *cluster.Cloud {
+	t.Helper()
 	c := config.Default()
 	c.Name, c.Target, c.Image = w.name, config.TargetCluster, w.image
 	c.HTTPS.Enabled = false
@@ -70,6 +79,18 @@ func (w *world) cloud(t *testing.T, holder string, edit func(*config.Config)) *c
 	kubeconfig, err := os.ReadFile(w.Kubeconfig)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if user != "" {
+		access, err := clientcmd.Load(kubeconfig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, who := range access.AuthInfos {
+			who.Impersonate = user
+		}
+		if kubeconfig, err = clientcmd.Write(*access); err != nil {
+			t.Fatal(err)
+		}
 	}
 	credentials, err := cluster.Password(c, "", []string{"REGISTRY_PASSWORD=" + password})
 	if err != nil {
@@ -215,6 +236,75 @@ func (w *world) noSecrets(t *testing.T) {
 	b, err := json.Marshal(rel)
 	if err != nil || strings.Contains(string(b), password) {
 		t.Errorf("the release holds the password: %v", err)
+	}
+}
+
+// What the check says somebody lacks is what the role it names gives.
+func TestRights(t *testing.T) {
+	w := newWorld(t)
+	ctx, rbac := t.Context(), w.Client.RbacV1()
+	user := "ada-of-" + w.name
+	c := w.cloudAs(t, "ada", user, nil)
+	rights := func() deploy.Finding {
+		t.Helper()
+		all, err := c.Check(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range all {
+			if f.Name == "rights" {
+				return f
+			}
+		}
+		t.Fatalf("nothing is said of rights: %+v", all)
+		return deploy.Finding{}
+	}
+	for _, lacks := range []string{"namespaces", "deployments in " + w.name, "secrets in " + w.name + "-sessions", "pods/exec in " + w.name} {
+		if f := rights(); f.OK || !strings.Contains(f.Message, lacks) || !strings.Contains(f.Hint, "the role admin") {
+			t.Errorf("%s is not missed: %+v", lacks, f)
+		}
+	}
+	subjects := []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: user}}
+	for _, name := range []string{w.name, w.name + "-sessions"} {
+		if _, err := w.Client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		admin := &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: "ada"}, Subjects: subjects,
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "admin"},
+		}
+		if _, err := rbac.RoleBindings(name).Create(ctx, admin, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: user}, Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"namespaces"}, Verbs: []string{"create"}}}}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: user}, Subjects: subjects, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: user},
+	}
+	_, err := rbac.ClusterRoles().Create(ctx, role, metav1.CreateOptions{})
+	if err == nil {
+		_, err = rbac.ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx := context.WithoutCancel(ctx)
+		if err := errors.Join(rbac.ClusterRoleBindings().Delete(ctx, user, metav1.DeleteOptions{}), rbac.ClusterRoles().Delete(ctx, user, metav1.DeleteOptions{})); err != nil {
+			t.Error(err)
+		}
+	})
+	// The API server learns of new roles by a watch of its own.
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for f := rights(); !f.OK; f = rights() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("with the role: %+v", f)
+		case <-tick.C:
+		}
 	}
 }
 
