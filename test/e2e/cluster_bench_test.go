@@ -134,11 +134,12 @@ func (b *clusterBench) run(pods []*corev1.Pod, is func(*corev1.Pod) bool) []floa
 	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
 	defer cancel()
 	api := b.Client.CoreV1().Pods(b.sessions)
-	watch, err := api.Watch(ctx, metav1.ListOptions{LabelSelector: "bench=bare"})
+	which := metav1.ListOptions{LabelSelector: "bench=bare"}
+	watch, err := api.Watch(ctx, which)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	defer watch.Stop()
+	defer func() { watch.Stop() }()
 	var mu sync.Mutex
 	began, took := map[string]time.Time{}, map[string]float64{}
 	var creating sync.WaitGroup
@@ -154,8 +155,11 @@ func (b *clusterBench) run(pods []*corev1.Pod, is func(*corev1.Pod) bool) []floa
 	}
 	for len(took) < len(pods) {
 		e, ok := <-watch.ResultChan()
-		if !ok {
-			b.t.Fatalf("%d of %d pods came", len(took), len(pods))
+		if !ok { // an API server under load ends watches; a new one begins with what is there
+			if watch, err = api.Watch(ctx, which); err != nil {
+				b.t.Fatalf("%d of %d pods came: %v", len(took), len(pods), err)
+			}
+			continue
 		}
 		p, fine := e.Object.(*corev1.Pod)
 		if _, known := took[p.Name]; fine && !known && is(p) {
@@ -266,7 +270,7 @@ server.kill()`
 // when all are there.
 func (b *clusterBench) launches(n int) []float64 {
 	b.t.Helper()
-	took, ids := make([]float64, n), make([]string, n)
+	took, stops := make([]float64, n), make([]func() error, n)
 	var all sync.WaitGroup
 	for i := range n {
 		all.Go(func() {
@@ -287,16 +291,16 @@ func (b *clusterBench) launches(n int) []float64 {
 				b.t.Error(err)
 				return
 			}
-			ids[i] = l.Session.ID
+			stops[i] = func() error { return c.Stop(b.t.Context(), l.Session.ID) } // by the same browser
 		})
 	}
 	all.Wait()
-	for _, id := range ids {
-		if id == "" {
+	for _, stop := range stops {
+		if stop == nil {
 			continue // said above
 		}
 		all.Go(func() {
-			if err := dial(b.url).Stop(b.t.Context(), id); err != nil {
+			if err := stop(); err != nil {
 				b.t.Error(err)
 			}
 		})
