@@ -56,6 +56,16 @@ func (s service) Stop(ctx context.Context, c hub.Caller, id string) error {
 	return s.Service.Stop(ctx, launch.Caller(c), id)
 }
 
+// Session is the service's.
+func (s service) Session(ctx context.Context, c hub.Caller, id string) (binnacle.Session, error) {
+	return s.Service.Session(ctx, launch.Caller(c), id)
+}
+
+// Watched is the service's.
+func (s service) Watched(ctx context.Context, c hub.Caller, id string) (bool, error) {
+	return s.Service.Watched(ctx, launch.Caller(c), id)
+}
+
 // KeepAlive is the service's.
 func (s service) KeepAlive(ctx context.Context, c hub.Caller, id string) (binnacle.Session, error) {
 	return s.Service.KeepAlive(ctx, launch.Caller(c), id)

@@ -179,17 +179,13 @@ func (h *Hub) sessionOf(w http.ResponseWriter, r *http.Request) (Caller, binnacl
 	}
 	ctx, cancel := h.quick(r)
 	defer cancel()
-	list, err := h.deps.Service.Sessions(ctx, c)
-	if err != nil {
-		return c, binnacle.Session{}, err
-	}
-	i := slices.IndexFunc(list, func(s binnacle.Session) bool { return s.ID == id })
-	if i < 0 {
-		return c, binnacle.Session{}, &binnacle.Error{
-			Code: binnacle.CodeNotFound, Message: "This session is not running, or it is not yours.", Hint: "Launch the repository again.",
+	s, err := h.deps.Service.Session(ctx, c, id)
+	if binnacle.CodeOf(err) == binnacle.CodeNotFound {
+		err = &binnacle.Error{
+			Code: binnacle.CodeNotFound, Message: "This session is not running, or it is not yours.", Hint: "Launch the repository again.", Err: err,
 		}
 	}
-	return c, list[i], nil
+	return c, s, err
 }
 
 func (h *Hub) getSession(w http.ResponseWriter, r *http.Request) error {

@@ -115,7 +115,9 @@ func (h *Hub) rate(w http.ResponseWriter, r *http.Request) {
 	if h.deps.Rate == nil {
 		return
 	}
-	if limit, left, full, ok := h.deps.Rate(h.address(r)); ok {
+	ctx, cancel := h.quick(r)
+	defer cancel()
+	if limit, left, full, ok := h.deps.Rate(ctx, h.address(r)); ok {
 		w.Header().Set("X-Ratelimit-Limit", strconv.Itoa(limit))
 		w.Header().Set("X-Ratelimit-Remaining", strconv.Itoa(max(0, left-1)))
 		w.Header().Set("X-Ratelimit-Reset", strconv.FormatInt(full.Unix(), 10))

@@ -1,6 +1,7 @@
 package hub_test
 
 import (
+	"context"
 	"flag"
 	"net/http"
 	"os"
@@ -130,7 +131,7 @@ func TestBuildToken(t *testing.T) {
 func TestBuildRate(t *testing.T) {
 	full := time.Unix(1_800_000_000, 0)
 	public, _ := start(t, newFake(), func(o *options) {
-		o.deps.Rate = func(address string) (int, int, time.Time, bool) {
+		o.deps.Rate = func(_ context.Context, address string) (int, int, time.Time, bool) {
 			return 60, 59, full, strings.HasPrefix(address, "127.")
 		}
 	})
@@ -150,6 +151,7 @@ func TestBuildAbandoned(t *testing.T) {
 		l.Phase, l.Ended = binnacle.PhaseBuilding, time.Time{}
 		return script("phase resolving", "phase building"), l
 	}
+	f.elsewhere = 3 // at first the person goes on through another replica
 	public, _ := start(t, f, func(o *options) { o.cfg.AbandonAfter = 50 * time.Millisecond })
 	stop := streamUntil(t, public.URL+"/build/gh/o/r/HEAD", "Waiting for build")
 	f.push("launch1", binnacle.Event{Kind: binnacle.EventLog, Phase: binnacle.PhaseBuilding, Message: "still watched"})
@@ -162,9 +164,12 @@ func TestBuildAbandoned(t *testing.T) {
 	deadline := time.After(5 * time.Second)
 	for {
 		f.mu.Lock()
-		n, changed := len(f.canceled), f.changed
+		n, asked, changed := len(f.canceled), f.asked, f.changed
 		f.mu.Unlock()
 		if n == 1 {
+			if asked != f.elsewhere+1 {
+				t.Errorf("canceled when it was asked for the %d. time whether it is watched", asked)
+			}
 			return
 		}
 		select {

@@ -31,6 +31,9 @@ type fake struct {
 	requests []binnacle.LaunchRequest
 	eventErr error  // what Events ends with after the history
 	base     string // before the addresses of sessions
+	// The first elsewhere times that somebody asks, a launch is watched through
+	// another replica.
+	elsewhere, asked int
 }
 
 type fakeLaunch struct {
@@ -224,6 +227,24 @@ func (f *fake) Sessions(_ context.Context, c hub.Caller) ([]binnacle.Session, er
 		}
 	}
 	return out, f.err
+}
+
+func (f *fake) Session(_ context.Context, c hub.Caller, id string) (binnacle.Session, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s, ok := f.sessions[id]
+	if f.err == nil && (!ok || !c.Trusted && s.owner != c.Owner) {
+		return binnacle.Session{}, binnacle.Errorf(binnacle.CodeNotFound, "There is no session.")
+	}
+	return s.Session, f.err
+}
+
+func (f *fake) Watched(_ context.Context, c hub.Caller, id string) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, err := f.find(c, id)
+	f.asked++
+	return f.asked <= f.elsewhere, err
 }
 
 func (f *fake) Stop(_ context.Context, _ hub.Caller, id string) error {

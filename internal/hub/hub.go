@@ -46,6 +46,8 @@ type Launches interface {
 	Cancel(ctx context.Context, c Caller, id string) error
 	// Resolved tells the exact versions in a launch's image.
 	Resolved(ctx context.Context, c Caller, id string) ([]binnacle.Resolved, error)
+	// Watched says whether anybody follows the launch's events, through any replica.
+	Watched(ctx context.Context, c Caller, id string) (bool, error)
 	// Events calls yield with the events after the given one, then with new
 	// ones until the end event; it returns yield's error.
 	Events(ctx context.Context, c Caller, id string, after int64, yield func(binnacle.Event) error) error
@@ -54,6 +56,8 @@ type Launches interface {
 // Sessions is what the hub needs to know of running sessions.
 type Sessions interface {
 	Sessions(ctx context.Context, c Caller) ([]binnacle.Session, error)
+	// Session returns not_found for one that is not there or not the caller's.
+	Session(ctx context.Context, c Caller, id string) (binnacle.Session, error)
 	Stop(ctx context.Context, c Caller, id string) error
 	KeepAlive(ctx context.Context, c Caller, id string) (binnacle.Session, error)
 	Logs(ctx context.Context, c Caller, id string, follow bool, w io.Writer) error
@@ -125,7 +129,7 @@ type Deps struct {
 	Quota func(ctx context.Context) (Quota, error)
 	// Rate is how many launches an address may ask for, how many are left and when
 	// all will be, for the headers of /build; nil or !ok leaves them out.
-	Rate func(address string) (limit, left int, full time.Time, ok bool)
+	Rate func(ctx context.Context, address string) (limit, left int, full time.Time, ok bool)
 	// Counters are metrics of other parts.
 	Counters []Counter
 	// Janitor may be nil: then its routes are not_found.

@@ -86,7 +86,8 @@ func (ws *watchers) join(id string) (leave func()) {
 	}
 }
 
-// abandon cancels a launch unless it has ended or somebody came back.
+// abandon cancels a launch unless it has ended or somebody came back, perhaps to
+// another replica: then it looks again later.
 func (ws *watchers) abandon(id string) {
 	ws.mu.Lock()
 	w, ok := ws.launches[id]
@@ -103,9 +104,22 @@ func (ws *watchers) abandon(id string) {
 	if err != nil || l.Phase.Final() {
 		return
 	}
+	if watched, err := ws.hub.deps.Service.Watched(ctx, w.caller, id); watched || err != nil {
+		ws.again(id)
+		return
+	}
 	ws.hub.log.InfoContext(ctx, "launch abandoned", "launch_id", id)
 	if err := ws.hub.deps.Service.Cancel(ctx, w.caller, id); err != nil {
 		ws.hub.log.WarnContext(ctx, "cannot cancel an abandoned launch", "launch_id", id, "error", err)
+	}
+}
+
+// again begins the grace anew.
+func (ws *watchers) again(id string) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if w, ok := ws.launches[id]; ok && w.count == 0 && !ws.closed {
+		w.grace = time.AfterFunc(ws.hub.cfg.AbandonAfter, func() { ws.abandon(id) })
 	}
 }
 

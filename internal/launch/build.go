@@ -219,9 +219,12 @@ func (b *build) run(root context.Context) {
 // make takes its turn, fetches, reads, builds.
 func (b *build) make(ctx context.Context) (image.Image, error) {
 	s := b.svc
-	slot := s.builds.join(b.owner, "", true, false)
-	defer s.builds.leave(slot)
-	err := s.builds.wait(ctx, slot, func(position int) { s.queued(ctx, binnacle.PhaseFetching, position, b.attached()...) })
+	slot, err := s.builds.join(ctx, b.id, asker{owner: b.owner, exempt: true}, false)
+	if err != nil {
+		return image.Image{}, err
+	}
+	defer s.builds.leave(ctx, slot)
+	err = s.builds.wait(ctx, slot, func(position int) { s.queued(ctx, binnacle.PhaseFetching, position, b.attached()...) })
 	if err != nil {
 		return image.Image{}, err
 	}

@@ -79,6 +79,11 @@ func (s *Service) round(ctx context.Context, all []session.Status) {
 			}
 		}
 		s.led = leads
+		if leads {
+			if err := s.settle(ctx, all); err != nil {
+				s.log.WarnContext(ctx, "slots not compared with sessions", "error", err)
+			}
+		}
 	}
 	for _, st := range all {
 		if !leads {
@@ -89,6 +94,19 @@ func (s *Service) round(ctx context.Context, all []session.Status) {
 		}
 	}
 	s.vanished(ctx, there, leads)
+}
+
+// settle gives sessions that were found a slot, and takes those back that replicas
+// left which died.
+func (s *Service) settle(ctx context.Context, all []session.Status) error {
+	line := s.places[store.QueueSessions]
+	running := make([]store.Slot, 0, len(all))
+	for _, st := range all {
+		if id := st.Labels[labelLaunch]; id != "" {
+			running = append(running, line.slot(id, askerOf(st), true))
+		}
+	}
+	return s.deps.Shared.SettleSlots(ctx, running, line.limits)
 }
 
 // vanished lets go of sessions that somebody else removed.
@@ -241,7 +259,7 @@ func (s *Service) end(ctx context.Context, st session.Status, why, reason string
 	delete(s.live, st.ID)
 	s.mu.Unlock()
 	if l != nil {
-		s.sessions.leave(l.slot)
+		s.sessions.leave(ctx, l.slot)
 	}
 	now := time.Now().UTC()
 	rec, err := s.deps.Store.Session(ctx, st.ID)

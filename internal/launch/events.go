@@ -185,6 +185,9 @@ func (s *Service) Events(ctx context.Context, caller Caller, id string, after in
 	if r != nil {
 		defer s.watch(r)()
 	}
+	if s.shared() {
+		defer s.audience.join(id)()
+	}
 	for {
 		var changed <-chan struct{}
 		final := true
@@ -281,7 +284,7 @@ func (s *Service) watch(r *run) func() {
 	return func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if r.watchers--; r.watchers > 0 || r.ended || s.cfg.Grace == 0 || s.shared() { // others may watch on other replicas
+		if r.watchers--; r.watchers > 0 || r.ended || s.cfg.Grace == 0 || s.shared() { // others may watch on other replicas: endUnwatched
 			return
 		}
 		r.grace = time.AfterFunc(s.cfg.Grace, func() {
@@ -289,9 +292,7 @@ func (s *Service) watch(r *run) func() {
 			left := r.watchers == 0
 			r.mu.Unlock()
 			if left {
-				r.stop(&binnacle.Error{
-					Code: binnacle.CodeCanceled, Op: "launch.grace", Message: "Nobody was watching this launch any more.", Hint: "Launch it again.",
-				})
+				r.stop(unwatched())
 			}
 		})
 	}

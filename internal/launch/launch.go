@@ -70,9 +70,6 @@ func (s *Service) Launch(ctx context.Context, caller Caller, req binnacle.Launch
 	if err := s.gate.check(target.Spec); err != nil {
 		return binnacle.Launch{}, err
 	}
-	if there, ok, err := s.underWay(ctx, caller, req); err != nil || ok {
-		return there.Launch, err
-	}
 	now := time.Now().UTC()
 	rec := store.Launch{
 		Launch: binnacle.Launch{ID: newID(16), Spec: target.Spec, Created: now},
@@ -81,24 +78,43 @@ func (s *Service) Launch(ctx context.Context, caller Caller, req binnacle.Launch
 	s.mine(&rec)
 	enter(&rec, binnacle.PhaseWaiting, now)
 	r := newRun(rec, 1, caller)
-	// Writing comes before serving: the lock of the run is held until it is on
-	// the disk, while others may already find it.
-	same, err := s.admit(caller, r, now)
+	same, err := s.begin(ctx, caller, r, now)
 	if err != nil {
 		return binnacle.Launch{}, err
 	}
 	if same != nil {
-		return s.view(same.record(), same), nil
-	}
-	begin := binnacle.Event{Time: now, Kind: binnacle.EventPhase, Phase: binnacle.PhaseWaiting}
-	if _, err := s.write(ctx, []*run{r}, []binnacle.Event{begin}, func(*store.Launch) {}); err != nil {
-		s.forget(r)
-		return binnacle.Launch{}, err
+		s.mu.Lock()
+		r := s.runs[same.ID]
+		s.mu.Unlock()
+		return s.view(*same, r), nil
 	}
 	s.log.InfoContext(ctx, "launch begins", "launch_id", r.id, "repo", rec.Spec.String(), "trusted", caller.Trusted)
-	s.enqueue(r)
 	s.own(func(ctx context.Context) { s.drive(ctx, r) })
 	return s.view(r.record(), r), nil
+}
+
+// begin writes the run's first event and gives it its place in the queue, or
+// returns the launch that is under way for the same, or refuses.
+func (s *Service) begin(ctx context.Context, caller Caller, r *run, now time.Time) (*store.Launch, error) {
+	begin := binnacle.Event{Time: now, Kind: binnacle.EventPhase, Phase: binnacle.PhaseWaiting}
+	if s.shared() {
+		return s.admitShared(ctx, caller, r, begin)
+	}
+	// Writing comes before serving: the lock of the run is held until it is on
+	// the disk, while others may already find it.
+	same, err := s.admit(caller, r, now)
+	if err != nil {
+		return nil, err
+	}
+	if same != nil {
+		rec := same.record()
+		return &rec, nil
+	}
+	if _, err := s.write(ctx, []*run{r}, []binnacle.Event{begin}, func(*store.Launch) {}); err != nil {
+		s.forget(r)
+		return nil, err
+	}
+	return nil, s.enqueue(ctx, r)
 }
 
 // admit notes the run, or returns the one under way for the same wish, or
@@ -109,7 +125,7 @@ func (s *Service) admit(caller Caller, r *run, now time.Time) (*run, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping {
-		return nil, &binnacle.Error{Code: binnacle.CodeUnavailable, Op: "launch", Message: "This hub is being restarted.", Hint: "Try again in a minute."}
+		return nil, restarting()
 	}
 	if !caller.Trusted && caller.Owner != "" {
 		for _, o := range s.runs {
@@ -120,10 +136,10 @@ func (s *Service) admit(caller Caller, r *run, now time.Time) (*run, error) {
 	}
 	if !caller.Trusted {
 		if s.cfg.MaxQueue > 0 && waiting+waitingBuilds >= s.cfg.MaxQueue {
-			return nil, limited(time.Minute, "This hub is full, and so is its queue.")
+			return nil, queueFull()
 		}
 		if after, ok := s.rates.take(caller.Address, now); !ok {
-			return nil, limited(after, "There were too many launches from your address.")
+			return nil, tooMany(after)
 		}
 	}
 	s.runs[r.id] = r
@@ -199,16 +215,20 @@ func (s *Service) advance(ctx context.Context, r *run) error {
 }
 
 // enqueue takes a place in the queue for sessions, in the order of asking.
-func (s *Service) enqueue(r *run) {
+func (s *Service) enqueue(ctx context.Context, r *run) error {
 	rec := r.record()
 	if rec.Request.BuildOnly {
-		return
+		return nil
 	}
 	// What had its slot before the restart has it after.
-	t := s.sessions.join(r.caller.key(), repoKey(rec.Spec), rec.Trusted, rec.Phase != binnacle.PhaseWaiting)
+	t, err := s.sessions.join(ctx, r.id, asker{r.caller.key(), repoKey(rec.Spec), rec.Trusted}, rec.Phase != binnacle.PhaseWaiting)
+	if err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.slot = t
+	return nil
 }
 
 // reserve waits for room for the session before anything else is done, so that
@@ -367,7 +387,7 @@ func (s *Service) conclude(ctx context.Context, r *run, err error) bool {
 		r.grace.Stop()
 	}
 	r.mu.Unlock()
-	s.sessions.leave(slot)
+	s.sessions.leave(ctx, slot)
 	s.deps.Observer.PhaseDone(was.Phase, outcome, time.Duration(e.Millis)*time.Millisecond, was.Spec.Provider)
 	s.deps.Observer.LaunchDone(outcome, now.Sub(was.Created), was.Spec.Provider)
 	attrs := []any{"launch_id", r.id, "repo", was.Spec.String(), "phase", was.Phase, "duration", now.Sub(was.Created), "session_id", was.SessionID}

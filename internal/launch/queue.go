@@ -28,12 +28,18 @@ type queue struct {
 
 // ticket is a place in the queue, then a slot.
 type ticket struct {
-	owner, repo string
-	exempt      bool // from the limit per owner
-	round, seq  int64
-	position    int           // from 1; 0 once granted
-	moved       chan struct{} // has room for one; position changed
-	granted     chan struct{} // closed
+	asker
+
+	round, seq int64
+	position   int           // from 1; 0 once granted
+	moved      chan struct{} // has room for one; position changed
+	granted    chan struct{} // closed
+
+	launch string // whose it is, in the database
+}
+
+func newTicket(who asker) *ticket {
+	return &ticket{asker: who, moved: make(chan struct{}, 1), granted: make(chan struct{})}
 }
 
 func newQueue(total, perOwner, perRepo int) *queue {
@@ -43,10 +49,8 @@ func newQueue(total, perOwner, perRepo int) *queue {
 	}
 }
 
-// join asks for a slot. With force it gets one whatever the limits say: what
-// already runs has to be counted.
-func (q *queue) join(owner, repo string, exempt, force bool) *ticket {
-	t := &ticket{owner: owner, repo: repo, exempt: exempt, moved: make(chan struct{}, 1), granted: make(chan struct{})}
+func (q *queue) join(_ context.Context, _ string, who asker, force bool) (*ticket, error) {
+	t := newTicket(who)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.seq++
@@ -57,6 +61,14 @@ func (q *queue) join(owner, repo string, exempt, force bool) *ticket {
 		q.stand(t)
 	}
 	q.dispatch()
+	return t, nil
+}
+
+func (q *queue) running(_ string, who asker) *ticket {
+	t := newTicket(who)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.grant(t)
 	return t
 }
 
@@ -74,8 +86,7 @@ func (q *queue) stand(t *ticket) {
 	q.waiting = slices.Insert(q.waiting, at, t)
 }
 
-// leave gives a slot or a place back. It may be called twice.
-func (q *queue) leave(t *ticket) {
+func (q *queue) leave(_ context.Context, t *ticket) {
 	if t == nil {
 		return
 	}
@@ -90,7 +101,6 @@ func (q *queue) leave(t *ticket) {
 	q.dispatch()
 }
 
-// sizes returns how many wait and how many hold a slot.
 func (q *queue) sizes() (waiting, held int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -136,21 +146,28 @@ func (q *queue) positionOf(t *ticket) int {
 	return t.position
 }
 
-// wait returns once t has its slot, or with ctx's cause, t having left. It
-// tells positions as they change, the far ones less often: a long queue that
-// moves fast would otherwise do nothing but tell.
 func (q *queue) wait(ctx context.Context, t *ticket, tell func(position int)) error {
+	err := wait(ctx, t, q.positionOf, tell)
+	if err != nil {
+		q.leave(ctx, t)
+	}
+	return err
+}
+
+// wait returns once t has its slot, or with ctx's cause. It tells positions as
+// they change, the far ones less often: a long queue that moves fast would
+// otherwise do nothing but tell.
+func wait(ctx context.Context, t *ticket, positionOf func(*ticket) int, tell func(position int)) error {
 	told := 0
 	for {
 		select {
 		case <-t.granted:
 			return nil
 		case <-ctx.Done():
-			q.leave(t)
 			return context.Cause(ctx)
 		case <-t.moved:
 		}
-		p := q.positionOf(t)
+		p := positionOf(t)
 		if p == 0 || p == told {
 			continue
 		}

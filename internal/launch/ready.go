@@ -60,8 +60,13 @@ func (s *Service) startSession(ctx context.Context, r *run) (err error) {
 		s.lastWords(context.WithoutCancel(ctx), r, id)
 		s.discard(context.WithoutCancel(ctx), id)
 	}()
-	st, err := s.deps.Spawner.Get(ctx, id)
-	if binnacle.CodeOf(err) == binnacle.CodeNotFound {
+	var st session.Status
+	there := false
+	if rec.Restarts > 0 { // else nobody can have started it
+		st, err = s.deps.Spawner.Get(ctx, id)
+		there = binnacle.CodeOf(err) != binnacle.CodeNotFound
+	}
+	if !there {
 		spec := s.sessionSpec(rec)
 		spec.Waiting = func(why string) {
 			if err := s.say(ctx, r, binnacle.Event{Kind: binnacle.EventLog, Message: why}); err != nil {

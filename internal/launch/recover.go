@@ -51,10 +51,13 @@ func (s *Service) recover(ctx context.Context) error {
 			return err
 		}
 	}
-	if !s.shared() { // else the leader does
-		if err := s.lost(ctx, there); err != nil {
+	if s.shared() {
+		// What this replica was building in a life before it builds no more.
+		if err := s.deps.Shared.LeaveSlots(ctx, store.QueueBuilds, s.deps.Replica, s.places[store.QueueBuilds].limits); err != nil {
 			return err
 		}
+	} else if err := s.lost(ctx, there); err != nil { // else the leader does
+		return err
 	}
 	for _, rec := range s.ownOnly(open) {
 		if err := s.resume(ctx, rec, fmt.Sprintf("The hub was restarted; going on with %s.", rec.Phase)); err != nil {
@@ -95,14 +98,17 @@ func (s *Service) found(ctx context.Context, st session.Status) error {
 	case rec.Phase != binnacle.PhaseReady || rec.SessionID != st.ID:
 		orphan = time.Now()
 	}
-	slot := s.sessions.join(st.Labels[labelQueue], repoKeyOf(st), true, true)
-	if !s.adopt(st, slot, orphan) {
-		s.sessions.leave(slot)
+	s.mu.Lock()
+	known := s.live[st.ID] != nil
+	s.mu.Unlock()
+	if known || !s.adopt(st, s.sessions.running(st.Labels[labelLaunch], askerOf(st)), orphan) {
 		return nil
 	}
 	s.log.InfoContext(ctx, "session found", "session_id", st.ID, "orphan", !orphan.IsZero(), "started", st.Started)
 	return nil
 }
+
+func askerOf(st session.Status) asker { return asker{st.Labels[labelQueue], repoKeyOf(st), true} }
 
 func repoKeyOf(st session.Status) string {
 	spec, err := binnacle.ParseSpec(st.Labels[labelRepo])
@@ -172,7 +178,10 @@ func (s *Service) resume(ctx context.Context, rec store.Launch, note string) err
 	}
 	s.log.InfoContext(ctx, "launch found", "launch_id", rec.ID, "phase", rec.Phase, "restarts", rec.Restarts)
 	if rec.Restarts < s.cfg.MaxRestarts {
-		s.enqueue(r)
+		if err := s.enqueue(ctx, r); err != nil {
+			s.forget(r)
+			return err
+		}
 		s.own(func(ctx context.Context) { s.drive(ctx, r) })
 		return nil
 	}

@@ -31,6 +31,22 @@ type Shared interface {
 	Touch(ctx context.Context, used map[string]time.Time) error
 	Used(ctx context.Context) (map[string]time.Time, error)
 	Changes(ctx context.Context, f func(store.Change)) error
+	Watch(ctx context.Context, launches []string) error
+	Watched(ctx context.Context, launch string, ago time.Duration) (bool, error)
+	Unwatched(ctx context.Context, replica string, ago time.Duration) ([]string, error)
+	Limits
+}
+
+// Limits are what replicas count together; *store.Store has them.
+type Limits interface {
+	Admit(ctx context.Context, w store.Wish) (store.Admission, error)
+	Rate(ctx context.Context, address string, rate float64, burst int) (left int, whole time.Duration, err error)
+	Join(ctx context.Context, slot store.Slot, l store.SlotLimits) (store.Slot, error)
+	LeaveSlot(ctx context.Context, q store.Queue, id, replica string, l store.SlotLimits) error
+	LeaveSlots(ctx context.Context, q store.Queue, replica string, l store.SlotLimits) error
+	FreeSlots(ctx context.Context, q store.Queue, silence time.Duration, l store.SlotLimits) error
+	SettleSlots(ctx context.Context, running []store.Slot, l store.SlotLimits) error
+	Places(ctx context.Context, q store.Queue, replica string) (map[string]int, error)
 }
 
 // errTaken is why a launch ends here that another replica goes on with.
@@ -47,21 +63,10 @@ func (s *Service) mine(rec *store.Launch) {
 	}
 }
 
-// underWay finds the launch of the same wish that another replica drives: its
-// person opened the link again, and was sent here. (Two that come within the
-// same moment are two launches.)
-func (s *Service) underWay(ctx context.Context, caller Caller, req binnacle.LaunchRequest) (store.Launch, bool, error) {
-	const recent = 20
-	if !s.shared() || caller.Trusted || caller.Owner == "" {
-		return store.Launch{}, false, nil
-	}
-	recs, err := s.deps.Store.Launches(ctx, caller.Owner, false, recent)
-	for _, rec := range recs {
-		if !rec.Phase.Final() && !rec.Trusted && rec.Replica != s.deps.Replica && equal(rec.Request, req) {
-			return rec, true, nil
-		}
-	}
-	return store.Launch{}, false, err
+// handsOver says whether what ends goes on elsewhere, and keeps its place there.
+func handsOver(ctx context.Context) bool {
+	cause := context.Cause(ctx)
+	return errors.Is(cause, errStopping) || errors.Is(cause, errTaken)
 }
 
 // lose ends a launch here that another replica has; r.mu is held.
@@ -98,7 +103,9 @@ func (s *Service) letGo(ctx context.Context, r *run) {
 		r.grace.Stop()
 	}
 	r.mu.Unlock()
-	s.sessions.leave(slot)
+	if q := s.places[store.QueueSessions]; q != nil {
+		q.drop(slot)
+	}
 	s.log.WarnContext(ctx, "launch was taken over by another replica", "launch_id", r.id)
 }
 
@@ -145,6 +152,15 @@ func (n *news) tell(launch string) {
 // heartbeat.
 func (s *Service) listen(ctx context.Context) {
 	err := s.deps.Shared.Changes(ctx, func(c store.Change) {
+		switch {
+		case c.Queue != "":
+			s.places[c.Queue].tell()
+			return
+		case c.Launch == "":
+			for _, q := range s.places {
+				q.tell()
+			}
+		}
 		if !c.Cancel {
 			s.news.tell(c.Launch)
 		}
@@ -184,12 +200,16 @@ func (s *Service) beat(ctx context.Context) {
 		if err := s.endCanceled(ctx); err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "canceled launches not read", "error", err)
 		}
+		sure := func(d time.Duration) bool { return time.Since(since) >= d }
+		if err := s.endUnwatched(ctx, sure); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "who watches launches not shared", "error", err)
+		}
 		if stranded {
 			if err := s.goOn(ctx); err == nil {
 				stranded = false
 			}
 		}
-		if s.leads() && time.Since(since) >= s.cfg.TakeOver {
+		if s.leads() && sure(s.cfg.TakeOver) {
 			if err := s.takeOver(ctx); err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "launches of dead replicas not taken over", "error", err)
 				stranded = true
@@ -241,6 +261,9 @@ func (s *Service) takeOver(ctx context.Context) error {
 	for _, rec := range left {
 		errs = append(errs, s.resume(ctx, rec, "The replica of the hub that worked on this went away; another one goes on with "+string(rec.Phase)+"."))
 	}
+	// Now that a replica which was only slow can write nothing any more.
+	builds := s.places[store.QueueBuilds]
+	errs = append(errs, s.deps.Shared.FreeSlots(ctx, store.QueueBuilds, s.cfg.TakeOver, builds.limits))
 	return errors.Join(errs...)
 }
 
@@ -333,7 +356,7 @@ func (s *Service) elsewhere(ctx context.Context, id string) bool {
 	delete(s.live, id)
 	s.mu.Unlock()
 	if l != nil {
-		s.sessions.leave(l.slot)
+		s.sessions.leave(ctx, l.slot)
 	}
 	return true
 }

@@ -87,6 +87,8 @@ func TestReplicas(t *testing.T) {
 	t.Run("database runs", func(t *testing.T) {
 		for name, test := range map[string]func(*testing.T, string){
 			"any": anyReplica, "use": useIsShared, "dead": deadReplicaIsTakenOver, "stop": replicaThatStopsHandsOver,
+			"builds": buildsAreCountedTogether, "sessions": sessionsAreCountedTogether, "addresses": addressesAreCountedTogether,
+			"one wish": oneWishIsOneLaunch, "unwatched": unwatchedEnds,
 		} {
 			url := server.Database()
 			t.Run(name, func(t *testing.T) {

@@ -124,8 +124,10 @@ type Service struct {
 	gate gate
 
 	rates    *buckets
-	sessions *queue // slots for sessions, asked for before anything is done
-	builds   *queue
+	sessions line // slots for sessions, asked for before anything is done
+	builds   line
+	places   map[store.Queue]*sharedLine // both, where replicas share them
+	audience audience
 	starts   chan struct{} // full: as many sessions are starting as may
 	resolved refs
 
@@ -173,7 +175,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		deps.Observer = quiet{}
 	}
 	const resolves = 16
-	return &Service{
+	s := &Service{
 		cfg: cfg, deps: deps, log: deps.Log, gate: gate{banned, allowed},
 		rates:    newBuckets(cfg.AddressRate, cfg.AddressBurst),
 		sessions: newQueue(cfg.MaxSessions, cfg.PerOwner, cfg.PerRepository),
@@ -183,7 +185,14 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		wake:     make(chan struct{}, 1),
 		runs:     map[string]*run{}, byKey: map[string]*build{}, byName: map[string]*build{}, live: map[string]*live{},
 		canceled: make(chan struct{}, 1), recovered: make(chan struct{}), gone: goneList{reasons: map[string]string{}},
-	}, nil
+	}
+	if s.shared() {
+		sessions := newSharedLine(deps, store.QueueSessions, store.SlotLimits{Total: cfg.MaxSessions, PerOwner: cfg.PerOwner, PerRepo: cfg.PerRepository})
+		builds := newSharedLine(deps, store.QueueBuilds, store.SlotLimits{Total: cfg.MaxBuilds})
+		s.sessions, s.builds = sessions, builds
+		s.places = map[store.Queue]*sharedLine{store.QueueSessions: sessions, store.QueueBuilds: builds}
+	}
+	return s, nil
 }
 
 // quiet is an Activity nobody causes and an Observer that does not look.
@@ -221,6 +230,9 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.shared() {
 		wg.Go(func() { s.listen(work) })
 		wg.Go(func() { s.beat(work) })
+		for _, q := range s.places {
+			wg.Go(func() { q.follow(work) })
+		}
 	}
 	if err := s.recover(ctx); err != nil {
 		if ctx.Err() != nil {

@@ -25,9 +25,16 @@ func (s *Service) Load(ctx context.Context) (builds, sessions, limit int, err er
 
 // Rate is how many launches an address may ask for at once, how many of them are
 // left, and when all will be; ok is false when there is no such limit.
-func (s *Service) Rate(address string) (limit, left int, full time.Time, ok bool) {
+func (s *Service) Rate(ctx context.Context, address string) (limit, left int, full time.Time, ok bool) {
 	if s.cfg.AddressRate <= 0 {
 		return 0, 0, time.Time{}, false
+	}
+	if s.shared() {
+		left, whole, err := s.deps.Shared.Rate(ctx, network(address), s.cfg.AddressRate, s.cfg.AddressBurst)
+		if err != nil {
+			s.log.WarnContext(ctx, "rate of an address not read", "error", err)
+		}
+		return s.cfg.AddressBurst, left, time.Now().Add(whole), err == nil
 	}
 	tokens, full := s.rates.left(address, time.Now())
 	return s.cfg.AddressBurst, int(tokens), full, true
@@ -61,6 +68,11 @@ func (s *Service) Get(ctx context.Context, caller Caller, id string) (binnacle.L
 		return binnacle.Launch{}, noLaunch(id)
 	}
 	l := s.view(rec, r)
+	if r == nil {
+		if l.Position, err = s.place(ctx, rec); err != nil {
+			return binnacle.Launch{}, err
+		}
+	}
 	if rec.Phase != binnacle.PhaseReady || rec.SessionID == "" {
 		return l, nil
 	}
@@ -90,11 +102,21 @@ func (s *Service) List(ctx context.Context, caller Caller) ([]binnacle.Launch, e
 		return nil, err
 	}
 	list := make([]binnacle.Launch, len(recs))
+	var places map[string]int // of other replicas' launches, once one is met
 	for i, rec := range recs {
 		s.mu.Lock()
 		r := s.runs[rec.ID]
 		s.mu.Unlock()
 		list[i] = s.view(rec, r)
+		if r != nil || !s.shared() || rec.Phase.Final() {
+			continue
+		}
+		if places == nil {
+			if places, err = s.allPlaces(ctx); err != nil {
+				return nil, err
+			}
+		}
+		list[i].Position = places[rec.ID]
 	}
 	return list, nil
 }
@@ -166,6 +188,22 @@ func (s *Service) Sessions(ctx context.Context, caller Caller) ([]binnacle.Sessi
 		}
 	}
 	return list, nil
+}
+
+// Session returns one of the caller's, also one that was started an instant ago
+// through another replica. Returns not_found for what is not there or not theirs.
+func (s *Service) Session(ctx context.Context, caller Caller, id string) (binnacle.Session, error) {
+	if err := s.Recovered(ctx); err != nil {
+		return binnacle.Session{}, err
+	}
+	st, err := s.theirs(ctx, caller, id)
+	if err != nil {
+		return binnacle.Session{}, err
+	}
+	if err := s.meet(ctx, st); err != nil {
+		return binnacle.Session{}, err
+	}
+	return s.viewSession(st), nil
 }
 
 // theirs is the status of a session the caller may act on, or not_found.

@@ -38,46 +38,66 @@ func (s *Store) Append(ctx context.Context, to []Cursor, events []binnacle.Event
 	if len(save) > 0 {
 		db = s.durable
 	}
-	b := Batch{Count: len(events)}
-	var data []byte
-	if len(events) > 0 {
-		var err error
-		if data, err = json.Marshal(events); err != nil {
-			return Batch{}, fmt.Errorf("store.append: %w", err)
-		}
-		b.Bytes = int64(len(data))
+	p, err := pack(events)
+	if err != nil {
+		return Batch{}, err
 	}
-	err := s.update(ctx, db, "append", func(ctx context.Context, tx txn) error {
-		var fences []fence
-		for _, c := range to {
-			fences = append(fences, c.fence())
-		}
-		for _, l := range save {
-			fences = append(fences, fence{l.ID, l.Epoch})
-		}
-		if err := s.fence(ctx, tx, fences); err != nil {
-			return err
-		}
-		for _, l := range save {
-			if err := putLaunch(ctx, tx, l); err != nil {
-				return err
-			}
-		}
-		if len(events) == 0 || len(to) == 0 {
-			return s.tell(ctx, tx, fences)
-		}
-		if err := tx.row(ctx, "INSERT INTO bodies (data) VALUES (?) RETURNING id", data).Scan(&b.ID); err != nil {
-			return err
-		}
-		if err := place(ctx, tx, to, b); err != nil {
-			return err
-		}
-		return s.tell(ctx, tx, fences)
+	var b Batch
+	err = s.update(ctx, db, "append", func(ctx context.Context, tx txn) (err error) {
+		b, err = s.append(ctx, tx, to, p, save)
+		return err
 	})
 	if err != nil {
 		return Batch{}, err
 	}
 	return b, nil
+}
+
+// packed is a batch of events that is not written yet.
+type packed struct {
+	count int
+	data  []byte
+}
+
+func pack(events []binnacle.Event) (packed, error) {
+	p := packed{count: len(events)}
+	if len(events) == 0 {
+		return p, nil
+	}
+	var err error
+	if p.data, err = json.Marshal(events); err != nil {
+		return packed{}, fmt.Errorf("store.append: %w", err)
+	}
+	return p, nil
+}
+
+func (s *Store) append(ctx context.Context, tx txn, to []Cursor, p packed, save []Launch) (Batch, error) {
+	b := Batch{Count: p.count, Bytes: int64(len(p.data))}
+	var fences []fence
+	for _, c := range to {
+		fences = append(fences, c.fence())
+	}
+	for _, l := range save {
+		fences = append(fences, fence{l.ID, l.Epoch})
+	}
+	if err := s.fence(ctx, tx, fences); err != nil {
+		return Batch{}, err
+	}
+	for _, l := range save {
+		if err := putLaunch(ctx, tx, l); err != nil {
+			return Batch{}, err
+		}
+	}
+	if p.count == 0 || len(to) == 0 {
+		return b, s.tell(ctx, tx, fences)
+	}
+	if err := tx.row(ctx, "INSERT INTO bodies (data) VALUES (?) RETURNING id", p.data).Scan(&b.ID); err != nil {
+		return Batch{}, err
+	}
+	if err := place(ctx, tx, to, b); err != nil {
+		return Batch{}, err
+	}
+	return b, s.tell(ctx, tx, fences)
 }
 
 // Share places batches that were written for another launch one after the other

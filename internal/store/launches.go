@@ -90,6 +90,8 @@ func (s *Store) Prune(ctx context.Context, before time.Time, keep int) (int64, e
 			"DELETE FROM chunks WHERE NOT EXISTS (SELECT 1 FROM launches WHERE launches.id = chunks.launch)",
 			"DELETE FROM bodies WHERE NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.body = bodies.id)",
 			"DELETE FROM activity WHERE session IN (SELECT id FROM sessions WHERE ended > 0)",
+			"DELETE FROM watched WHERE launch NOT IN (SELECT id FROM launches WHERE final = 0)",
+			"DELETE FROM rates WHERE whole < " + s.now(),
 		} {
 			if _, err := tx.exec(ctx, q); err != nil {
 				return err

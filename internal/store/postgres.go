@@ -103,6 +103,25 @@ func postgresMigrations() []string {
 		CREATE TABLE activity (session TEXT PRIMARY KEY, used BIGINT NOT NULL);`,
 		`CREATE TABLE files (path TEXT COLLATE "C" PRIMARY KEY, modified BIGINT NOT NULL, data BYTEA NOT NULL);
 		CREATE TABLE locks (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until BIGINT NOT NULL);`,
+		`CREATE TABLE queues (name TEXT PRIMARY KEY, round BIGINT NOT NULL);
+		INSERT INTO queues (name, round) VALUES ('sessions', 0), ('builds', 0);
+		CREATE TABLE slots (
+			seq     BIGINT GENERATED ALWAYS AS IDENTITY,
+			queue   TEXT NOT NULL,
+			id      TEXT NOT NULL,
+			owner   TEXT NOT NULL,
+			repo    TEXT NOT NULL,
+			exempt  BIGINT NOT NULL,
+			round   BIGINT NOT NULL,
+			granted BIGINT NOT NULL,
+			replica TEXT NOT NULL,
+			PRIMARY KEY (queue, id)
+		);
+		CREATE INDEX slots_waiting ON slots (queue, round, seq) WHERE granted = 0;
+		CREATE INDEX slots_owner ON slots (queue, owner);
+		CREATE INDEX slots_repo ON slots (queue, repo);
+		CREATE TABLE rates (address TEXT PRIMARY KEY, whole BIGINT NOT NULL);
+		CREATE TABLE watched (launch TEXT PRIMARY KEY, seen BIGINT NOT NULL);`,
 	}
 }
 

@@ -177,12 +177,15 @@ type Change struct {
 	Launch string
 	// Cancel is set when somebody asks for its end; else it has new events.
 	Cancel bool
+	// Queue is set, and Launch is not, when places in it have changed.
+	Queue Queue
 }
 
 // The first character of what replicas are told; a launch follows.
 const (
 	changeEvents = "e"
 	changeCancel = "c"
+	changeQueue  = "q" // a queue follows
 	channel      = "binnacle"
 )
 
@@ -226,6 +229,8 @@ func (s *Store) Changes(ctx context.Context, f func(Change)) error {
 			f(Change{Launch: word[1:]})
 		case strings.HasPrefix(word, changeCancel):
 			f(Change{Launch: word[1:], Cancel: true})
+		case strings.HasPrefix(word, changeQueue):
+			f(Change{Queue: Queue(word[1:])})
 		}
 	})
 }

@@ -65,6 +65,23 @@ func migrations() []string {
 		// Certificates, which replicas share; one process keeps them in files.
 		`CREATE TABLE files (path TEXT PRIMARY KEY, modified INTEGER NOT NULL, data BLOB NOT NULL) STRICT, WITHOUT ROWID;
 		CREATE TABLE locks (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;`,
+		// Limits that hold across replicas; one process counts in its memory.
+		`CREATE TABLE queues (name TEXT PRIMARY KEY, round INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+		INSERT INTO queues (name, round) VALUES ('sessions', 0), ('builds', 0);
+		CREATE TABLE slots (
+			seq     INTEGER PRIMARY KEY AUTOINCREMENT,
+			queue   TEXT NOT NULL,
+			id      TEXT NOT NULL,
+			owner   TEXT NOT NULL,
+			repo    TEXT NOT NULL,
+			exempt  INTEGER NOT NULL,
+			round   INTEGER NOT NULL,
+			granted INTEGER NOT NULL,
+			replica TEXT NOT NULL,
+			UNIQUE (queue, id)
+		) STRICT;
+		CREATE TABLE rates (address TEXT PRIMARY KEY, whole INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+		CREATE TABLE watched (launch TEXT PRIMARY KEY, seen INTEGER NOT NULL) STRICT, WITHOUT ROWID;`,
 	}
 }
 

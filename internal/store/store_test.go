@@ -87,7 +87,8 @@ func TestStore(t *testing.T) {
 	tests := map[string]func(t *testing.T, s *store.Store){
 		"launches": launches, "events": eventsAreNumberedAndResumed, "batches": batchesAreShared, "prune": prune,
 		"values": valuesImagesSessions, "concurrent": concurrentUse, "fences": fences, "replicas": replicas, "activity": activity,
-		"files": files, "locks": locks, "unused images": unusedImages,
+		"files": files, "locks": locks, "unused images": unusedImages, "slots in turns": slotsInTurns, "slots of each": slotsOfEach,
+		"slots of the dead": slotsOfTheDead, "slots of sessions": slotsOfSessions, "admissions": admissions, "watching": watching,
 	}
 	t.Run("sqlite", func(t *testing.T) {
 		for name, test := range tests {

@@ -34,12 +34,12 @@ func (s *Spawner) address(ctx context.Context, id string) (string, error) {
 	if err := s.know(ctx); err != nil {
 		return "", err
 	}
-	pod, err := s.pods.Get(id)
+	if st, ok := s.grave(id); ok {
+		return "", session.Ended(st)
+	}
+	pod, err := s.pod(ctx, id)
 	if err != nil {
-		if st, ok := s.graves.find(id); ok {
-			return "", session.Ended(st)
-		}
-		return "", session.NotThere(id)
+		return "", err
 	}
 	switch st := s.status(pod); {
 	case st.State == session.Exited:

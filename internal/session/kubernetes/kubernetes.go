@@ -1,7 +1,8 @@
 // Package kubernetes runs sessions as pods. All that must be known about one is
 // in its pod's labels and annotations and in a Secret with its token, so any
 // number of hubs see and serve the same sessions. What they are doing is known
-// from a watch: asking for a session costs no request to the cluster.
+// from a watch: asking for a session costs no request to the cluster, but for one
+// that the watch has not told of yet.
 //
 // A [Spawner] is of use while its Run is running:
 //
@@ -22,6 +23,7 @@ import (
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/singleflight"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -61,6 +63,8 @@ type Spawner struct {
 	news    news
 	turns   turns
 	graves  graves
+	unknown *unknown
+	asking  singleflight.Group
 }
 
 var _ session.Spawner = (*Spawner)(nil)
@@ -70,7 +74,7 @@ func New(cfg Config, client kubernetes.Interface, images Images, log *slog.Logge
 	if err := cfg.Validate(); err != nil {
 		return nil, &binnacle.Error{Code: binnacle.CodeInvalid, Op: "session.new", Message: "The configuration of sessions on Kubernetes is wrong.", Err: err}
 	}
-	s := &Spawner{cfg: cfg, client: client, images: images, log: log, filled: make(chan struct{})}
+	s := &Spawner{cfg: cfg, client: client, images: images, log: log, filled: make(chan struct{}), unknown: newUnknown()}
 	s.watch = informers.NewSharedInformerFactoryWithOptions(client, 0,
 		informers.WithNamespace(cfg.Namespace),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = labels.SelectorFromSet(cfg.selector()).String() }),
@@ -168,6 +172,7 @@ func (s *Spawner) removed(o any) {
 	}
 	if pod, ok := o.(*corev1.Pod); ok {
 		id := pod.Labels[labelSession]
+		s.unknown.remember(id, remembered)
 		st := s.status(pod)
 		if st.State != session.Starting && pod.Annotations[noteStopped] == "" && !s.claims.Claimed(id) {
 			st.State, st.Exit = session.Exited, cmp.Or(st.Exit, exitDeleted)
@@ -209,14 +214,27 @@ func (s *Spawner) Get(ctx context.Context, id string) (session.Status, error) {
 	if err := s.know(ctx); err != nil {
 		return session.Status{}, err
 	}
-	pod, err := s.pods.Get(id)
-	if err == nil {
-		return s.status(pod), nil
-	}
-	if st, ok := s.graves.find(id); ok {
+	if st, ok := s.grave(id); ok {
 		return st, nil
 	}
-	return session.Status{}, session.NotThere(id)
+	pod, err := s.pod(ctx, id)
+	if err != nil {
+		return session.Status{}, err
+	}
+	if s.incomplete(pod) {
+		_ = s.await(ctx, id) // there is the pod, whatever comes of it
+	}
+	return s.status(pod), nil
+}
+
+// grave is the last status of a session whose pod somebody removed.
+func (s *Spawner) grave(id string) (session.Status, bool) {
+	st, ok := s.graves.find(id)
+	if ok {
+		_, err := s.pods.Get(id)
+		ok = err != nil
+	}
+	return st, ok
 }
 
 // List implements session.Spawner.
