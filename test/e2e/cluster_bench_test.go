@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -37,6 +36,8 @@ func TestBenchKubernetes(t *testing.T) {
 		t.Skip("a benchmark: make bench-kube")
 	}
 	h := installHub(t, func(h *clusterHub) { // with the usual ones fifty sessions do not fit two small nodes
+		// Simulated sessions belong to no launch.
+		h.hub["launch"].(map[string]any)["orphan_grace"] = "10h"
 		h.hub["kubernetes"] = map[string]any{
 			"registry": map[string]any{"timeout": "10s"},
 			"session":  map[string]any{"guarantee": map[string]any{"memory": 0.1, "cpu": 0.01, "disk": 0}},
@@ -45,7 +46,7 @@ func TestBenchKubernetes(t *testing.T) {
 	b := &clusterBench{clusterHub: h, figures: figures{t: t}, repo: h.example.URL}
 	l, _ := ready(t, h.person, launchOf(b.repo))
 	b.image = h.imageOf(t, l)
-	b.template = b.pod(l.Session.ID)
+	b.template, b.launch = b.pod(l.Session.ID), l.ID
 	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -70,6 +71,8 @@ type clusterBench struct {
 	figures
 
 	repo, image string
+	launch      string // the template's
+	address     string // of the servers of simulated sessions
 	template    *corev1.Pod
 }
 
@@ -309,54 +312,16 @@ func (b *clusterBench) launches(n int) []float64 {
 	return took
 }
 
-// hub is the hub's process on this machine: nodes are processes too.
-func (b *clusterBench) hub() (pid int) {
-	b.t.Helper()
-	found, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	for _, path := range found {
-		line, err := os.ReadFile(path)
-		if err == nil && string(line) == "binnacle\x00serve\x00" {
-			pid, _ = strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		}
-	}
-	if pid == 0 {
-		b.t.Fatal("the hub's process is not on this machine")
-	}
-	return pid
-}
-
-// cost is the hub's resident memory in MiB, and its CPU in percent of a core over some seconds.
+// cost is the resident memory of one replica in MiB, and its CPU in percent of a core over some seconds.
 func (b *clusterBench) cost(what string) {
 	b.t.Helper()
-	pid := b.hub()
-	const (
-		over  = 15 * time.Second
-		ticks = 100 // a second, as all Linux of today counts them
-	)
-	cpu := func() float64 {
-		f := strings.Fields(read(b.t, fmt.Sprintf("/proc/%d/stat", pid)))
-		user, uerr := strconv.ParseFloat(f[13], 64)
-		system, serr := strconv.ParseFloat(f[14], 64)
-		if err := errors.Join(uerr, serr); err != nil {
-			b.t.Fatal(err)
-		}
-		return (user + system) / ticks
-	}
-	before := cpu()
+	pids := b.processes()
+	pid := pids[len(pids)-1]
+	const over = 15 * time.Second
+	before := b.cpuOf(pid)
 	<-time.After(over)
-	b.add("hub CPU "+what, "%", "of one core, over 15 s", (cpu()-before)/over.Seconds()*100)
-	for line := range strings.Lines(read(b.t, fmt.Sprintf("/proc/%d/status", pid))) {
-		if v, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kib, err := strconv.ParseFloat(strings.Fields(v)[0], 64)
-			if err != nil {
-				b.t.Fatal(err)
-			}
-			b.add("hub memory "+what, "MiB", "resident", kib/1024)
-		}
-	}
+	b.add("hub CPU "+what, "%", "of one core, over 15 s", (b.cpuOf(pid)-before)/over.Seconds()*100)
+	b.add("hub memory "+what, "MiB", "resident", b.memoryOf(pid))
 }
 
 // load is the hub with sessions: pods as sessions have them, on a node that is
@@ -364,6 +329,7 @@ func (b *clusterBench) cost(what string) {
 func (b *clusterBench) load() {
 	b.t.Helper()
 	b.cost("without sessions")
+	b.backend()
 	// It stays until the cluster ends: without it its pods would be collected.
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "simulated"}, Spec: corev1.NodeSpec{Unschedulable: true}}
 	if _, err := b.Client.CoreV1().Nodes().Create(b.t.Context(), node, metav1.CreateOptions{}); err != nil {
@@ -376,6 +342,8 @@ func (b *clusterBench) load() {
 		have = n
 		b.cost(fmt.Sprintf("with %d simulated sessions", n))
 		if n >= 1000 {
+			b.routes(n)
+			b.resync(n)
 			began := time.Now()
 			b.kill(b.t, "app.kubernetes.io/component=hub")
 			b.add(fmt.Sprintf("new hub is Ready, %d sessions there", n), "s", "all replicas killed to Ready, their first list of all pods included", time.Since(began).Seconds())
@@ -396,7 +364,10 @@ func (b *clusterBench) simulate(have, n int) time.Duration {
 			for i := range next {
 				p := &corev1.Pod{ObjectMeta: *b.template.ObjectMeta.DeepCopy(), Spec: *b.template.Spec.DeepCopy()}
 				id := fmt.Sprintf("simulated-%d", i)
-				p.ObjectMeta = metav1.ObjectMeta{Name: id, Labels: b.template.Labels, Annotations: b.template.Annotations}
+				p.ObjectMeta = metav1.ObjectMeta{Name: id, Annotations: map[string]string{}}
+				for k, v := range b.template.Annotations {
+					p.Annotations[k] = strings.ReplaceAll(strings.ReplaceAll(v, b.template.Name, id), b.launch, id)
+				}
 				p.Labels = map[string]string{"bench": "simulated"}
 				for k, v := range b.template.Labels {
 					p.Labels[k] = strings.ReplaceAll(v, b.template.Name, id)
@@ -406,7 +377,7 @@ func (b *clusterBench) simulate(have, n int) time.Duration {
 				made, err := api.Create(b.t.Context(), p, metav1.CreateOptions{})
 				if err == nil {
 					made.Status = *b.template.Status.DeepCopy()
-					made.Status.PodIP, made.Status.PodIPs, made.Status.HostIP, made.Status.HostIPs = "192.0.2.1", []corev1.PodIP{{IP: "192.0.2.1"}}, "", nil
+					b.simulated(&made.Status)
 					_, err = api.UpdateStatus(b.t.Context(), made, metav1.UpdateOptions{})
 				}
 				if err != nil {
@@ -421,4 +392,9 @@ func (b *clusterBench) simulate(have, n int) time.Duration {
 	close(next)
 	all.Wait()
 	return time.Since(began)
+}
+
+// simulated makes the status of a pod one whose server is the benchmark's.
+func (b *clusterBench) simulated(s *corev1.PodStatus) {
+	s.PodIP, s.PodIPs, s.HostIP, s.HostIPs = b.address, []corev1.PodIP{{IP: b.address}}, "", nil
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -107,6 +108,59 @@ func (h *clusterHub) replicas(t *testing.T, repo *githost.Repo) {
 	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
 		t.Error(err)
 	}
+}
+
+// replica is one of the hub's, reached past the load balancer.
+type replica struct {
+	name, url string
+	client    *http.Client
+}
+
+// each is all that are ready.
+func (h *clusterHub) each(t *testing.T) []replica {
+	t.Helper()
+	all := h.ready(t)
+	if len(all) < 2 {
+		t.Fatalf("%d replicas are ready", len(all))
+	}
+	return all
+}
+
+func (h *clusterHub) ready(t *testing.T) []replica {
+	t.Helper()
+	pods, err := h.Client.CoreV1().Pods(h.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=hub"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []replica
+	for _, p := range pods.Items {
+		if !isReady(&p) || p.DeletionTimestamp != nil {
+			continue
+		}
+		for _, port := range p.Spec.Containers[0].Ports {
+			if port.Name == "http" {
+				all = append(all, replica{
+					p.Name, "http://" + net.JoinHostPort(p.Status.PodIP, strconv.Itoa(int(port.ContainerPort))) + "/",
+					&http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 2000}},
+				})
+			}
+		}
+	}
+	return all
+}
+
+// status is what a session answers for a path, which begins with its id.
+func (r replica) status(ctx context.Context, path string) (int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+"user/"+path, nil)
+	if err != nil {
+		return 0, err
+	}
+	res, err := r.client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	_, err = io.Copy(io.Discard, res.Body)
+	return res.StatusCode, errors.Join(err, res.Body.Close())
 }
 
 // slow is a repository whose build takes some seconds.
