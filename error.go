@@ -49,6 +49,10 @@ type Error struct {
 	// File and Line (from 1; 0 unknown) name the repository's file at fault.
 	File string `json:"file,omitempty"`
 	Line int    `json:"line,omitempty"`
+	// Excerpt are up to ten lines of what the tool that failed said, those that
+	// show why, in its order and without colours; "…" stands where lines between
+	// two of them are left out, and is not counted.
+	Excerpt []string `json:"excerpt,omitempty"`
 	// ID finds the occurrence in the operator's log; set where it is logged.
 	ID  string `json:"id,omitempty"`
 	Err error  `json:"-"`

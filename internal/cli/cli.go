@@ -126,13 +126,17 @@ func (a *app) report(cmd *cobra.Command, err error) {
 		return
 	}
 	message, hint := err.Error(), ""
+	var excerpt []string
 	if e, ok := errors.AsType[*binnacle.Error](err); ok {
-		message, hint = e.Message, e.Hint
+		message, hint, excerpt = e.Message, e.Hint, e.Excerpt
 		if e.File != "" && e.Line > 0 && !strings.Contains(message, e.File) {
 			message = fmt.Sprintf("%s:%d: %s", e.File, e.Line, message)
 		}
 	}
 	fmt.Fprintf(a.Err, "binnacle: %s\n", clean(message))
+	for _, line := range excerpt {
+		fmt.Fprintf(a.Err, "    %s\n", clean(line))
+	}
 	if hint != "" {
 		fmt.Fprintf(a.Err, "  try: %s\n", clean(hint))
 	}

@@ -3,6 +3,7 @@ package hub_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -144,6 +145,23 @@ func TestAPI(t *testing.T) {
 		if resp, _ := ask(t, tc.method, public.URL+tc.path, tc.body, token); resp.StatusCode != http.StatusNotFound {
 			t.Errorf("%s on the network: %d", tc.path, resp.StatusCode)
 		}
+	}
+	// An error with all that one can have, in the launch and in its last event.
+	f.mu.Lock()
+	f.script = failing([]string{"phase building"}, &binnacle.Error{
+		Code: binnacle.CodeBuildFailed, Op: "secret", Message: "No.", Hint: "Do.", File: "a.txt", Line: 2, ID: "k3jf8s2m1q", Excerpt: []string{"one", "…", "  two"}, Err: errors.New("secret"),
+	})
+	f.mu.Unlock()
+	resp, body = ask(t, "POST", public.URL+"/api/launches", `{"repo":"gh/o/r/HEAD"}`, token)
+	checkAnswer(t, router, "POST", "/api/launches", resp, body)
+	where := resp.Header.Get("Location")
+	const whole = `"error":{"code":"build_failed","message":"No.","hint":"Do.","file":"a.txt","line":2,"excerpt":["one","…","  two"],"id":"k3jf8s2m1q"}`
+	for _, path := range []string{where, where + "/events"} {
+		resp, body := ask(t, "GET", public.URL+path, "", token)
+		if !strings.Contains(body, whole) || strings.Contains(body, "secret") {
+			t.Errorf("%s: %s; want %s", path, body, whole)
+		}
+		checkAnswer(t, router, "GET", path, resp, body)
 	}
 	h, err := hub.New(t.Context(), hub.Config{}, hub.Deps{Service: f, Parse: parse, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

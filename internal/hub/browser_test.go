@@ -13,6 +13,7 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"github.com/binnacle-hub/binnacle"
 )
@@ -108,6 +109,10 @@ func pagesScript(req binnacle.LaunchRequest) ([]binnacle.Event, binnacle.Launch)
 			Code: binnacle.CodeBuildFailed, File: "binder/requirements.txt", Line: 3, ID: "k3jf8s2m1q",
 			Message: "The package <b>nopackage-x</b> does not exist in the package index.\nuv said: because nopackage-x was not found in the package registry, your requirements are unsatisfiable.",
 			Hint:    "Look how the package is called, mend line 3 and launch the new commit.",
+			Excerpt: []string{
+				"error: No solution found when resolving dependencies", "  cause: Because nopackage-x was not found in the package registry and you require nopackage-x, we can conclude that your requirements are unsatisfiable.",
+				"…", "<script>document.title='broken'</script>", "   33 | #include <longintrepr.h>", "      |          ^~~~~~~~~~~~~~~",
+			},
 		}
 		l.Phase, l.Error = binnacle.PhaseFailed, e
 	case "big":
@@ -167,6 +172,18 @@ func TestPages(t *testing.T) {
 			}
 			shoot(ctx, t, name)
 		}
+	}
+	// What the tool said keeps its columns, scrolls in itself, and is reached and
+	// scrolled with the keyboard; a reader of the screen hears what it is.
+	do(ctx, t, "excerpt", chromedp.Navigate(public.URL+"/v2/gh/ocean/waves/fail"), chromedp.WaitVisible(".excerpt"))
+	if got := get(ctx, t, "excerpt", chromedp.TextContent(".excerpt")); !strings.Contains(got, "\n…\n<script>") || !strings.HasSuffix(got, "#include <longintrepr.h>\n      |          ^~~~~~~~~~~~~~~") {
+		t.Errorf("the excerpt is %q", got)
+	}
+	get(ctx, t, "outcome", chromedp.Evaluate[bool](`(document.getElementById("outcome").focus(), true)`))
+	do(ctx, t, "excerpt", chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.ArrowRight))
+	get(ctx, t, "scrolled", chromedp.Poll[bool](`document.activeElement.matches(".excerpt") && document.activeElement.scrollLeft > 0`))
+	if got := get(ctx, t, "its name", chromedp.Evaluate[string](`const e = document.querySelector(".excerpt"); e.getAttribute("role") + ": " + document.getElementById(e.getAttribute("aria-labelledby")).textContent`)); got != "region: What the tool said" {
+		t.Errorf("a reader hears %q", got)
 	}
 }
 

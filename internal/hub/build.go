@@ -275,7 +275,7 @@ func (b *buildStream) ready(l binnacle.Launch) error {
 // programs look for.
 func (b *buildStream) fail(e *binnacle.Error) {
 	name := b.provider + ":" + b.spec
-	message := oneParagraph(e) + "\n"
+	message := inLines(e)
 	switch {
 	case b.phase == binnacle.PhaseResolving && e.Code == binnacle.CodeNotFound:
 		message = "Could not resolve ref for " + name + ". Double check your URL and that your repo is public.\n"

@@ -56,6 +56,8 @@ func builtScript(req binnacle.LaunchRequest) ([]binnacle.Event, binnacle.Launch)
 func TestBuildGolden(t *testing.T) {
 	notFound := binnacle.Errorf(binnacle.CodeNotFound, "No branch is called nope.")
 	buildFailed := &binnacle.Error{Code: binnacle.CodeBuildFailed, Message: "The package nopackage-x does not exist.", File: "requirements.txt", Line: 3, Hint: "Mend the name."}
+	compiled := *buildFailed
+	compiled.Message, compiled.Excerpt = "The header a.h is missing.", []string{"error: Failed to build `pkg`", "…", "pkg.c:2:10: fatal error: a.h: No such file or directory", "    2 | #include <a.h>"}
 	for _, tc := range []struct {
 		name, path string
 		script     func(binnacle.LaunchRequest) ([]binnacle.Event, binnacle.Launch)
@@ -68,6 +70,7 @@ func TestBuildGolden(t *testing.T) {
 		{name: "failed_resolve", path: "/build/gh/o/r/nope", script: failing([]string{"phase resolving"}, notFound)},
 		{name: "failed_host", path: "/build/gh/o/r/HEAD", script: failing([]string{"phase resolving"}, binnacle.Errorf(binnacle.CodeUnavailable, "The host does not answer."))},
 		{name: "failed_build", path: "/build/gh/o/r/HEAD", script: failing([]string{"phase resolving", "phase fetching", "phase building", "log ERROR"}, buildFailed)},
+		{name: "failed_compiler", path: "/build/gh/o/r/HEAD", script: failing([]string{"phase resolving", "phase fetching", "phase building", "log ERROR"}, &compiled)},
 		{name: "build_only_found", path: "/build/gh/o/r/HEAD?build_only=True", script: func(req binnacle.LaunchRequest) ([]binnacle.Event, binnacle.Launch) {
 			ev := script("phase resolving", "end ready")
 			ev[1].Image = "binnacle/o-r:0123456"

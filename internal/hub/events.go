@@ -135,6 +135,24 @@ func writeLine(out io.Writer, e binnacle.Event) error {
 	return err
 }
 
+// inLines writes an error for those who print what they get: what happened and
+// where, below it what the tool said, and last what to do.
+func inLines(e *binnacle.Error) string {
+	if len(e.Excerpt) == 0 {
+		return oneParagraph(e) + "\n"
+	}
+	what := *e
+	what.Hint = ""
+	s := oneParagraph(&what) + "\n"
+	for _, line := range e.Excerpt {
+		s += "    " + line + "\n"
+	}
+	if e.Hint != "" {
+		s += e.Hint + "\n"
+	}
+	return s
+}
+
 // oneParagraph writes an error with its place and what to do.
 func oneParagraph(e *binnacle.Error) string {
 	s := e.Message

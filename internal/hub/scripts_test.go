@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/binnacle-hub/binnacle"
 )
 
 // TestScripts runs the tests of the pages' pure functions.
@@ -59,4 +61,11 @@ func TestPublishedClient(t *testing.T) {
 	f.script = failing([]string{"phase resolving"}, nil)
 	f.mu.Unlock()
 	checkGolden(t, "client_failed.txt", run("gh/o/r/HEAD"))
+	f.mu.Lock()
+	f.script = failing([]string{"phase building"}, &binnacle.Error{
+		Code: binnacle.CodeBuildFailed, Message: "The header a.h is missing.", File: "requirements.txt", Line: 3, Hint: "Write liba-dev into apt.txt.",
+		Excerpt: []string{"pkg.c:2:10: fatal error: a.h: No such file or directory", "    2 | #include <a.h>", "…", "compilation terminated."},
+	})
+	f.mu.Unlock()
+	checkGolden(t, "client_failed_build.txt", run("gh/o/r/HEAD"))
 }

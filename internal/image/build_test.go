@@ -406,6 +406,9 @@ func TestBuildDockerfile(t *testing.T) {
 			if !ok || be.Code != binnacle.CodeBuildFailed || be.File != "binder/Dockerfile" || be.Line != c.line {
 				t.Errorf("got %+v, want build_failed at binder/Dockerfile:%d", be, c.line)
 			}
+			if be != nil && (be.Hint == "" || name == "failing step" && (!strings.Contains(be.Message, "Its last words were: no") || strings.Join(be.Excerpt, "\n") != "no")) {
+				t.Errorf("it says %q %q %q", be.Message, be.Hint, be.Excerpt)
+			}
 			t.Log(err)
 		})
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	bkclient "github.com/moby/buildkit/client"
 	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
@@ -24,11 +25,14 @@ type progress struct {
 	emit   func(binnacle.Event)
 	steps  map[digest.Digest]*step
 	failed *step
+	// stopped is the step that ran longest when the build was stopped.
+	stopped *step
 }
 
 type step struct {
 	name    string
 	started bool
+	since   time.Time
 	done    bool
 	rest    []byte   // of a line that has no end yet
 	tail    []string // the last lines it printed
@@ -57,6 +61,10 @@ func (p *progress) follow(status <-chan *bkclient.SolveStatus) {
 	}
 	for _, st := range p.steps {
 		p.flush(st)
+		// What was not told to have ended ran when the build was stopped.
+		if st.started && !st.done && !strings.HasPrefix(st.name, "[internal]") && (p.stopped == nil || st.since.Before(p.stopped.since)) {
+			p.stopped = st
+		}
 	}
 }
 
@@ -68,7 +76,7 @@ func (p *progress) vertex(v *bkclient.Vertex) {
 	}
 	shown := !strings.HasPrefix(v.Name, "[internal]") && !strings.HasPrefix(v.Name, cacheStep)
 	if v.Started != nil && !st.started && !v.Cached && v.Completed == nil {
-		st.started = true
+		st.started, st.since = true, *v.Started
 		if shown {
 			p.emit(logLine(st.name, "▸ "+st.name))
 		}
@@ -78,8 +86,12 @@ func (p *progress) vertex(v *bkclient.Vertex) {
 	}
 	st.done = true
 	p.flush(st)
-	if v.Error != "" && !strings.Contains(v.Error, context.Canceled.Error()) && p.failed == nil && !strings.HasPrefix(v.Name, cacheStep) {
+	switch canceled := strings.Contains(v.Error, context.Canceled.Error()); {
+	case v.Error == "" || strings.HasPrefix(v.Name, cacheStep):
+	case !canceled && p.failed == nil:
 		p.failed = st
+	case canceled && st.started && shown && (p.stopped == nil || st.since.Before(p.stopped.since)):
+		p.stopped = st
 	}
 	if !shown || v.Error != "" {
 		return
@@ -138,7 +150,7 @@ func (p *progress) exporting() bool {
 func (p *progress) explain(ctx context.Context, req Request, err error) error {
 	r := req.Recipe
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return p.late(r, context.Cause(ctx))
 	}
 	if _, ok := errors.AsType[*binnacle.Error](err); ok {
 		return err
@@ -169,6 +181,21 @@ func (p *progress) explain(ctx context.Context, req Request, err error) error {
 	e := recipe.Explain(r, name, tail)
 	e.Op, e.Err = "build.solve", err
 	return e
+}
+
+// late is why a build was stopped that took too long, with the step it was at and
+// that step's last words; any other reason is left as it is.
+func (p *progress) late(r recipe.Recipe, cause error) error {
+	limit, ok := errors.AsType[*binnacle.Error](cause)
+	if !ok || limit.Code != binnacle.CodeTimeout || p.stopped == nil {
+		return cause
+	}
+	e := *limit
+	e.Err = cause
+	e.File, e.Line = r.At(p.stopped.name)
+	e.Message += " It was at the step “" + p.stopped.name + "”."
+	e.Excerpt = recipe.LastWords(p.stopped.tail)
+	return &e
 }
 
 // outOfMemory is how a shell reports a child that the kernel killed.
@@ -238,7 +265,7 @@ func dockerfileStep(r recipe.Recipe, name string, tail []string, err error) erro
 	return &binnacle.Error{
 		Code: binnacle.CodeBuildFailed, Op: "build.dockerfile", File: dockerfilePath(r), Line: dockerfileLine(err), Err: err,
 		Message: "A step of the Dockerfile failed: " + name + "." + last,
-		Hint:    "The log above has its whole output.",
+		Hint:    "The log above has its whole output.", Excerpt: recipe.Excerpt(tail),
 	}
 }
 

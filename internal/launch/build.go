@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -244,8 +245,8 @@ func (b *build) make(ctx context.Context) (image.Image, error) {
 	ctx, said, stop := silence(ctx, s.cfg.BuildSilence)
 	defer stop()
 	img, err := b.fetchAndBuild(ctx, said)
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
+		err = cause // else it tells more of why ctx ended
 	}
 	return img, err
 }
@@ -270,7 +271,11 @@ func (b *build) fetchAndBuild(ctx context.Context, said func()) (image.Image, er
 	}()
 	err := s.deps.Source.Fetch(ctx, b.rev, b.policy, dir, func(line string) {
 		said()
-		b.log.add(ctx, binnacle.Event{Kind: binnacle.EventLog, Phase: binnacle.PhaseFetching, Message: line})
+		e := binnacle.Event{Kind: binnacle.EventLog, Phase: binnacle.PhaseFetching, Message: line}
+		if note, ok := strings.CutPrefix(line, source.Note); ok {
+			e.Kind, e.Message, e.Error = binnacle.EventNote, note, binnacle.Errorf(binnacle.CodeInvalid, "%s", note)
+		}
+		b.log.add(ctx, e)
 	})
 	if err != nil {
 		return image.Image{}, err

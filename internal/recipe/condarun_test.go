@@ -142,21 +142,27 @@ func (m *condaMachine) whole(t *testing.T) {
 
 func (m *condaMachine) failures(t *testing.T) {
 	for name, c := range map[string]struct {
-		yaml, says string
-		line       int
+		yaml string
+		line int
+		says []string // in message or hint
 	}{
-		"no package": {"dependencies:\n- knots\n- nosuch\n", "No channel has a package nosuch", 3},
-		"near name":  {"dependencies:\n- knots\n- fathoms\nchannels: [extra]\n", "like fathom", 3},
-		"no version": {"dependencies:\n- knots=4\n", "the channels have 1.0, 2.0, 3.0", 2},
-		"conflict":   {"dependencies:\n- old\n- knots=2\n", "together", 2},
-		"no channel": {"channels: [harbour]\ndependencies:\n- knots\n", "no channel harbour", 0},
-		"odd spec":   {"dependencies:\n- knots\n- 'old >>1'\n", "way conda reads it", 3},
+		"no package": {"dependencies:\n- knots\n- nosuch\n", 3, []string{"No channel has a package nosuch", "below `pip:`"}},
+		"near name":  {"dependencies:\n- knots\n- fathoms\nchannels: [extra]\n", 3, []string{"like fathom", "some that are like it"}},
+		"no version": {"dependencies:\n- knots=4\n", 2, []string{"the channels have 1.0, 2.0, 3.0", "Choose one of those"}},
+		"conflict":   {"dependencies:\n- old\n- knots=2\n", 2, []string{"together: old is at fault", "knots", "Loosen or remove"}},
+		"no channel": {"channels: [harbour]\ndependencies:\n- knots\n", 0, []string{"no channel harbour", "below `channels:`"}},
+		"odd spec":   {"dependencies:\n- knots\n- 'old >>1'\n", 3, []string{"way conda reads it", "channel::name=1.2"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := read(t, map[string]string{"environment.yml": c.yaml})
 			e := m.explained(t, r, 0)
-			if e.File != "environment.yml" || e.Line != c.line || !strings.Contains(e.Message, c.says) {
-				t.Errorf("%s:%d %s", e.File, e.Line, e.Message)
+			if e.File != "environment.yml" || e.Line != c.line || len(e.Excerpt) == 0 {
+				t.Errorf("%s:%d %s %q", e.File, e.Line, e.Message, e.Excerpt)
+			}
+			for _, want := range c.says {
+				if !strings.Contains(e.Message+"\n"+e.Hint, want) {
+					t.Errorf("no %q in %q %q", want, e.Message, e.Hint)
+				}
 			}
 		})
 	}
@@ -181,7 +187,7 @@ func (m *condaMachine) explained(t *testing.T, r recipe.Recipe, step int) *binna
 		t.Fatalf("%s did not fail", s.Name)
 	}
 	e := recipe.Explain(r, s.Name, strings.Split(out, "\n"))
-	t.Log(e.File, e.Line, e.Message, e.Hint)
+	t.Log(e.File, e.Line, e.Message, e.Hint, strings.Join(e.Excerpt, "\n"))
 	return e
 }
 

@@ -64,6 +64,7 @@ const (
 	looksOver   = "Loosen or remove one of the versions that it names."
 	versionHint = "Choose one that does, or leave the version out."
 	pythonHint  = "Name the Python in runtime.txt, such as python-3.12, or choose another version of the package."
+	missingTool = "A package was to be built from its source, and the tool {} is missing."
 	sourceHint  = "Add what it needs to apt.txt (build-essential, python3-dev, and the -dev package of each library), or choose a version that has a wheel."
 )
 
@@ -97,9 +98,18 @@ func causes() []cause {
 		{pattern: `[Bb]ecause ([A-Za-z0-9._-]+?)[<>=~!]\S* depends on `, message: "The packages can't be installed together: {} needs another version of one of them.", hint: looksOver, tools: true},
 		{pattern: `No solution found when resolving`, message: "The packages can't be installed together.", hint: looksOver, tools: true},
 		{pattern: `fatal error: (\S+\.h(?:pp)?): No such file`, message: "The header {} is missing: a package was to be built from its source.", hint: "Name the Debian package that has the header in apt.txt (its name usually ends in -dev), or choose a version that has a wheel.", better: fromDebian},
+		{pattern: `can't find Rust compiler|Rust not found|rustc.{0,40}is not installed or not in PATH`, message: strings.ReplaceAll(missingTool, "{}", "rustc"), hint: "Write rustc and cargo into apt.txt, each on a line of its own, or choose a version that has a wheel."},
+		{
+			pattern: `Trying pkg-config --exists (mysqlclient)`,
+			message: "A package was to be built from its source, and the library that {} is made of is missing.", hint: "Write default-libmysqlclient-dev and pkg-config into apt.txt, each on a line of its own.",
+		},
+		{
+			pattern: `Unknown compiler\(s\): \[\['([a-z+0-9]+)'|No such file or directory: '(gcc|g\+\+|cc|c\+\+|make|cmake|ninja|gfortran|rustc|cargo|swig|pg_config|pkg-config|mysql_config|gdal-config|nc-config|mpicc|llvm-config)'|No CMAKE_[A-Za-z]+_COMPILER could be found.*?(gfortran|g\+\+|gcc)`,
+			message: missingTool, hint: sourceHint, better: fromDebian,
+		},
 		{
 			pattern: `(?i)(?:command|program|error:) '?(gcc|g\+\+|cc|c\+\+|cmake|gfortran|rustc|cargo|swig|pg_config|pkg-config|mysql_config)\S*'? (?:failed: No such file|not found|is not installed|executable not found)|(pg_config) executable not found`,
-			message: "A package was to be built from its source, and the tool {} is missing.", hint: sourceHint, better: fromDebian,
+			message: missingTool, hint: sourceHint, better: fromDebian,
 		},
 		{pattern: `(?:Failed to build|Failed to download and build|Could not build wheels for|Failed building wheel for) .?([A-Za-z0-9][A-Za-z0-9._-]*)`, message: "{} could not be built from its source.", hint: sourceHint, better: nearPython},
 		{pattern: `Unable to locate package (\S+)`, message: "Debian has no package called {}.", hint: "Search for its name in Debian's list of packages; it can differ between distributions.", tools: true, better: nowInDebian},
@@ -136,14 +146,11 @@ func Explain(r Recipe, step string, log []string) *binnacle.Error {
 	s.Packages = r.condaPackages(s)
 	script := s.Stage == StagePostBuild
 	e := &binnacle.Error{Code: binnacle.CodeBuildFailed, Op: "build", Message: "The step “" + step + "” failed.", Hint: "The log has its whole output."}
-	if len(s.From) > 0 {
-		e.File, e.Line = s.From[0].File, s.From[0].Line
-	} else if s.Name == "" && r.Base != nil {
-		e.File, e.Line = r.Base.From.File, r.Base.From.Line // a step of the image's own
-	}
-	lines := plain(log)
-	flat := strings.Join(strings.Fields(strings.Join(lines, "\n")), " ") // tools break their sentences over lines
-	said := decisive(lines)
+	e.File, e.Line = r.At(step)
+	out := newOutput(log)
+	said, at := out.decisive()
+	evidence := []span{at}
+	flat := out.flat
 	if script {
 		e.Message = e.File + " failed."
 		e.Hint = "Run it in a terminal to see what it needs; the status of its last command, or any with `set -e`, decides."
@@ -156,14 +163,15 @@ func Explain(r Recipe, step string, log []string) *binnacle.Error {
 	rLine(e, flat)
 	nixLine(r, e, flat)
 	for _, c := range allCauses() {
-		m := regexp.MustCompile(c.pattern).FindStringSubmatch(flat)
-		if m == nil || (script && c.tools) {
+		where := regexp.MustCompile(c.pattern).FindStringSubmatchIndex(flat)
+		if where == nil || (script && c.tools) {
 			continue
 		}
+		evidence = append(evidence, out.span(where[0], where[1]))
 		name := ""
-		for _, group := range m[1:] {
-			if name == "" {
-				name = strings.Trim(group, `'"`)
+		for g := 2; g < len(where) && name == ""; g += 2 {
+			if where[g] >= 0 {
+				name = strings.Trim(flat[where[g]:where[g+1]], `'"`)
 			}
 		}
 		message := strings.ReplaceAll(c.message, "{}", name)
@@ -190,7 +198,20 @@ func Explain(r Recipe, step string, log []string) *binnacle.Error {
 	if said != "" {
 		e.Message += " It said: " + said
 	}
+	e.Excerpt = out.excerpt(evidence...)
 	return e
+}
+
+// At is what in the repository asks for a step; an empty file when nothing does.
+func (r Recipe) At(step string) (file string, line int) {
+	s := r.step(step)
+	switch {
+	case len(s.From) > 0:
+		return s.From[0].File, s.From[0].Line
+	case s.Name == "" && r.Base != nil:
+		return r.Base.From.File, r.Base.From.Line // a step of the image's own
+	}
+	return "", 0
 }
 
 func (r Recipe) step(name string) Step {
@@ -233,59 +254,54 @@ func canonical(name string) string {
 }
 
 // decisive is the tool's sentence that says why it gave up: what follows its
-// last "Because" or error mark, else its last line.
-func decisive(lines []string) string {
+// last "Because" or error mark, and where that is; else its last line, and no place.
+func (o output) decisive() (string, span) {
+	lines := o.trimmed()
 	marks := []*regexp.Regexp{
 		regexp.MustCompile(`^(?:cause:|╰─▶|├─▶|And)?\s*([Bb]ecause .*)`), // uv's resolver
 		regexp.MustCompile(`^E: (.*)`), // apt
 		regexp.MustCompile(`^(?:conda|cran|R|julia): (.*)`),
 		regexp.MustCompile(`(.*fatal error: .*)`),
+		regexp.MustCompile(`^(\S+:[0-9]+(?::[0-9]+)?: (?:error|ERROR): .*)`),            // compilers, Meson
 		regexp.MustCompile(`^((?:[A-Za-z_]+\.)*[A-Z][A-Za-z]*(?:Error|Exception): .*)`), // Python
 		regexp.MustCompile(`^(?i:error|cause): (.*)`),
 	}
-	for i, mark := range append(marks, languageMarks()...) {
-		for n, line := range lines {
-			m := mark.FindStringSubmatch(line)
-			if m == nil {
-				continue
+	const python = 5
+	outer := regexp.MustCompile("(?i)^(?:error|cause): (?:Failed to build|The build backend|Call to `|command '?\\[?'.*exit)")
+	for _, all := range []bool{false, true} {
+		for i, mark := range append(marks, languageMarks()...) {
+			order := slices.All(lines)
+			if i == python {
+				order = slices.Backward(lines) // what the program ended with
 			}
-			said := []string{m[1]}
-			const more = 6 // lines that a sentence of uv or conda goes on over
-			for k := n + 1; (i == 0 || i == 2) && k < len(lines) && k <= n+more && !strings.HasPrefix(lines[k], "hint:"); k++ {
-				said = append(said, strings.TrimLeft(lines[k], "│ "))
+			for n, line := range order {
+				m := mark.FindStringSubmatch(line)
+				if m == nil || (!all && outer.MatchString(line)) {
+					continue
+				}
+				said, at := []string{m[1]}, span{n, n}
+				const more = 6 // lines that a sentence of uv or conda goes on over
+				for k := n + 1; (i == 0 || i == 2) && k < len(lines) && k <= n+more && !strings.HasPrefix(lines[k], "hint:"); k++ {
+					said = append(said, strings.TrimLeft(lines[k], "│ "))
+					at.to = k
+				}
+				return cut(strings.Join(said, " ")), at
 			}
-			return cut(strings.Join(said, " "))
 		}
 	}
 	for _, line := range slices.Backward(lines) {
 		if !strings.HasPrefix(line, "hint:") {
-			return cut(line)
+			return cut(line), span{0, -1}
 		}
 	}
-	return ""
+	return "", span{0, -1}
 }
 
 func cut(s string) string {
 	const longest = 400
-	s = strings.Join(strings.Fields(s), " ")
+	s = unsecret(strings.Join(strings.Fields(s), " "))
 	if r := []rune(s); len(r) > longest {
 		return string(r[:longest]) + "…"
 	}
 	return s
-}
-
-// plain are the lines that say something, without colours and progress.
-func plain(log []string) []string {
-	escape := regexp.MustCompile(`\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)`)
-	var out []string
-	for _, l := range log {
-		l = strings.TrimRight(escape.ReplaceAllString(l, ""), "\r\n ")
-		if i := strings.LastIndexByte(l, '\r'); i >= 0 {
-			l = l[i+1:]
-		}
-		if l = strings.TrimSpace(l); l != "" {
-			out = append(out, l)
-		}
-	}
-	return out
 }

@@ -145,7 +145,13 @@ func TestNotebookWithoutKernel(t *testing.T) {
 		"broken":          {map[string]string{"index.ipynb": "{"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			have := notes(read(t, c.files))
+			r := read(t, c.files)
+			have := notes(r)
+			for _, n := range r.Notes {
+				if strings.Contains(n.Message, "no kernel") && n.Hint == "" {
+					t.Error("the note does not say what to do")
+				}
+			}
 			if strings.Contains(have, "no kernel") != (c.want != "") || !strings.Contains(have, c.want) {
 				t.Errorf("notes %q, want %q", have, c.want)
 			}

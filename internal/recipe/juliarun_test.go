@@ -222,20 +222,26 @@ func TestJuliaSteps(t *testing.T) {
 		}
 	})
 	for name, c := range map[string]struct {
-		project string
-		line    int
-		says    string
+		project, manifest string
+		file              string
+		line              int
+		says, hint        string
 	}{
-		"not registered": {"[deps]\nNosuch = \"aaaaaaaa-0000-4000-8000-000000000000\"\n" + project[len("[deps]\n"):], 2, "Nosuch"},
-		"no version":     {project + "[compat]\nKnots = \"7\"\n", 2, "No version of the Julia package Knots fits"},
+		"not registered":           {"[deps]\nNosuch = \"aaaaaaaa-0000-4000-8000-000000000000\"\n" + project[len("[deps]\n"):], "", "Project.toml", 2, "Nosuch", "]add https://"},
+		"no version":               {project + "[compat]\nKnots = \"7\"\n", "", "Project.toml", 2, "No version of the Julia package Knots fits", "[compat]"},
+		"manifest lacks a package": {project + "Fathom = \"" + fathomUUID + "\"\n", strings.ReplaceAll(string(locked), "Fathom", "Depth"), "Project.toml", 3, "Fathom", "commit"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := read(t, map[string]string{"Project.toml": c.project})
+			files := map[string]string{"Project.toml": c.project}
+			if c.manifest != "" {
+				files["Manifest.toml"] = c.manifest
+			}
+			r := read(t, files)
 			out, err := install(t, r)
 			e := recipe.Explain(r, "Julia packages: Project.toml", strings.Split(out, "\n"))
 			t.Log(e.Message, e.Hint)
-			if err == nil || e.File != "Project.toml" || e.Line != c.line || !strings.Contains(e.Message, c.says) {
-				t.Errorf("%v %s:%d %s; want line %d …%s…", err, e.File, e.Line, e.Message, c.line, c.says)
+			if err == nil || e.File != c.file || e.Line != c.line || !strings.Contains(e.Message, c.says) || !strings.Contains(e.Hint, c.hint) || len(e.Excerpt) == 0 {
+				t.Errorf("%v %s:%d %s %s %q; want %s:%d …%s… %s", err, e.File, e.Line, e.Message, e.Hint, e.Excerpt, c.file, c.line, c.says, c.hint)
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package recipe_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -65,12 +66,80 @@ func TestLockSteps(t *testing.T) {
 		if err == nil {
 			t.Fatal("a file with another hash was installed")
 		}
-		if e := recipe.Explain(r, r.Steps[2].Name, strings.Split(out, "\n")); e.File != "Pipfile.lock" || e.Line != 11 || !strings.Contains(e.Message, "humanize") {
+		if e := recipe.Explain(r, r.Steps[2].Name, strings.Split(out, "\n")); e.File != "Pipfile.lock" || e.Line != 11 || !strings.Contains(e.Message, "humanize") || !strings.Contains(e.Hint, "Renew the hashes") {
 			t.Errorf("%+v", e)
 		}
 	})
 
 	t.Run("causes", m.causes)
+	t.Run("languages", m.languages)
+}
+
+// languages does the same with npm, Go and Deno. Cargo is not on every machine:
+// the end-to-end test of Rust makes it fail.
+func (m *machine) languages(t *testing.T) {
+	for _, tool := range []string{"npm", "go"} {
+		if _, err := exec.LookPath(tool); err != nil && os.Getenv("BINNACLE_TEST_REQUIRE") == "all" {
+			t.Fatalf("%s is not installed", tool)
+		} else if err != nil {
+			t.Skipf("%s is not installed", tool)
+		}
+	}
+	m.env = append(m.env, "DENO_DIR="+m.dir+"/tmp/deno-cache", "GOFLAGS=-modcacherw", "GOMODCACHE="+m.dir+"/tmp/go", "NPM_CONFIG_FETCH_RETRIES=0")
+	// A lock for what is there, written by npm, beside what it does not know.
+	js := filepath.Join(m.dir, "js")
+	if err := os.MkdirAll(js, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const small = `{"dependencies": {"dayjs": "1.11.10"}}`
+	if err := os.WriteFile(filepath.Join(js, "package.json"), []byte(small), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.must(t, js, "npm", "install", "--package-lock-only", "--no-audit", "--no-fund")
+	lock, err := os.ReadFile(filepath.Join(js, "package-lock.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const required = "module tides\n\ngo 1.21\n\nrequire github.com/dustin/go-humanize v1.0.0\n"
+	wrongSum := "github.com/dustin/go-humanize v1.0.0 h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\ngithub.com/dustin/go-humanize v1.0.0/go.mod h1:HtrtbFcZ19U5GC7JDqmcUSB87Iq5E25KnS6fMYU6eOk=\n"
+	for name, c := range map[string]struct {
+		files map[string]string
+		step  string // which must fail
+		file  string
+		line  int
+		says  []string // in message or hint
+	}{
+		"npm, no package":  {map[string]string{"package.json": "{\"dependencies\": {\n\"@tides-of-nobody/not-there\": \"1\"}}"}, "npm: package.json", "package.json", 2, []string{"no package called @tides-of-nobody/not-there", "Check its name in package.json"}},
+		"npm, no version":  {map[string]string{"package.json": "{\"dependencies\": {\n\"dayjs\": \"99.0.0\"}}"}, "npm: package.json", "package.json", 2, []string{"version asked for of dayjs does not exist", "Choose one that does"}},
+		"npm, stale lock":  {map[string]string{"package.json": "{\"dependencies\": {\n\"dayjs\": \"1.11.10\",\n\"left-pad\": \"1.3.0\"}}", "package-lock.json": string(lock)}, "npm: package-lock.json", "package.json", 3, []string{"do not agree", "left-pad", "Run `npm install` and commit"}},
+		"Go, no version":   {map[string]string{"go.mod": "module tides\n\ngo 1.21\n\nrequire github.com/dustin/go-humanize v1.99.0\n", "go.sum": ""}, "go: go.mod", "go.mod", 5, []string{"go-humanize could not be had", "Check its path and version"}},
+		"Go, wrong hash":   {map[string]string{"go.mod": required, "go.sum": wrongSum}, "go: go.mod", "go.mod", 5, []string{"not what go.sum says", "go mod verify"}},
+		"Deno, no package": {map[string]string{"deno.json": "{\"imports\": {\n\"tides\": \"npm:@tides-of-nobody/not-there@1\"}}"}, "deno: deno.json", "deno.json", 2, []string{"no package called @tides-of-nobody/not-there", "Check its name in deno.json"}},
+		"Deno, stale lock": {map[string]string{"deno.json": "{\"imports\": {\n\"dayjs\": \"npm:dayjs@1.11.10\"}}", "deno.lock": "{\"version\": \"5\"}\n"}, "deno: deno.json", "deno.json", 0, []string{"do not agree", "commit deno.lock"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := read(t, c.files)
+			if strings.HasPrefix(name, "Deno") {
+				if out, err := m.step(t, stepNamed(t, r, "Deno kernel")); err != nil {
+					t.Fatal(err, out)
+				}
+			}
+			s := stepNamed(t, r, c.step)
+			out, err := m.step(t, s)
+			if err == nil {
+				t.Fatal("nothing failed")
+			}
+			e := recipe.Explain(r, s.Name, strings.Split(out, "\n"))
+			if e.File != c.file || e.Line != c.line || len(e.Excerpt) == 0 {
+				t.Errorf("in %s:%d, want %s:%d; %q", e.File, e.Line, c.file, c.line, e.Excerpt)
+			}
+			for _, want := range c.says {
+				if !strings.Contains(e.Message+"\n"+e.Hint, want) {
+					t.Errorf("no %q in %q %q", want, e.Message, e.Hint)
+				}
+			}
+		})
+	}
 }
 
 // causes makes steps fail in the ways that are most frequent, with the real tools,
@@ -87,17 +156,18 @@ func (m *machine) causes(t *testing.T) {
 		line  int
 		says  []string // in message or hint
 	}{
-		"no package":      {map[string]string{"requirements.txt": "humanize\nscikit-lern-tutorials-xx\n"}, "requirements.txt", 2, []string{"no package called scikit-lern-tutorials-xx"}},
+		"no package":      {map[string]string{"requirements.txt": "humanize\nscikit-imagge\n"}, "requirements.txt", 2, []string{"no package called scikit-imagge", "Did you mean scikit-image?"}},
 		"no version":      {map[string]string{"requirements.txt": "humanize==99.1\n"}, "requirements.txt", 1, []string{"version asked for of humanize does not exist", "There are 4.", "choose one"}},
 		"conflict":        {map[string]string{"requirements.txt": "pandas==2.2.3\nnumpy<1.20\n"}, "requirements.txt", 1, []string{"together", "numpy<1.20"}},
 		"other Python":    {map[string]string{"requirements.txt": "# one\n./pkg\n", "pkg/pyproject.toml": "[project]\nname = 'pkg'\nversion = '1'\nrequires-python = '>=3.99'\n"}, "requirements.txt", 2, []string{"another version of Python", "runtime.txt"}},
 		"other platform":  {map[string]string{"requirements.txt": "pywin32==306\n"}, "requirements.txt", 1, []string{"pywin32 has no build for this", "Windows"}},
 		"header":          {extension, "requirements.txt", 2, []string{"header suitesparse/nothing.h", "libsuitesparse-dev into apt.txt"}},
-		"index away":      {map[string]string{"requirements.txt": "--index-url http://127.0.0.1:9/simple\ntitlecase\n"}, "requirements.txt", 2, []string{"could not be reached"}},
-		"git away":        {map[string]string{"requirements.txt": "x @ git+http://127.0.0.1:9/x.git\n"}, "requirements.txt", 1, []string{"git repository could not be fetched"}},
-		"no project":      {map[string]string{"requirements.txt": "./notes\n", "notes/a.txt": ""}, "requirements.txt", 1, []string{"no Python package"}},
+		"index away":      {map[string]string{"requirements.txt": "--index-url http://127.0.0.1:9/simple\ntitlecase\n"}, "requirements.txt", 2, []string{"could not be reached", "Try again in a few minutes"}},
+		"git away":        {map[string]string{"requirements.txt": "x @ git+http://127.0.0.1:9/x.git\n"}, "requirements.txt", 1, []string{"git repository could not be fetched", "must be public"}},
+		"no project":      {map[string]string{"requirements.txt": "./notes\n", "notes/a.txt": ""}, "requirements.txt", 1, []string{"no Python package", "needs a pyproject.toml or setup.py"}},
 		"module missing":  {map[string]string{"postBuild": "#!/bin/bash\nset -e\npython -c 'import skimage'\n"}, "postBuild", 0, []string{"module skimage is missing", "Add scikit-image"}},
-		"command missing": {map[string]string{"postBuild": "#!/bin/bash\nset -e\nno-such-command-here\n"}, "postBuild", 3, []string{"command no-such-command-here"}},
+		"command missing": {map[string]string{"postBuild": "#!/bin/bash\nset -e\nno-such-command-here\n"}, "postBuild", 3, []string{"command no-such-command-here", "Name the Debian package that has it in apt.txt"}},
+		"command known":   {map[string]string{"postBuild": "#!/bin/bash\nset -e\nPATH=/nowhere\n\npdflatex notes.tex\n"}, "postBuild", 5, []string{"command pdflatex", "Write texlive-latex-recommended into apt.txt."}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			home := filepath.Join(m.dir, "home")
@@ -127,6 +197,9 @@ func (m *machine) causes(t *testing.T) {
 					if !strings.Contains(e.Message+"\n"+e.Hint, want) {
 						t.Errorf("no %q in %q %q", want, e.Message, e.Hint)
 					}
+				}
+				if len(e.Excerpt) == 0 || !strings.Contains(out, strings.TrimSpace(e.Excerpt[0])) {
+					t.Errorf("the excerpt is %q", e.Excerpt)
 				}
 				return
 			}

@@ -295,6 +295,9 @@ func TestRefused(t *testing.T) {
 			if e.File != c.file || e.Line != c.line || !strings.Contains(e.Message, c.says) {
 				t.Errorf("%s:%d %s; want %s:%d …%s…", e.File, e.Line, e.Message, c.file, c.line, c.says)
 			}
+			if e.Hint == "" || strings.HasPrefix(name, "CRLF") && !strings.Contains(e.Hint, "dos2unix") {
+				t.Errorf("no help: %q", e.Hint)
+			}
 			if len(e.Message)+len(e.Hint) > 600 || strings.ContainsAny(e.Message, "\x00\x1b\n") {
 				t.Errorf("nothing to show people: %q", e.Message)
 			}

@@ -168,17 +168,18 @@ func TestRSteps(t *testing.T) {
 		file  string
 		line  int
 		says  string
+		hint  string
 	}{
-		"no package":     {map[string]string{"install.R": "x <- 1\ninstall.packages(c(\n  \"knots\",\n  \"nosuch\"))\n"}, "install.R", 4, "called nosuch"},
-		"hidden":         {map[string]string{"install.R": "pkgs <- c(\"knots\", \"nosuch\")\nsuppressWarnings(for (p in pkgs) utils::install.packages(p))\n"}, "install.R", 1, "called nosuch"},
-		"does not build": {map[string]string{"install.R": "install.packages(\"wreck\")\n"}, "install.R", 1, "libwreck-dev"},
-		"header":         {map[string]string{"install.R": "\ninstall.packages(\"headless\")\n"}, "install.R", 2, "nosuchheader.h"},
-		"error":          {map[string]string{"install.R": "install.packages(\"knots\")\n\nstop(\"the moon is full\")\n"}, "install.R", 3, "the moon is full"},
-		"syntax":         {map[string]string{"install.R": "x <- 1\ny <- (2\n"}, "install.R", 3, "unexpected"},
-		"not imported":   {map[string]string{"install.R": "\nlibrary(nosuch)\n"}, "install.R", 2, "package nosuch of R is missing"},
-		"DESCRIPTION":    {map[string]string{"DESCRIPTION": "Package: a\nVersion: 1\nImports: knots,\n  Knotz\n"}, "DESCRIPTION", 4, "called Knotz"},
-		"version":        {map[string]string{"DESCRIPTION": "Package: a\nVersion: 1\nImports: fathom,\n  knots (>= 3)\n"}, "DESCRIPTION", 4, "no such version of knots"},
-		"renv.lock":      {map[string]string{"renv.lock": "{\"R\": {\"Version\": \"4.5.0\"}, \"Packages\": {\n\"knots\": {\"Package\": \"knots\", \"Version\": \"9\", \"Source\": \"Repository\"}}}\n"}, "renv.lock", 2, "called knots"},
+		"no package":     {map[string]string{"install.R": "x <- 1\ninstall.packages(c(\n  \"knots\",\n  \"nosuch\"))\n"}, "install.R", 4, "called nosuch", "upper and lower case"},
+		"hidden":         {map[string]string{"install.R": "pkgs <- c(\"knots\", \"nosuch\")\nsuppressWarnings(for (p in pkgs) utils::install.packages(p))\n"}, "install.R", 1, "called nosuch", "upper and lower case"},
+		"does not build": {map[string]string{"install.R": "install.packages(\"wreck\")\n"}, "install.R", 1, "libwreck-dev", "Name it in apt.txt"},
+		"header":         {map[string]string{"install.R": "\ninstall.packages(\"headless\")\n"}, "install.R", 2, "nosuchheader.h", "apt.txt"},
+		"error":          {map[string]string{"install.R": "install.packages(\"knots\")\n\nstop(\"the moon is full\")\n"}, "install.R", 3, "the moon is full", ""},
+		"syntax":         {map[string]string{"install.R": "x <- 1\ny <- (2\n"}, "install.R", 3, "unexpected", ""},
+		"not imported":   {map[string]string{"install.R": "\nlibrary(nosuch)\n"}, "install.R", 2, "package nosuch of R is missing", "Install it with install.R"},
+		"DESCRIPTION":    {map[string]string{"DESCRIPTION": "Package: a\nVersion: 1\nImports: knots,\n  Knotz\n"}, "DESCRIPTION", 4, "called Knotz", "upper and lower case"},
+		"version":        {map[string]string{"DESCRIPTION": "Package: a\nVersion: 1\nImports: fathom,\n  knots (>= 3)\n"}, "DESCRIPTION", 4, "no such version of knots", "Loosen the version"},
+		"renv.lock":      {map[string]string{"renv.lock": "{\"R\": {\"Version\": \"4.5.0\"}, \"Packages\": {\n\"knots\": {\"Package\": \"knots\", \"Version\": \"9\", \"Source\": \"Repository\"}}}\n"}, "renv.lock", 2, "called knots", "runtime.txt chooses it"},
 	} {
 		t.Run("failing "+name, func(t *testing.T) {
 			clean(t)
@@ -188,8 +189,8 @@ func TestRSteps(t *testing.T) {
 			}
 			e := recipe.Explain(r, s.Name, strings.Split(out, "\n"))
 			t.Log(e.Message, e.Hint)
-			if e.File != c.file || e.Line != c.line || !strings.Contains(e.Message, c.says) {
-				t.Errorf("%s:%d %s; want %s:%d …%s…", e.File, e.Line, e.Message, c.file, c.line, c.says)
+			if e.File != c.file || e.Line != c.line || !strings.Contains(e.Message, c.says) || !strings.Contains(e.Hint, c.hint) || len(e.Excerpt) == 0 {
+				t.Errorf("%s:%d %s %s %q; want %s:%d …%s… %s", e.File, e.Line, e.Message, e.Hint, e.Excerpt, c.file, c.line, c.says, c.hint)
 			}
 		})
 	}

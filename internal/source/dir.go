@@ -130,7 +130,7 @@ func (s *Source) scan(ctx context.Context, root *os.Root, left *tally, line func
 			return err
 		}
 		if !ok {
-			line("note: " + quote(p) + " is neither a file nor a link and was left out")
+			line(Note + quote(p) + " is neither a file nor a link and was left out.")
 			return nil
 		}
 		list = append(list, e)

@@ -19,7 +19,7 @@ import (
 // Fetch writes the files of a revision to dir, which must not exist: no .git,
 // submodules filled in, large files replaced when Config.LFS is set. Links that
 // lead out of the repository are left out. out, which may be nil, gets a line
-// for that and for what git reports.
+// for that, beginning with [Note], and for what git reports.
 //
 // Nothing is left at dir when it fails. Returns invalid (a file name, a
 // submodule's address), not_found, forbidden, limited, timeout, unavailable;
@@ -144,6 +144,10 @@ func (f *fetching) materialise(ctx context.Context, m *mirror, commit, dir, pref
 	return list, modules, err
 }
 
+// Note begins those lines of [Source.Fetch] that say what is not as the author of
+// the repository means it, and what to do.
+const Note = "note: "
+
 // maxNotes is how many notes of a kind a person is given.
 const maxNotes = 20
 
@@ -152,10 +156,10 @@ func dropLinks(list []entry, prefix string, line func(string)) []entry {
 	out := escaping(list)
 	for i, p := range out {
 		if i == maxNotes {
-			line(fmt.Sprintf("note: so were %d more", len(out)-i))
+			line(Note + fmt.Sprintf("So were %d more.", len(out)-i))
 			break
 		}
-		line("note: the symbolic link " + quote(prefix+p) + " leads out of the repository and was left out")
+		line(Note + "The symbolic link " + quote(prefix+p) + " leads out of the repository and was left out.")
 	}
 	return slices.DeleteFunc(list, func(e entry) bool {
 		_, found := slices.BinarySearch(out, e.path)

@@ -210,7 +210,7 @@ func TestBombs(t *testing.T) {
 	r := srv.repo(t, "zeros")
 	r.write("zeros", strings.Repeat("\x00", 20<<20)).commit("zeros")
 	s := newSource(t, func(c *source.Config) { c.MaxBytes = 10 << 20 })
-	if _, _, err := fetch(t, s, srv.spec("zeros", "main"), source.Policy{}); binnacle.CodeOf(err) != binnacle.CodeLimited {
+	if _, _, err := fetch(t, s, srv.spec("zeros", "main"), source.Policy{}); !overLimit(err, "larger than this hub allows") {
 		t.Errorf("zeros: %v", err)
 	}
 	r = srv.repo(t, "tree") // ten to the tenth files
@@ -224,9 +224,15 @@ func TestBombs(t *testing.T) {
 		line, kind = "040000 tree "+r.gitIn(entries.String(), "mktree", "-z"), "d"
 	}
 	r.plant(line + "\ttop")
-	if _, _, err := fetch(t, s, srv.spec("tree", "main"), source.Policy{}); binnacle.CodeOf(err) != binnacle.CodeLimited {
+	if _, _, err := fetch(t, s, srv.spec("tree", "main"), source.Policy{}); !overLimit(err, "more files than this hub allows") {
 		t.Errorf("tree: %v", err)
 	}
+}
+
+// overLimit says whether an error tells what is over the limit, and what to do.
+func overLimit(err error, what string) bool {
+	e := binnacle.Public(err)
+	return e.Code == binnacle.CodeLimited && strings.Contains(e.Message, what) && strings.Contains(e.Hint, "ask the operator of this hub for a higher limit")
 }
 
 // TestEndlessDownload is a server that sends without end.
@@ -300,7 +306,7 @@ func TestNoPrompt(t *testing.T) {
 	s := newSource(t, func(c *source.Config) { c.ResolveTimeout = 20 * time.Second })
 	for _, p := range []source.Policy{{}, {Local: true}} {
 		_, err := s.Resolve(t.Context(), srv.spec("repo", "main"), p)
-		if binnacle.CodeOf(err) != binnacle.CodeNotFound || !strings.Contains(binnacle.Public(err).Message, "not public") {
+		if binnacle.CodeOf(err) != binnacle.CodeNotFound || !strings.Contains(binnacle.Public(err).Message, "not public") || !strings.Contains(binnacle.Public(err).Hint, "has to be made public") {
 			t.Errorf("%v", err)
 		}
 	}

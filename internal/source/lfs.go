@@ -11,10 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -73,7 +75,17 @@ func (f *fetching) large(ctx context.Context, n *network, list []entry, dir, pre
 		return err
 	}
 	note := func(why string) {
-		f.line(fmt.Sprintf("note: %d files in %s are pointers of Git LFS and were left so: %s", len(files), quote("/"+prefix), why))
+		const some = 3
+		names := slices.Sorted(maps.Keys(files))
+		for i, name := range names[:min(some, len(names))] {
+			names[i] = quote(prefix + name)
+		}
+		more := ""
+		if n := len(names) - some; n > 0 {
+			names, more = names[:some], fmt.Sprintf(" and %d more", n)
+		}
+		f.line(Note + "Pointers of Git LFS stand where these files should be: " + strings.Join(names, ", ") + more + ". They were not fetched: " + why +
+			". A notebook that reads them fails; commit small files without LFS, and download large ones from an archive in postBuild.")
 	}
 	if !f.s.cfg.LFS {
 		note("this hub does not fetch large files")

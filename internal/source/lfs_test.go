@@ -112,7 +112,7 @@ func TestLargeFiles(t *testing.T) {
 		l.where = where
 		l.mu.Unlock()
 		got, notes, err := fetch(t, newSource(t, change), spec, source.Policy{})
-		if diff := cmp.Diff(want, got); err != nil || diff != "" || !notes.has("pointers of Git LFS") {
+		if diff := cmp.Diff(want, got); err != nil || diff != "" || !notes.has(source.Note+`Pointers of Git LFS stand where these files should be: "sub/y.bin", "x.bin". They were not fetched: `) || !notes.has("commit small files without LFS") {
 			t.Errorf("%s: %v, %q (-want +got):\n%s", where, err, notes.list, diff)
 		}
 	}

@@ -23,6 +23,7 @@ const (
 // settings are not read: some of them are commands.
 type module struct {
 	path, url string
+	line      int // of its path in .gitmodules; 0 when unknown
 }
 
 // modules reads .gitmodules of a commit. We parse the output of git config,
@@ -50,7 +51,27 @@ func (m *mirror) modules(ctx context.Context, commit string, list []entry) ([]mo
 	if err != nil {
 		return nil, modulesError("names what cannot be a submodule", err)
 	}
+	var text bytes.Buffer
+	if err := m.s.git(ctx, command{gitDir: m.dir, args: []string{"cat-file", "blob", commit + ":.gitmodules"}, stdout: &text}); err != nil {
+		return nil, err
+	}
+	for i := range modules {
+		modules[i].line = moduleLine(text.String(), modules[i].path)
+	}
 	return modules, nil
+}
+
+// moduleLine is where .gitmodules names a path, as it is usually written; else 0.
+func moduleLine(text, path string) int {
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		key, value, ok := strings.Cut(line, "=")
+		if ok && strings.TrimSpace(key) == "path" && strings.TrimSuffix(strings.Trim(strings.TrimSpace(value), `"`), "/") == path {
+			return n
+		}
+	}
+	return 0
 }
 
 func modulesError(why string, err error) *binnacle.Error {
@@ -105,9 +126,9 @@ func parseModules(out string) ([]module, error) {
 
 // submodules fills the folders that submodules take.
 func (f *fetching) submodules(ctx context.Context, parent remote, list []entry, known []module, dir, prefix string, depth int) error {
-	address := map[string]string{}
+	declared := map[string]module{}
 	for _, m := range known {
-		address[m.path] = m.url
+		declared[m.path] = m
 	}
 	notes := 0
 	for _, e := range list {
@@ -120,23 +141,23 @@ func (f *fetching) submodules(ctx context.Context, parent remote, list []entry, 
 		if err := os.MkdirAll(sub, 0o755); err != nil {
 			return fmt.Errorf("make the folder of a submodule: %w", err)
 		}
-		from, ok := address[e.path]
+		mod, ok := declared[e.path]
 		if !ok {
 			if notes++; notes <= maxNotes {
-				f.line("note: .gitmodules does not say where the submodule " + quote(full) + " comes from; its folder stays empty")
+				f.line(Note + ".gitmodules does not say where the submodule " + quote(full) + " comes from; its folder stays empty. Add it with git submodule add, or remove the folder.")
 			}
 			continue
 		}
 		if f.modules++; f.modules > maxModules || depth+1 > maxModuleDepth {
-			return moduleError(full, &binnacle.Error{Message: fmt.Sprintf("submodules go more than %d deep or there are more than %d.", maxModuleDepth, maxModules)})
+			return moduleError(full, place(prefix, mod), &binnacle.Error{Message: fmt.Sprintf("submodules go more than %d deep or there are more than %d.", maxModuleDepth, maxModules)})
 		}
 		f.line("Fetching submodule " + quote(full))
-		r, err := moduleRemote(parent, from)
+		r, err := moduleRemote(parent, mod.url)
 		if err == nil {
 			err = f.repository(ctx, r, e.id, sub, full+"/", depth+1)
 		}
 		if err != nil {
-			return moduleError(full, err)
+			return moduleError(full, place(prefix, mod), err)
 		}
 	}
 	return nil
@@ -165,9 +186,18 @@ func moduleRemote(parent remote, address string) (remote, error) {
 	return r, err
 }
 
+// place is the line of a submodule in the .gitmodules that the error names; 0 in
+// that of another repository.
+func place(prefix string, m module) int {
+	if prefix != "" {
+		return 0
+	}
+	return m.line
+}
+
 // moduleError says which submodule failed. The code stays when trying again
 // or another caller may help; else the repository is at fault.
-func moduleError(path string, err error) error {
+func moduleError(path string, line int, err error) error {
 	cause, ok := errors.AsType[*binnacle.Error](err)
 	if !ok {
 		return err
@@ -184,7 +214,7 @@ func moduleError(path string, err error) error {
 		hint = "Correct its address in .gitmodules, or remove it."
 	}
 	return &binnacle.Error{
-		Code: code, Op: "source.submodule.nested", File: ".gitmodules", Err: err, Hint: hint,
+		Code: code, Op: "source.submodule.nested", File: ".gitmodules", Line: line, Err: err, Hint: hint,
 		Message: "The submodule " + quote(path) + " cannot be fetched: " + cause.Message,
 	}
 }

@@ -67,6 +67,35 @@ func TestSubmoduleOfItself(t *testing.T) {
 	}
 }
 
+// TestSubmoduleAway: the error says which submodule, where it is declared, what is
+// wrong and what to do.
+func TestSubmoduleAway(t *testing.T) {
+	t.Parallel()
+	srv := serve(t, nil)
+	there := srv.repo(t, "there.git")
+	commit := there.write("a", "1").commit("one")
+	for name, c := range map[string]struct {
+		address, commit string
+		code            binnacle.Code
+		message, hint   string
+	}{
+		"no repository": {srv.URL + "/gone.git", commit, binnacle.CodeBuildFailed, `The submodule "lib/charts" cannot be fetched: `, "has to be made public"},
+		"no commit":     {srv.URL + "/there.git", strings.Repeat("7", 40), binnacle.CodeBuildFailed, `The submodule "lib/charts" cannot be fetched: `, "forced push"},
+		"no server":     {"http://127.0.0.1:9/x.git", commit, binnacle.CodeUnavailable, `The submodule "lib/charts" cannot be fetched: `, "Try again"},
+		"ssh":           {"git@127.0.0.1:team/x.git", commit, binnacle.CodeBuildFailed, `The submodule "lib/charts" cannot be fetched: `, "https://"},
+	} {
+		r := srv.repo(t, strings.ReplaceAll(name, " ", "-"))
+		r.write("a", "1").git("add", "-A")
+		r.module("lib/charts", c.address, c.commit)
+		r.git("commit", "-q", "-m", "one")
+		_, _, err := fetch(t, newSource(t, nil), srv.spec(strings.ReplaceAll(name, " ", "-"), "main"), source.Policy{})
+		e := binnacle.Public(err)
+		if e.Code != c.code || e.File != ".gitmodules" || e.Line != 2 || !strings.Contains(e.Message, c.message) || !strings.Contains(e.Hint, c.hint) {
+			t.Errorf("%s: %s %s:%d %q %q", name, e.Code, e.File, e.Line, e.Message, e.Hint)
+		}
+	}
+}
+
 // TestHostileSubmodules: each ends with an error that names it, and neither a
 // connection nor a command comes of it (A5).
 func TestHostileSubmodules(t *testing.T) {
@@ -95,7 +124,7 @@ func TestHostileSubmodules(t *testing.T) {
 		r.module("sub", address, commit)
 		r.git("commit", "-q", "-m", "one")
 		_, l, err := fetch(t, allow, srv.spec("hostile-"+name, "main"), source.Policy{})
-		if binnacle.CodeOf(err) != binnacle.CodeBuildFailed || binnacle.Public(err).File != ".gitmodules" {
+		if e := binnacle.Public(err); e.Code != binnacle.CodeBuildFailed || e.File != ".gitmodules" || e.Hint == "" {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}

@@ -121,7 +121,10 @@ func launches(t *testing.T, s *store.Store) {
 	t.Helper()
 	now := time.Date(2026, 11, 23, 1, 2, 3, 4000, time.UTC)
 	a, b := record("a", "ann", now, binnacle.PhaseWaiting), record("b", "bob", now.Add(time.Second), binnacle.PhaseReady)
-	b.Error = binnacle.Errorf(binnacle.CodeBuildFailed, "no")
+	b.Error = &binnacle.Error{
+		Code: binnacle.CodeBuildFailed, Message: "no", Hint: "do", File: "requirements.txt", Line: 2, ID: "k3jf8s2m1q",
+		Excerpt: []string{"error: “no” \u2028 <b>", "…", "    2 | #include <a.h>"},
+	}
 	if _, err := s.Append(t.Context(), nil, nil, a, b); err != nil {
 		t.Fatal(err)
 	}

@@ -215,11 +215,19 @@ function fault(error, failed) {
     el("h2", {}, title),
     where ? el("p", { class: "place" }, el("code", {}, where)) : null,
     el("p", { class: "said" }, error.message),
+    ...excerpt(error.excerpt),
     error.hint ? el("p", { class: "hint" }, el("strong", {}, "What to do: "), error.hint) : null,
     el("p", { class: "actions" }, again("Try again"), id ? el("a", { class: "button", href: `/api/launches/${id}/log` }, "Whole log") : null, el("a", { class: "button", href: "/" }, "Another repository")),
     error.id ? el("p", { class: "muted small" }, "Error id ", el("code", {}, error.id)) : null,
   );
   $("outcome").focus({ preventScroll: true });
+}
+
+// excerpt is what the tool said; its lines keep their columns, so it scrolls in
+// itself and takes the focus of the keyboard for that.
+function excerpt(lines) {
+  if (!lines || !lines.length) return [];
+  return [el("p", { class: "muted small", id: "excerpt-title" }, "What the tool said"), el("pre", { class: "excerpt", tabindex: "0", role: "region", "aria-labelledby": "excerpt-title" }, lines.join("\n"))];
 }
 
 function outcome(kind, ...children) {
