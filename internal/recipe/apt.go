@@ -43,14 +43,16 @@ func readApt(r *reader) error {
 	return nil
 }
 
-// aptStep installs packages, given as apt-get takes them.
+// aptStep installs packages, given as apt-get takes them. A name that is no
+// package's is an error: apt-get would take one with a dot for a pattern, and
+// install all that match (gtk2.0) or, without a word, nothing (python3.10).
 func aptStep(name string, quoted []string) Step {
 	return Step{
 		Name: name, Stage: StageSystem, Root: true,
 		Caches: []Cache{{ID: "apt-archives", Path: "/var/cache/apt", Locked: true}, {ID: "apt-lists", Path: "/var/lib/apt/lists", Locked: true}},
 		Script: `export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
-apt-get install -q --yes --no-install-recommends ` + strings.Join(quoted, " ") + `
+apt-get install -q --yes --no-install-recommends -o APT::Cmd::Pattern-Only=true ` + strings.Join(quoted, " ") + `
 rm -f /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache
 `,
 	}

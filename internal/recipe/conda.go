@@ -28,26 +28,44 @@ func (r *reader) isConda() bool { return r.Env["CONDA_PREFIX"] != "" }
 
 func readConda(r *reader) error {
 	name := r.condaFile()
+	if err := r.conda(name); err != nil {
+		return err
+	}
 	for _, other := range []string{"requirements.txt", "runtime.txt", "environment.yaml", "Pipfile", "Pipfile.lock", "setup.py", "pyproject.toml"} {
 		if other == name || !r.has(other) || (r.Dir != "" && (other == "setup.py" || other == "pyproject.toml")) {
 			continue
 		}
+		if strings.HasSuffix(other, ".txt") && slices.ContainsFunc(r.Files, func(f File) bool { return f.Path == r.path(other) && f.Used }) {
+			continue // `- -r requirements.txt` below pip:
+		}
 		r.pass(r.path(other), name+" decides")
 		hint := "Move its packages below `pip:` in " + name + "."
 		switch other {
+		case "environment.yaml":
+			hint = "Keep one of them."
 		case "runtime.txt":
-			hint = "Write python=3.12 in " + name + "."
+			hint = "Write python=" + runtimeExample(r) + " in " + name + "."
 		case "setup.py", "pyproject.toml":
 			hint = "Write `- -e .` below `pip:` in " + name + " if the package is to be installed."
 		}
 		r.note(r.path(other), 0, other+" is passed over, because there is an "+name+".", hint)
 	}
-	return r.conda(name)
+	return nil
+}
+
+// runtimeExample is the version that runtime.txt asks for, as an example for another
+// file.
+func runtimeExample(r *reader) string {
+	text, _, err := r.file("runtime.txt")
+	if m := regexp.MustCompile(`^\s*python-(3\.\d+)`).FindStringSubmatch(text); err == nil && m != nil {
+		return m[1]
+	}
+	return r.opt.BasePython
 }
 
 // conda adds what the file of that name declares, or the lock that was made
 // from it.
-func (r *reader) conda(name string) error {
+func (r *reader) conda(name string) (err error) {
 	file := r.path(name)
 	text, _, err := r.file(name)
 	if err != nil {
@@ -61,6 +79,13 @@ func (r *reader) conda(name string) error {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		for _, v := range env.vars {
+			if err == nil && r.variable(v.name, v.value, Location{file, v.line}) {
+				r.late(v.name, v.value)
+			}
+		}
+	}()
 	if lock != nil {
 		r.use(file, lock.file+" has the versions")
 		lock.stale(r, env.conda)

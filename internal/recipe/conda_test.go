@@ -47,6 +47,32 @@ func TestCondaWanted(t *testing.T) {
 	}
 }
 
+// TestCondaVariables: what conda would set when it activates the environment is set
+// in every session, with a lock too; what is ours stays.
+func TestCondaVariables(t *testing.T) {
+	const yaml = "dependencies: [numpy]\nvariables:\n  DATA_DIR: /srv/data\n  THREADS: 2\n  PATH: /x\n  HOME: /y\n  BAD-NAME: z\n  FROM: $HOME/x\n"
+	want := map[string]string{"DATA_DIR": "/srv/data", "THREADS": "2"}
+	for name, files := range map[string]map[string]string{
+		"alone":  {"environment.yml": yaml},
+		"with R": {"environment.yml": yaml, "runtime.txt": "r-4.4-2025-01-01"},
+	} {
+		r := read(t, files)
+		for key, value := range want {
+			if r.LateEnv[key] != value {
+				t.Errorf("%s: %s is %q in %v", name, key, r.LateEnv[key], r.LateEnv)
+			}
+		}
+		for _, key := range []string{"HOME", "BAD-NAME", "FROM"} {
+			if value, ok := r.LateEnv[key]; ok {
+				t.Errorf("%s: %s is %q", name, key, value)
+			}
+		}
+		if strings.HasPrefix(r.LateEnv["PATH"], "/x") || strings.Count(notes(r), "environment.yml: The variable") != 3 {
+			t.Errorf("%s: PATH is %q, notes are\n%s", name, r.LateEnv["PATH"], notes(r))
+		}
+	}
+}
+
 func TestCondaR(t *testing.T) {
 	for text, want := range map[string]string{
 		"r-base=4.3": "4.3", "r-base 4.3.*": "4.3", "r-base==4.3.1": "4.3.1", "r-base": "", "r-dplyr": "", "r-base>=4": "", "numpy": "none", "conda-forge::r-base=4.2": "4.2",

@@ -13,6 +13,12 @@ type condaEnv struct {
 	channels []condaChannel
 	conda    []Package
 	pip      []Package
+	vars     []condaVariable
+}
+
+type condaVariable struct {
+	name, value string
+	line        int
 }
 
 type condaChannel struct {
@@ -41,12 +47,33 @@ func parseConda(file, text string) (condaEnv, error) {
 			env.channels, err = condaChannelList(file, key.Line, resolved(top.Content[i+1]))
 		case "dependencies":
 			err = env.dependencies(file, key.Line, resolved(top.Content[i+1]))
+		case "variables":
+			err = env.variables(file, key.Line, resolved(top.Content[i+1]))
 		}
 		if err != nil {
 			return condaEnv{}, err
 		}
 	}
 	return env, nil
+}
+
+// variables are those that conda would set when it activates the environment.
+func (env *condaEnv) variables(file string, line int, n *yaml.Node) error {
+	const most = 1000
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+		return nil
+	}
+	if n.Kind != yaml.MappingNode || len(n.Content) > 2*most {
+		return wrong(file, line, "variables is not a list of names with a value each.", "Write each on a line of its own, like NAME: value.")
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		value := resolved(n.Content[i+1])
+		if value.Kind != yaml.ScalarNode {
+			return wrong(file, value.Line, "The variable "+short(n.Content[i].Value)+" has no text for its value.", "Write it like NAME: value.")
+		}
+		env.vars = append(env.vars, condaVariable{n.Content[i].Value, value.Value, n.Content[i].Line})
+	}
+	return nil
 }
 
 // resolved follows one alias.

@@ -220,22 +220,29 @@ func (w *pixiWanted) activate() {
 	r := w.reader
 	known := strings.NewReplacer("${CONDA_PREFIX}", Prefix, "$CONDA_PREFIX", Prefix, "${PIXI_PROJECT_ROOT}", RepoDir, "$PIXI_PROJECT_ROOT", RepoDir)
 	for _, name := range sortedNames(w.env) {
-		value, at := known.Replace(w.env[name]), w.envAt[name]
-		_, ours := r.Env[name]
-		switch {
-		case ours || slices.Contains([]string{"HOME", "USER", "SHELL", "NB_USER", "NB_UID", "REPO_DIR", "LD_PRELOAD"}, name):
-			r.note(at.File, at.Line, "The variable "+name+" is set by Binnacle, and stays as it is.", "Set it in `start`.")
-		case !regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`).MatchString(name) || strings.ContainsAny(value, "\x00\n"):
-			r.note(at.File, at.Line, "This is no variable that a session can have: "+short(name)+".", "")
-		case strings.Contains(value, "$"):
-			r.note(at.File, at.Line, "The variable "+name+" depends on others, so it is not set.", "Set it in `start`.")
-		default:
+		if value, at := known.Replace(w.env[name]), w.envAt[name]; r.variable(name, value, at) {
 			r.Env[name] = value
 		}
 	}
 	for _, script := range w.scripts {
 		r.note(w.m.file, 0, "The activation script "+short(script)+" is not run.", "Source it in `start`, before exec \"$@\".")
 	}
+}
+
+// variable says whether a file may set a variable of sessions; else there is a note.
+func (r *reader) variable(name, value string, at Location) bool {
+	_, ours := r.Env[name]
+	switch {
+	case ours || slices.Contains([]string{"HOME", "USER", "SHELL", "NB_USER", "NB_UID", "REPO_DIR", "LD_PRELOAD"}, name):
+		r.note(at.File, at.Line, "The variable "+name+" is set by Binnacle, and stays as it is.", "Set it in `start`.")
+	case !regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`).MatchString(name) || strings.ContainsAny(value, "\x00\n"):
+		r.note(at.File, at.Line, "This is no variable that a session can have: "+short(name)+".", "")
+	case strings.Contains(value, "$"):
+		r.note(at.File, at.Line, "The variable "+name+" depends on others, so it is not set.", "Set it in `start`.")
+	default:
+		return true
+	}
+	return false
 }
 
 // pixiConda is a conda dependency as a match spec.

@@ -100,6 +100,11 @@ func (r *reader) pythonSide() error {
 	if err := r.conda(name); err != nil {
 		return err
 	}
+	if text, ok, err := r.file("runtime.txt"); err != nil {
+		return err
+	} else if ok && r.Kind == "julia" && rRuntime(text) {
+		r.noR()
+	}
 	if err := r.pipFile(); err != nil {
 		return err
 	}

@@ -137,10 +137,11 @@ func (r *reader) requirementOption(q *requirements, option, value string, at Loc
 	case "--no-binary", "--only-binary":
 		q.noBinary = q.noBinary || (option == "--no-binary" && value != ":none:")
 		q.lines = append(q.lines, option+" "+value)
-	case "--pre":
-		q.flag("--prerelease allow")
-	case "--require-hashes":
-		q.flag(option)
+	case "--pre", "--require-hashes":
+		if value != "" { // as pip does, which says nothing
+			r.note(at.File, at.Line, short(value)+" is passed over: nothing counts that follows "+option+" on its line.", "Put it on a line of its own.")
+		}
+		q.flag(map[string]string{"--pre": "--prerelease allow", "--require-hashes": option}[option])
 	case "--trusted-host":
 		if !regexp.MustCompile(`^[A-Za-z0-9.:\[\]-]+$`).MatchString(value) {
 			return wrong(at.File, at.Line, "This is not the name of a host: "+short(value)+".", "Write one such as pypi.example.org.")
@@ -212,7 +213,11 @@ func (q *requirements) source(target string, at Location) error {
 		if dir != "" {
 			where = dir + "/"
 		}
-		return wrong(at.File, at.Line, short(target)+" is outside of the repository.", "Paths are relative to "+where+".")
+		hint := "Paths are relative to " + where + "."
+		if strings.HasPrefix(target, "file:///") || strings.HasPrefix(target, "/") {
+			hint = "`pip freeze` writes where a package was built, which is on another machine (conda's packages have such a place): write name==version, or make the file with `pip list --format=freeze`. " + hint
+		}
+		return wrong(at.File, at.Line, short(target)+" is outside of the repository.", hint)
 	}
 	return nil
 }
@@ -270,6 +275,8 @@ func checkRequirement(text string, at Location) error {
 		}
 	}
 	switch {
+	case regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*=[^=\s]+=[^=\s]+$`).MatchString(text):
+		return wrong(at.File, at.Line, "This line is conda's, not pip's: "+short(text)+".", "`conda list --export` wrote this file. Write `conda env export --from-history > environment.yml` instead, or `pip list --format=freeze > requirements.txt`.")
 	case name == "":
 		return wrong(at.File, at.Line, "This is not a requirement: "+short(text)+".", "Write it like name or name==1.2.")
 	case strings.HasPrefix(rest, "=") && !strings.HasPrefix(strings.TrimLeft(rest[1:], " "), "="):

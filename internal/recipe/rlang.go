@@ -199,11 +199,11 @@ func (r *reader) rFiles(p *rPlan, ask *rAsk) error {
 // renv from replacing the library in which everything is.
 func (r *reader) rEnvironment(p rPlan) {
 	home, path := p.home(), "/usr/lib/rstudio-server/bin"
-	r.LateEnv = map[string]string{
-		"R_LIBS_USER": rLibs, "R_HOME": home, "LD_LIBRARY_PATH": home + "/lib",
-		"RENV_CONFIG_AUTOLOADER_ENABLED": "FALSE",
-	}
-	r.LateEnv["R_DOC_DIR"] = "/usr/share/R/doc"
+	r.late("R_LIBS_USER", rLibs)
+	r.late("R_HOME", home)
+	r.late("LD_LIBRARY_PATH", home+"/lib")
+	r.late("RENV_CONFIG_AUTOLOADER_ENABLED", "FALSE")
+	r.late("R_DOC_DIR", "/usr/share/R/doc")
 	if p.posit != "" {
 		r.LateEnv["R_DOC_DIR"] = home + "/doc"
 		path = "/opt/R/" + p.posit + "/bin:" + path

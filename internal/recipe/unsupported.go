@@ -21,7 +21,9 @@ func hints() map[string]string {
 		"Pipfile": "it is passed over for another file", "Pipfile.lock": "it is passed over for another file",
 		"runtime.txt": version, "environment.yml": decides, "environment.yaml": decides,
 		// What people write when they mean another name.
-		"postbuild": "the name is postBuild", "postBuild.sh": "the name is postBuild", "PostBuild": "the name is postBuild",
+		"postbuild": "the name is postBuild", "postBuild.sh": "the name is postBuild", "PostBuild": "the name is postBuild", "postbuild.sh": "the name is postBuild", "Postbuild": "the name is postBuild",
+		"install.r": "the name is install.R", "Install.R": "the name is install.R", "Runtime.txt": "the name is runtime.txt", "PipFile": "the name is Pipfile", "pipfile": "the name is Pipfile",
+		"Environment.yml": "the name is environment.yml", "environment.YML": "the name is environment.yml", "environments.yml": "the name is environment.yml", "apt-packages.txt": "the name is apt.txt",
 		"Requirements.txt": "the name is requirements.txt", "requirement.txt": "the name is requirements.txt",
 		"Apt.txt": "the name is apt.txt", "enviroment.yml": "the name is environment.yml", "dockerfile": "the name is Dockerfile",
 	}
@@ -38,12 +40,12 @@ func noteOthers(r *reader) error {
 		all = nil // what else there is may well be used by it
 	}
 	for _, name := range sortedNames(all) {
-		if path := r.path(name); !seen[path] && r.has(name) {
+		if file := r.path(name); !seen[file] && r.has(name) {
 			if name == "setup.cfg" && seen["setup.py"] || name == "setup.cfg" && seen["pyproject.toml"] {
 				continue
 			}
-			r.pass(path, all[name])
-			r.note(path, 0, name+" is there, but "+all[name]+".", "")
+			r.pass(file, all[name])
+			r.note(file, 0, name+" is there, but "+all[name]+".", "")
 		}
 	}
 	if r.Dir == "" {

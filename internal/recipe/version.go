@@ -72,15 +72,21 @@ func (r *reader) projectWishes() ([]pythonWish, error) {
 	return nil, nil
 }
 
+// noR says that the R of runtime.txt is not installed beside Julia, as in
+// repo2docker.
+func (r *reader) noR() {
+	r.pass(r.path("runtime.txt"), "Julia's files decide, and it asks for R")
+	r.note(r.path("runtime.txt"), 1, "R is not installed, because there is a Project.toml of Julia.", "Name r-base and other packages of R in environment.yml.")
+}
+
 // runtimePython reads runtime.txt: "python-3.12", on one line.
 func (r *reader) runtimePython() (fixed bool, err error) {
 	text, ok, err := r.file("runtime.txt")
 	if err != nil || !ok || (r.Kind == "r" && rRuntime(text)) {
 		return false, err
 	}
-	if r.Kind == "julia" && rRuntime(text) { // as in repo2docker
-		r.pass(r.path("runtime.txt"), "Julia's files decide, and it asks for R")
-		r.note(r.path("runtime.txt"), 1, "R is not installed, because there is a Project.toml of Julia.", "Name r-base and other packages of R in environment.yml.")
+	if r.Kind == "julia" && rRuntime(text) {
+		r.noR()
 		return false, nil
 	}
 	file := r.path("runtime.txt")
