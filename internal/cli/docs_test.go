@@ -45,6 +45,74 @@ func TestDocumentedCommands(t *testing.T) {
 	}
 }
 
+// TestDocumentedFailures: each cause that docs/failures.md lists says what one is
+// told, and names tests that are there.
+func TestDocumentedFailures(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/failures.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := testsOf(t, "../../internal", "../../test")
+	rows := 0
+	for line := range strings.Lines(string(page)) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		if !strings.HasPrefix(line, "|") || len(cells) != 3 || strings.HasPrefix(cells[0], "---") || strings.Contains(line, "provoked by") {
+			continue
+		}
+		rows++
+		if strings.TrimSpace(cells[1]) == "" {
+			t.Errorf("one is told nothing: %s", line)
+		}
+		if !strings.Contains(cells[2], "`Test") {
+			t.Errorf("no test: %s", line)
+		}
+	}
+	const causes = 25
+	if rows < causes {
+		t.Errorf("%d causes, and the most frequent %d are to be there", rows, causes)
+	}
+	for _, m := range regexp.MustCompile("`(Test[A-Za-z]+)(/[^`]+)?`").FindAllStringSubmatch(string(page), -1) {
+		text, ok := tests[m[1]]
+		if !ok {
+			t.Errorf("there is no %s", m[1])
+		}
+		for part := range strings.SplitSeq(strings.TrimPrefix(m[2], "/"), "/") {
+			named := func(part string) bool {
+				return regexp.MustCompile(`"` + strings.ReplaceAll(regexp.QuoteMeta(part), "_", "[_ ]") + `"`).MatchString(text)
+			}
+			begun, rest, _ := strings.Cut(part, "_") // t.Run("failing "+name, …)
+			if part != "" && !named(part) && (!strings.Contains(text, `"`+begun+` "+name`) || !named(rest)) {
+				t.Errorf("%s has no %q", m[1], part)
+			}
+		}
+	}
+}
+
+// testsOf is the text of each file of tests, by the names of the tests in it; those
+// of one name in several packages are together.
+func testsOf(t *testing.T, roots ...string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	function := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
+	for _, root := range roots {
+		err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() || !strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			b, err := os.ReadFile(path)
+			for _, m := range function.FindAllSubmatch(b, -1) {
+				out[string(m[1])] += string(b)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}
+
 // A command begins a line of a block of code, perhaps after what a shell takes
 // before it.
 func documented(page string) (commands [][]string) {

@@ -62,7 +62,7 @@ func TestPublishedClient(t *testing.T) {
 	f.mu.Unlock()
 	checkGolden(t, "client_failed.txt", run("gh/o/r/HEAD"))
 	f.mu.Lock()
-	f.script = failing([]string{"phase building"}, &binnacle.Error{
+	f.script = failing([]string{"phase resolving"}, &binnacle.Error{
 		Code: binnacle.CodeBuildFailed, Message: "The header a.h is missing.", File: "requirements.txt", Line: 3, Hint: "Write liba-dev into apt.txt.",
 		Excerpt: []string{"pkg.c:2:10: fatal error: a.h: No such file or directory", "    2 | #include <a.h>", "…", "compilation terminated."},
 	})

@@ -52,6 +52,15 @@ func fromDebian(name, _ string) string {
 	return ""
 }
 
+// forCommand tells what brings a command.
+func forCommand(name, flat string) string {
+	switch name {
+	case "conda", "mamba", "micromamba":
+		return "Name what it installs in environment.yml; the command itself is there when environment.yml names the package " + name + "."
+	}
+	return fromDebian(name, flat)
+}
+
 // nowInDebian tells what another release calls otherwise.
 func nowInDebian(name, _ string) string {
 	if p := debianNames(name); p != "" {
@@ -126,7 +135,7 @@ func causes() []cause {
 		{pattern: `No interpreter found for|No download found for request`, message: "The Python that is asked for could not be found.", hint: "Choose another version in runtime.txt.", tools: true},
 		{pattern: `(lib[A-Za-z0-9_+.-]+?\.so[.0-9]*): cannot open shared object`, message: "The library {} is missing.", hint: "Name the Debian package that has it in apt.txt.", better: fromDebian},
 		{pattern: `ModuleNotFoundError: No module named '([^'.]+)`, message: "The Python module {} is missing.", hint: "Add the package that has it to requirements.txt or environment.yml.", better: moduleFrom},
-		{pattern: `(?:^|[\s:])([A-Za-z0-9_./+-]+): (?:command )?not found`, message: "The command {} is not installed.", hint: "Name the Debian package that has it in apt.txt.", better: fromDebian},
+		{pattern: `(?:^|[\s:])([A-Za-z0-9_./+-]+): (?:command )?not found`, message: "The command {} is not installed.", hint: "Name the Debian package that has it in apt.txt.", better: forCommand},
 		{pattern: `\^M|\r: (?:command )?not found|bad interpreter`, message: "A script has Windows line ends, or names an interpreter that is not there.", hint: "Save it with Unix line ends (dos2unix), and begin it with #!/bin/bash."},
 		{pattern: `(?i)permission denied|Are you root\?|must be superuser`, message: "Something may not be written: builds run as the user jovyan, not as root.", hint: "Write below $HOME, and install system packages with apt.txt."},
 	}

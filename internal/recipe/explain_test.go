@@ -115,6 +115,7 @@ func TestSuggestions(t *testing.T) {
 		"library":         {"postBuild", "ImportError: libGL.so.1: cannot open shared object file: No such file or directory", "Write libgl1 into apt.txt.", ""},
 		"module":          {"postBuild", "ModuleNotFoundError: No module named 'yaml'", "Add pyyaml to requirements.txt", ""},
 		"command":         {"postBuild", "./postBuild: line 2: pdflatex: command not found", "texlive-latex-recommended", ""},
+		"conda":           {"postBuild", "./postBuild: line 2: conda: command not found", "Name what it installs in environment.yml", "apt.txt"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := recipe.Explain(r, c.step, strings.Split(c.log, "\n"))

@@ -1,6 +1,7 @@
 package recipe_test
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,7 +86,7 @@ func (m *machine) languages(t *testing.T) {
 			t.Skipf("%s is not installed", tool)
 		}
 	}
-	m.env = append(m.env, "DENO_DIR="+m.dir+"/tmp/deno-cache", "GOFLAGS=-modcacherw", "GOMODCACHE="+m.dir+"/tmp/go", "NPM_CONFIG_FETCH_RETRIES=0")
+	m.env = append(m.env, "DENO_DIR="+m.dir+"/deno/cache", "GOFLAGS=-modcacherw", "GOMODCACHE="+m.dir+"/run/cache/go", "NPM_CONFIG_FETCH_RETRIES=0")
 	// A lock for what is there, written by npm, beside what it does not know.
 	js := filepath.Join(m.dir, "js")
 	if err := os.MkdirAll(js, 0o755); err != nil {
@@ -109,8 +110,8 @@ func (m *machine) languages(t *testing.T) {
 		line  int
 		says  []string // in message or hint
 	}{
-		"npm, no package":  {map[string]string{"package.json": "{\"dependencies\": {\n\"@tides-of-nobody/not-there\": \"1\"}}"}, "npm: package.json", "package.json", 2, []string{"no package called @tides-of-nobody/not-there", "Check its name in package.json"}},
-		"npm, no version":  {map[string]string{"package.json": "{\"dependencies\": {\n\"dayjs\": \"99.0.0\"}}"}, "npm: package.json", "package.json", 2, []string{"version asked for of dayjs does not exist", "Choose one that does"}},
+		"npm, no package":  {map[string]string{"binder/package.json": "{\"dependencies\": {\n\"@tides-of-nobody/not-there\": \"1\"}}"}, "npm: binder/package.json", "binder/package.json", 2, []string{"no package called @tides-of-nobody/not-there", "Check its name in package.json"}},
+		"npm, no version":  {map[string]string{"binder/package.json": "{\"dependencies\": {\n\"dayjs\": \"99.0.0\"}}"}, "npm: binder/package.json", "binder/package.json", 2, []string{"version asked for of dayjs does not exist", "Choose one that does"}},
 		"npm, stale lock":  {map[string]string{"package.json": "{\"dependencies\": {\n\"dayjs\": \"1.11.10\",\n\"left-pad\": \"1.3.0\"}}", "package-lock.json": string(lock)}, "npm: package-lock.json", "package.json", 3, []string{"do not agree", "left-pad", "Run `npm install` and commit"}},
 		"Go, no version":   {map[string]string{"go.mod": "module tides\n\ngo 1.21\n\nrequire github.com/dustin/go-humanize v1.99.0\n", "go.sum": ""}, "go: go.mod", "go.mod", 5, []string{"go-humanize could not be had", "Check its path and version"}},
 		"Go, wrong hash":   {map[string]string{"go.mod": required, "go.sum": wrongSum}, "go: go.mod", "go.mod", 5, []string{"not what go.sum says", "go mod verify"}},
@@ -123,6 +124,9 @@ func (m *machine) languages(t *testing.T) {
 				if out, err := m.step(t, stepNamed(t, r, "Deno kernel")); err != nil {
 					t.Fatal(err, out)
 				}
+			}
+			if err := errors.Join(os.RemoveAll(m.dir+"/tmp"), os.Mkdir(m.dir+"/tmp", 0o755)); err != nil {
+				t.Fatal(err) // as each step has a new one
 			}
 			s := stepNamed(t, r, c.step)
 			out, err := m.step(t, s)

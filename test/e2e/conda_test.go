@@ -95,7 +95,7 @@ func TestConda(t *testing.T) {
 	t.Run("failing-conda", func(t *testing.T) {
 		repo := the.example(t, "failing-conda")
 		l, _ := launch(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
-		if l.Error == nil || l.Error.Code != binnacle.CodeBuildFailed || l.Error.File != "environment.yml" || l.Error.Line != 5 || !strings.Contains(l.Error.Message, "like tabulate") {
+		if l.Error == nil || l.Error.Code != binnacle.CodeBuildFailed || l.Error.File != "environment.yml" || l.Error.Line != 5 || !strings.Contains(l.Error.Message, "like tabulate") || !strings.Contains(l.Error.Hint, "some that are like it") || len(l.Error.Excerpt) == 0 {
 			t.Fatalf("ended as %s with %+v", l.Phase, l.Error)
 		}
 		t.Log(l.Error.Message, l.Error.Hint)

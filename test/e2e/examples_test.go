@@ -40,7 +40,7 @@ func TestFailingExamples(t *testing.T) {
 			if l.Phase != binnacle.PhaseFailed || l.Error == nil {
 				t.Fatalf("ended as %s", l.Phase)
 			}
-			if l.Error.Code != binnacle.CodeBuildFailed || l.Error.File != want.file || l.Error.Hint == "" {
+			if l.Error.Code != binnacle.CodeBuildFailed || l.Error.File != want.file || l.Error.Hint == "" || len(l.Error.Excerpt) == 0 {
 				t.Errorf("the error is %+v; want build_failed in %s, with a hint", l.Error, want.file)
 			}
 			if len(events) == 0 || events[len(events)-1].Kind != binnacle.EventEnd {

@@ -87,7 +87,7 @@ print(subprocess.run(["knots", "10"], capture_output=True, text=True).stdout.str
 	t.Run("failing-nix", func(t *testing.T) {
 		repo := the.example(t, "failing-nix")
 		l, _ := launch(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
-		if l.Error == nil || l.Error.Code != binnacle.CodeBuildFailed || l.Error.File != "default.nix" || l.Error.Line != 5 || !strings.Contains(l.Error.Message, "knotts") {
+		if l.Error == nil || l.Error.Code != binnacle.CodeBuildFailed || l.Error.File != "default.nix" || l.Error.Line != 5 || !strings.Contains(l.Error.Message, "knotts") || !strings.Contains(l.Error.Hint, "search.nixos.org") || len(l.Error.Excerpt) == 0 {
 			t.Errorf("ended as %s with %+v", l.Phase, l.Error)
 		}
 	})

@@ -27,7 +27,7 @@ func TestPythonFiles(t *testing.T) {
 	t.Run("failing-hash", func(t *testing.T) {
 		repo := the.example(t, "failing-hash")
 		l, _ := launch(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
-		if l.Error == nil || l.Error.Code != binnacle.CodeBuildFailed || l.Error.File != "Pipfile.lock" || l.Error.Line != 11 || !strings.Contains(l.Error.Message, "humanize") {
+		if l.Error == nil || l.Error.Code != binnacle.CodeBuildFailed || l.Error.File != "Pipfile.lock" || l.Error.Line != 11 || !strings.Contains(l.Error.Message, "humanize") || !strings.Contains(l.Error.Hint, "Renew the hashes") || len(l.Error.Excerpt) == 0 {
 			t.Fatalf("ended as %s with %+v", l.Phase, l.Error)
 		}
 		t.Log(l.Error.Message, l.Error.Hint)

@@ -51,7 +51,7 @@ func TestR(t *testing.T) {
 	t.Run("failing-r", func(t *testing.T) {
 		repo := the.example(t, "failing-r")
 		l, _ := launch(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
-		if l.Error == nil || l.Error.Code != binnacle.CodeBuildFailed || l.Error.File != "install.R" || l.Error.Line != 4 || !strings.Contains(l.Error.Message, "englich") {
+		if l.Error == nil || l.Error.Code != binnacle.CodeBuildFailed || l.Error.File != "install.R" || l.Error.Line != 4 || !strings.Contains(l.Error.Message, "englich") || !strings.Contains(l.Error.Hint, "runtime.txt chooses it") || len(l.Error.Excerpt) == 0 {
 			t.Fatalf("ended as %s with %+v", l.Phase, l.Error)
 		}
 		t.Log(l.Error.Message, l.Error.Hint)
