@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/client/llb"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/binnacle-hub/binnacle/internal/recipe"
 )
@@ -21,3 +22,12 @@ var (
 	CondaPackages  = condaPackages
 	Installed      = installed
 )
+
+// Environment is what steps and sessions of a recipe see, on our own base.
+func Environment(r recipe.Recipe) map[string]string { return environment(r, nil) }
+
+// Preparation is what makes a base of an image.
+const Preparation = preparation
+
+// Config is how a container of the image starts.
+func Config(req Request) ocispec.Image { return (&Builder{version: "1"}).config(req, nil) }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/test/githost"
 )
 
 // TestHostileAddresses are refused before anything is done, and say why.
