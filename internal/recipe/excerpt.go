@@ -352,6 +352,7 @@ func progressLines() *regexp.Regexp {
 		`% Total\s+% Received|Dload\s+Upload`,
 		`^(?:remote: )?(?:Counting|Compressing|Enumerating|Receiving|Resolving|Updating|Cloning)\b.*(?:objects|deltas|files|into)`,
 		`^(?:Retrieving|Solving|Extracting|Linking|copying path|unpacking)\b`,
+		`^Stack backtrace:|^\s*[0-9]+: <unknown>`,
 		`^binnacle: versions of `,
 	}, "|"))
 }

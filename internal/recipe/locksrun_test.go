@@ -116,7 +116,7 @@ func (m *machine) languages(t *testing.T) {
 		"Go, no version":   {map[string]string{"go.mod": "module tides\n\ngo 1.21\n\nrequire github.com/dustin/go-humanize v1.99.0\n", "go.sum": ""}, "go: go.mod", "go.mod", 5, []string{"go-humanize could not be had", "Check its path and version"}},
 		"Go, wrong hash":   {map[string]string{"go.mod": required, "go.sum": wrongSum}, "go: go.mod", "go.mod", 5, []string{"not what go.sum says", "go mod verify"}},
 		"Deno, no package": {map[string]string{"deno.json": "{\"imports\": {\n\"tides\": \"npm:@tides-of-nobody/not-there@1\"}}"}, "deno: deno.json", "deno.json", 2, []string{"no package called @tides-of-nobody/not-there", "Check its name in deno.json"}},
-		"Deno, stale lock": {map[string]string{"deno.json": "{\"imports\": {\n\"dayjs\": \"npm:dayjs@1.11.10\"}}", "deno.lock": "{\"version\": \"5\"}\n"}, "deno: deno.json", "deno.json", 0, []string{"do not agree", "commit deno.lock"}},
+		"Deno, stale lock": {map[string]string{"deno.json": "{\"imports\": {\n\"dayjs\": \"npm:dayjs@1.11.10\"}}", "deno.lock": "{\"version\": \"5\"}\n"}, "deno: deno.json", "deno.json", 2, []string{"do not agree", "commit deno.lock"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := read(t, c.files)
