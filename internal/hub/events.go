@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/binnacle-hub/binnacle"
@@ -143,14 +144,14 @@ func inLines(e *binnacle.Error) string {
 	}
 	what := *e
 	what.Hint = ""
-	s := oneParagraph(&what) + "\n"
+	lines := []string{oneParagraph(&what)}
 	for _, line := range e.Excerpt {
-		s += "    " + line + "\n"
+		lines = append(lines, "    "+line)
 	}
 	if e.Hint != "" {
-		s += e.Hint + "\n"
+		lines = append(lines, e.Hint)
 	}
-	return s
+	return strings.Join(lines, "\n") + "\n"
 }
 
 // oneParagraph writes an error with its place and what to do.
