@@ -19,7 +19,16 @@ import (
 )
 
 // Components are the parts of a release that have logs.
-func Components() []string { return []string{"hub", "builders", "sessions"} }
+func Components() []string { return []string{"hub", "builders", "sessions", "watch"} }
+
+// labelOf is what pods of a component are labelled with: one of the builders is a
+// builder.
+func labelOf(component string) string {
+	if component == "builders" {
+		return "builder"
+	}
+	return component
+}
 
 // LogOptions say which logs.
 type LogOptions struct {
@@ -76,9 +85,9 @@ func (c *Client) pods(ctx context.Context, name, component string) ([]corev1.Pod
 	case component == "sessions":
 		namespace, chosen = c.namespace+"-sessions", metav1.ListOptions{}
 	case component == "":
-		chosen.LabelSelector += "," + componentLabel + " in (hub, builders)"
+		chosen.LabelSelector += "," + componentLabel + " in (hub, builder)"
 	case slices.Contains(Components(), component):
-		chosen.LabelSelector += "," + componentLabel + "=" + component
+		chosen.LabelSelector += "," + componentLabel + "=" + labelOf(component)
 	default:
 		return nil, binnacle.Errorf(binnacle.CodeInvalid, "There is no component %q; there are %s.", component, strings.Join(Components(), ", "))
 	}

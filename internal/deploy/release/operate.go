@@ -83,7 +83,7 @@ func (c *Client) patch(ctx context.Context, name, component string, spec func(w 
 	}
 	found := false
 	for _, t := range list {
-		if component != "" && t.Component != component {
+		if component != "" && t.Component != labelOf(component) {
 			continue
 		}
 		found = true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -14,8 +15,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/deploy/forge"
 	"github.com/binnacle-hub/binnacle/internal/deploy/watch"
 	"github.com/binnacle-hub/binnacle/internal/source"
+	"github.com/binnacle-hub/binnacle/test/forgehost"
 	"github.com/binnacle-hub/binnacle/test/githost"
 )
 
@@ -28,7 +31,13 @@ type world struct {
 	state    string
 	deployed []string
 	fails    error
-	during   func() // happens while it deploys
+	waits    []string
+	during   func()                            // happens while it deploys
+	tries    func(context.Context, *watch.Try) // the same, with what is noted
+	returned []int
+	version  string
+	git      *watch.Git
+	forge    *forgehost.Host
 }
 
 func newWorld(t *testing.T) *world {
@@ -54,20 +63,57 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	git, err := watch.NewGit(src, w.repo.URL, "main", "binnacle.yaml")
-	if err != nil {
+	if w.git, err = watch.NewGit(src, w.repo.URL, "main", "binnacle.yaml"); err != nil {
 		t.Fatal(err)
 	}
-	w.watcher = watch.New(git, w.apply, w.state, func() time.Time { return time.Unix(0, 0) }, log)
+	if w.forge, err = forgehost.Start("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.forge.Close)
+	w.version = "1"
+	w.restart()
 	return w
 }
 
-func (w *world) apply(_ context.Context, file []byte) error {
+// restart is another process with the same state.
+func (w *world) restart() {
+	w.t.Helper()
+	client, err := forge.New(forge.Options{Kind: forge.GitHub, Repository: w.forge.URL + "/institute/hub", Token: forgehost.Token, HTTP: new(http.Client)})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.watcher = watch.New(watch.Options{
+		Repository: w.git, Hub: w, Store: watch.File(w.state), Version: w.version, Tell: client.Status,
+		Now: func() time.Time { return time.Unix(0, 0) }, Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
+	})
+}
+
+// Deploy implements [watch.Hub].
+func (w *world) Deploy(ctx context.Context, file []byte, t *watch.Try) ([]string, error) {
 	w.deployed = append(w.deployed, strings.TrimSpace(string(file)))
+	if w.tries != nil {
+		w.tries(ctx, t)
+	}
 	if w.during != nil {
 		w.during()
 	}
-	return w.fails
+	return w.waits, w.fails
+}
+
+// Return implements [watch.Hub].
+func (w *world) Return(_ context.Context, revision int) error {
+	w.returned = append(w.returned, revision)
+	return nil
+}
+
+// told are the statuses of a commit at the forge.
+func (w *world) told(commit string) (out []string) {
+	for _, s := range w.forge.Statuses() {
+		if s.Commit == commit {
+			out = append(out, s.State+": "+s.Text)
+		}
+	}
+	return out
 }
 
 func (w *world) commit(files map[string]string) string {
@@ -86,7 +132,7 @@ func (w *world) look(changed bool, code binnacle.Code) watch.State {
 	if got != changed || binnacle.CodeOf(err) != code {
 		w.t.Errorf("changed %v, %v; want %v, %q", got, err, changed, code)
 	}
-	s, err := w.watcher.State()
+	s, err := w.watcher.State(w.t.Context())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -172,8 +218,111 @@ func TestInterrupted(t *testing.T) {
 	if _, err := w.watcher.Once(ctx); !errors.Is(err, why) || len(w.deployed) != 1 {
 		t.Errorf("%v, deployed %v", err, w.deployed)
 	}
-	if s, err := w.watcher.State(); err != nil || s != (watch.State{}) {
+	if s, err := w.watcher.State(w.t.Context()); err != nil || !cmp.Equal(s, watch.State{}) {
 		t.Errorf("%+v %v", s, err)
+	}
+}
+
+// TestReplaced: a process that is ended by what it deploys, and the next one, which
+// goes on: it knows the revision from before, and goes back to it.
+func TestReplaced(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.commit(map[string]string{"binnacle.yaml": "name: good\n"})
+	w.look(true, "")
+	bad := w.commit(map[string]string{"binnacle.yaml": "name: bad\n"})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	note := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	w.tries = func(ctx context.Context, try *watch.Try) {
+		if try.From != 0 {
+			t.Errorf("the first try begins from %d", try.From)
+		}
+		note(try.Begin(ctx, 7))
+		cancel(errors.New("the pod is replaced"))
+	}
+	w.fails = errors.New("cut off")
+	if _, err := w.watcher.Once(ctx); err == nil {
+		t.Error("a run that is cut off says nothing")
+	}
+	w.restart()
+	ctx, cancel = context.WithCancelCause(t.Context())
+	w.tries = func(ctx context.Context, try *watch.Try) {
+		if try.From != 7 {
+			t.Errorf("the next process begins from %d", try.From)
+		}
+		note(try.Begin(ctx, try.From))
+		note(try.Back(ctx, binnacle.Errorf(binnacle.CodeUnavailable, "No cell runs."), try.From))
+		cancel(errors.New("the pod is replaced by the one from before"))
+	}
+	if _, err := w.watcher.Once(ctx); err == nil {
+		t.Error("a run that is cut off says nothing")
+	}
+	w.restart()
+	s := w.look(false, binnacle.CodeInvalid)
+	if s.Quarantined != bad || s.Back != 0 || s.Reason != "It was taken back. No cell runs." || !cmp.Equal(w.returned, []int{7}) {
+		t.Errorf("%+v, returned %v", s, w.returned)
+	}
+	w.look(false, binnacle.CodeInvalid)
+	if len(w.returned) != 1 || len(w.deployed) != 3 {
+		t.Errorf("returned %v, deployed %q", w.returned, w.deployed)
+	}
+}
+
+// TestAnotherVersion: what an older program deployed, a newer one deploys again.
+func TestAnotherVersion(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.commit(map[string]string{"binnacle.yaml": "name: one\n"})
+	w.look(true, "")
+	w.version = "2"
+	w.restart()
+	w.look(true, "")
+	w.look(false, "")
+	if len(w.deployed) != 2 {
+		t.Errorf("%q", w.deployed)
+	}
+}
+
+// TestBusy: that somebody else works on the hub says nothing of a commit.
+func TestBusy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.commit(map[string]string{"binnacle.yaml": "name: one\n"})
+	w.fails = binnacle.Errorf(binnacle.CodeConflict, "Ada works on it.")
+	for range 2 * watch.Tries {
+		if s := w.look(false, binnacle.CodeConflict); s.Quarantined != "" || s.Failures != 0 {
+			t.Errorf("%+v", s)
+		}
+	}
+}
+
+// TestVerdicts: the forge is told what became of each commit, once, and later when
+// it does not listen.
+func TestVerdicts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	good := w.commit(map[string]string{"binnacle.yaml": "name: good\n"})
+	w.waits = []string{"azure.nodes.max"}
+	w.look(true, "")
+	w.look(false, "")
+	want := []string{"pending: It is being deployed.", "success: The hub runs it. A person has to run up for: azure.nodes.max"}
+	if diff := cmp.Diff(want, w.told(good)); diff != "" {
+		t.Error(diff)
+	}
+	bad := w.commit(map[string]string{"binnacle.yaml": "name: bad\n"})
+	w.fails = binnacle.Errorf(binnacle.CodeInvalid, "No cell runs.")
+	w.forge.Down(true)
+	w.look(false, binnacle.CodeInvalid)
+	w.forge.Down(false)
+	w.look(false, binnacle.CodeInvalid)
+	w.look(false, binnacle.CodeInvalid)
+	if diff := cmp.Diff([]string{"failure: Not deployed: No cell runs."}, w.told(bad)); diff != "" {
+		t.Error(diff)
 	}
 }
 
