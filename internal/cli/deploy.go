@@ -28,6 +28,8 @@ type deployment struct {
 	keepData bool
 	// program is what a machine gets; empty is the running one.
 	program string
+	// inside says that we are a part of the deployment; nil when a person runs us.
+	inside *config.Inside
 }
 
 func (a *app) deployCommand() *cobra.Command {
@@ -43,7 +45,7 @@ func (a *app) deployCommand() *cobra.Command {
 	cmd.PersistentFlags().StringVarP(&d.file, "file", "f", deployFile, "the `file` that describes the deployment")
 	cmd.PersistentFlags().StringVar(&d.program, "program", "", "with the target host: the binnacle `file` that the machine gets; default is the running one")
 	cmd.PersistentFlags().BoolVar(&d.noHub, "no-hub", false, "on Azure: only the cluster and what is around it, without the hub")
-	cmd.AddCommand(a.chartCommand(), d.ciCommand(), d.watchCommand(), d.buttonCommand(), d.containerCommand(), d.initCommand(), d.checkCommand(), d.planCommand(), d.upCommand(), d.infoCommand(), d.downCommand(), d.importCommand(),
+	cmd.AddCommand(a.chartCommand(), d.ciCommand(), d.postCommand(), d.watchCommand(), d.buttonCommand(), d.containerCommand(), d.initCommand(), d.checkCommand(), d.planCommand(), d.upCommand(), d.infoCommand(), d.downCommand(), d.importCommand(),
 		d.verifyCommand(), d.upgradeCommand(), d.rollbackCommand(), d.historyCommand(), d.restartCommand(), d.sleepCommand(), d.wakeCommand(), d.logsCommand(), d.bundleCommand(), d.backupCommand(), d.restoreCommand())
 	return cmd
 }

@@ -49,6 +49,10 @@ func (d *deployment) azure(ctx context.Context, i config.Imported) (*azure.Cloud
 func (d *deployment) acr(cloud *azure.Cloud, i config.Imported, o *cluster.Options) (err error) {
 	c := i.Config.Registry
 	o.Registry = &cluster.Credentials{Host: cloud.RegistryHost(), Username: c.Username}
+	if d.inside != nil && c.PasswordFrom != "" {
+		o.Password = noPassword
+		return nil
+	}
 	if c.PasswordFrom == "" || c.Username == "" {
 		o.Registry.Username, o.Password = azure.RegistryUser, cloud.RegistryPassword
 		return nil

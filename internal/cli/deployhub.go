@@ -41,6 +41,10 @@ type worker interface {
 	Components() []string
 	// Secrets are to be taken out of what is shown.
 	Secrets(ctx context.Context) ([]string, error)
+	// Commits is what KeepCommits was given last, nothing at first: what is known of
+	// the commits of the deployment's repository.
+	Commits(ctx context.Context) ([]byte, error)
+	KeepCommits(ctx context.Context, b []byte) error
 	// Evidence is what a support bundle has beside logs.
 	Evidence(ctx context.Context, note func(name string, v any, err error))
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/deploy/cluster"
 	"github.com/binnacle-hub/binnacle/internal/deploy/release"
 	"github.com/binnacle-hub/binnacle/internal/deploy/verify"
+	"github.com/binnacle-hub/binnacle/internal/deploy/watch"
 	"github.com/binnacle-hub/binnacle/internal/hub/client"
 )
 
@@ -50,12 +53,16 @@ func (d *deployment) verify(ctx context.Context, at *place, v verifying) error {
 		return err
 	}
 	defer h.Close()
+	way := d.way(at.config)
+	if way != nil {
+		h.By(way)
+	}
 	if v.repository == "" {
 		v.repository = at.config.Verify.Repository
 	}
 	fmt.Fprintf(d.Err, "verify %s with %s\n", clean(url), clean(v.repository))
 	report, err := verify.Run(ctx, h, verify.Options{
-		Repository: v.repository, Answer: v.answer, Now: time.Now,
+		Repository: v.repository, Answer: v.answer, Way: way, Now: time.Now,
 		Tell: func(p verify.Phase) {
 			fmt.Fprintf(d.Err, "  done: %s, %s\n", clean(p.Name), p.Took.Round(time.Millisecond))
 		},
@@ -115,26 +122,95 @@ func (d *deployment) verifyCommand() *cobra.Command {
 	return cmd
 }
 
+// upgrading are the flags of upgrade.
+type upgrading struct {
+	verifying
+
+	yes    bool
+	commit string
+}
+
 func (d *deployment) upgradeCommand() *cobra.Command {
-	var yes bool
-	var v verifying
+	var u upgrading
 	cmd := &cobra.Command{
 		Use: "upgrade", Short: "Bring the hub to this program's version and the file; goes back by itself when the hub does not work then", Args: cobra.NoArgs,
+		Long: "With --commit, as pipelines run it, the hub remembers which commit the file is of: `info` shows it, and a\n" +
+			"commit with which the hub did not work is refused when somebody runs its pipeline again.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return d.withHub(cmd.Context(), false, func(at *place) error { return d.upgrade(cmd.Context(), at, yes, v) })
+			return d.withHub(cmd.Context(), false, func(at *place) error { return d.upgradeTo(cmd.Context(), at, u) })
 		},
 	}
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	v.flags(cmd)
+	cmd.Flags().BoolVarP(&u.yes, "yes", "y", false, "do not ask")
+	cmd.Flags().StringVar(&u.commit, "commit", "", "the `commit` that the file is of")
+	u.flags(cmd)
 	return cmd
 }
 
-func (d *deployment) upgrade(ctx context.Context, at *place, yes bool, v verifying) error {
-	before, err := current(ctx, at.hub)
+// upgradeTo upgrades, and keeps what that says of the commit beside the hub.
+func (d *deployment) upgradeTo(ctx context.Context, at *place, u upgrading) error {
+	if u.commit == "" {
+		return d.upgrade(ctx, at, u.yes, u.verifying, nil)
+	}
+	file, err := os.ReadFile(d.file)
+	if err != nil {
+		return err
+	}
+	w := watch.New(watch.Options{
+		Hub: &opened{d: d, at: at, u: u}, Store: commits{at.hub}, Version: d.Version, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+	})
+	changed, err := w.Take(ctx, u.commit, file)
+	if err == nil && !changed {
+		fmt.Fprintf(d.Out, "The hub runs the commit %.12s already, or one with the same file.\n", u.commit)
+	}
+	return err
+}
+
+// opened is a hub whose place is open.
+type opened struct {
+	d  *deployment
+	at *place
+	u  upgrading
+}
+
+// Deploy implements [watch.Hub].
+func (o *opened) Deploy(ctx context.Context, _ []byte, t *watch.Try) ([]string, error) {
+	return nil, blamed(o.d.upgrade(ctx, o.at, o.u.yes, o.u.verifying, t))
+}
+
+// Return implements [watch.Hub].
+func (o *opened) Return(ctx context.Context, revision int) error {
+	return goBack(ctx, o.at.hub, revision)
+}
+
+// opUpgrade marks the errors of an upgrade that was taken back.
+const opUpgrade = "cli.upgrade"
+
+// start is the revision to go back to: the one in use, or the one that was when an
+// earlier process began with the same.
+func start(ctx context.Context, hub worker, t *watch.Try) (deploy.Revision, error) {
+	before, err := current(ctx, hub)
+	if err != nil || t == nil || t.From == 0 || t.From == before.Number {
+		return before, err
+	}
+	list, err := hub.History(ctx)
+	if err != nil {
+		return before, err
+	}
+	if i := slices.IndexFunc(list, func(r deploy.Revision) bool { return r.Number == t.From && r.Worked }); i >= 0 {
+		return list[i], nil
+	}
+	return before, nil
+}
+
+func (d *deployment) upgrade(ctx context.Context, at *place, yes bool, v verifying, t *watch.Try) error {
+	before, err := start(ctx, at.hub, t)
 	if err != nil {
 		return err
 	}
 	err = d.recorded(ctx, at, "upgrade", func() error {
+		if err := t.Begin(ctx, before.Number); err != nil {
+			return err
+		}
 		if err := d.apply(ctx, at, yes); err != nil {
 			return err
 		}
@@ -147,25 +223,33 @@ func (d *deployment) upgrade(ctx context.Context, at *place, yes bool, v verifyi
 	if lookErr != nil || now.Number == before.Number {
 		return errors.Join(err, lookErr)
 	}
-	fmt.Fprintf(d.Err, "%s\nback to revision %d\n", clean(binnacle.Public(err).Message), before.Number)
-	note, back := at.hub.Rollback(ctx, before.Number)
+	return d.takeBack(ctx, at, before.Number, err, t)
+}
+
+// takeBack goes back from what did not work, and says so.
+func (d *deployment) takeBack(ctx context.Context, at *place, to int, err error, t *watch.Try) error {
+	fmt.Fprintf(d.Err, "%s\nback to revision %d\n", clean(binnacle.Public(err).Message), to)
+	if err := t.Back(ctx, err, to); err != nil {
+		return err
+	}
+	note, back := at.hub.Rollback(ctx, to)
 	if back == nil {
 		back = at.hub.Await(ctx)
 	}
 	if back != nil {
 		return &binnacle.Error{
-			Code: binnacle.CodeUnavailable, Op: "cli.upgrade", Message: "The upgrade failed, and going back too: " + binnacle.Public(back).Message,
+			Code: binnacle.CodeUnavailable, Op: opUpgrade, Message: "The upgrade failed, and going back too: " + binnacle.Public(back).Message,
 			Hint: "binnacle deploy logs and deploy info show what is wrong; binnacle deploy rollback tries again to go back.", Err: errors.Join(err, back),
 		}
 	}
 	if note != "" {
 		fmt.Fprintln(d.Err, clean(note))
 	}
-	return &binnacle.Error{
-		Code: binnacle.CodeUnavailable, Op: "cli.upgrade",
-		Message: fmt.Sprintf("The upgrade failed and was taken back: revision %d runs again. The cause: %s", before.Number, binnacle.Public(err).Message),
+	return errors.Join(&binnacle.Error{
+		Code: binnacle.CodeUnavailable, Op: opUpgrade,
+		Message: fmt.Sprintf("The upgrade failed and was taken back: revision %d runs again. The cause: %s", to, binnacle.Public(err).Message),
 		Hint:    "Mend the cause, then upgrade again.", Err: err,
-	}
+	}, t.Returned(ctx))
 }
 
 func (d *deployment) rollbackCommand() *cobra.Command {

@@ -32,6 +32,8 @@ type place struct {
 	// domain tells what is still missing before the hub's own domain works; nil
 	// when there is none.
 	domain func(context.Context) error
+	// waits are changes of the file that only a person can make, in words.
+	waits []string
 	// machines are those of the cluster, where they can be stopped; else nil.
 	machines interface {
 		Sleep(ctx context.Context) error
@@ -59,6 +61,13 @@ func (d *deployment) open(ctx context.Context) (*place, error) {
 	}
 	d.notes(i.Notes)
 	p := &place{config: i.Config, engine: &deploy.Engine{Progress: d.step}}
+	if d.inside != nil {
+		if ready, err := d.openInside(p, i); ready || err != nil {
+			return p, err
+		}
+		i = d.asInside(i)
+		p.config = i.Config
+	}
 	switch i.Config.Target {
 	case config.TargetAzure:
 		err = d.onAzure(ctx, p, i)
@@ -117,7 +126,7 @@ func (d *deployment) onAzure(ctx context.Context, p *place, i config.Imported) e
 	}
 	above := cluster.New(o)
 	p.hub = &onCluster{above, i.Config.Name, o.Tell}
-	p.engine.Cloud = &deploy.Stack{Below: cloud, Above: above, Kinds: []string{cluster.KindNamespace, cluster.KindSecret, cluster.KindRelease, cluster.KindPull}}
+	p.engine.Cloud = &deploy.Stack{Below: cloud, Above: above, Kinds: cluster.Kinds()}
 	return nil
 }
 
@@ -175,16 +184,42 @@ func (d *deployment) onCluster(ctx context.Context, p *place, i config.Imported)
 }
 
 func (d *deployment) clusterOptions(i config.Imported) (cluster.Options, error) {
-	credentials, err := cluster.Password(i.Config, i.Secrets["registry.password_from"], d.Environ)
+	var credentials *cluster.Credentials
+	var password func(context.Context) (config.Secret, error)
+	var err error
+	switch {
+	case d.inside == nil:
+		credentials, err = cluster.Password(i.Config, i.Secrets["registry.password_from"], d.Environ)
+	case cluster.NeedsPassword(i.Config):
+		credentials, password = cluster.Login(i.Config), noPassword
+	}
+	if err != nil {
+		return cluster.Options{}, err
+	}
+	token, err := d.token(i.Config.Watch)
 	if err != nil {
 		return cluster.Options{}, err
 	}
 	return cluster.Options{
-		Config: i.Config, Version: d.Version, Registry: credentials,
+		Config: i.Config, Version: d.Version, Registry: credentials, Password: password, Token: token, Inside: d.inside != nil,
 		Holder: d.holder(),
 		Tell:   func(text string) { fmt.Fprintf(d.Err, "  %s\n", clean(text)) },
 		Log:    slog.New(slog.DiscardHandler),
 	}, nil
+}
+
+// token is the forge's, for who follows the repository.
+func (d *deployment) token(w config.Watch) (config.Secret, error) {
+	if w.Repository == "" || w.TokenFrom == "" {
+		return "", nil
+	}
+	if d.inside != nil {
+		if d.inside.Token == "" {
+			return "", nil // the part that needs it says so
+		}
+		w.TokenFrom = "file:" + d.inside.Token
+	}
+	return config.Resolve("watch.token_from", w.TokenFrom, d.Environ)
 }
 
 // holder says who we are, for others to read.
@@ -199,14 +234,21 @@ func (d *deployment) holder() string {
 
 func (d *deployment) onHost(ctx context.Context, p *place, i config.Imported) error {
 	program := d.program
+	if d.inside != nil {
+		program = host.Program(d.inside.Name)
+	}
 	if program == "" {
 		var err error
 		if program, err = os.Executable(); err != nil {
 			return fmt.Errorf("find the program: %w", err)
 		}
 	}
+	token, err := d.token(i.Config.Watch)
+	if err != nil {
+		return err
+	}
 	cloud := host.New(host.Options{
-		Config: i.Config, Program: program, Version: d.Version, Holder: d.holder(), KeepData: d.keepData, Lookup: net.DefaultResolver.LookupHost,
+		Config: i.Config, Token: token, Here: d.inside != nil, Program: program, Version: d.Version, Holder: d.holder(), KeepData: d.keepData, Lookup: net.DefaultResolver.LookupHost,
 	})
 	p.hub = &onHost{cloud}
 	p.engine.Cloud, p.engine.Poll = cloud, time.Second

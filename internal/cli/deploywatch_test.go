@@ -63,6 +63,17 @@ func TestDeployWatch(t *testing.T) {
 	if out := look(2, "--no-verify"); !strings.Contains(out, "is not tried again") {
 		t.Errorf("a commit in quarantine: %s", out)
 	}
+	shown := func() string {
+		t.Helper()
+		code, out, log := deploy(t, "", []string{"REGISTRY_PASSWORD=" + registryPassword, "USER=ada"}, "info", "--file", filepath.Join(state, "binnacle.yaml"))
+		if code != 0 {
+			t.Fatalf("info: %d %s%s", code, out, log)
+		}
+		return out
+	}
+	if out := shown(); !strings.Contains(out, ": runs since ") || !strings.Contains(out, "in quarantine since") || !strings.Contains(out, "does not answer") {
+		t.Errorf("info does not show what became of the commits: %s", out)
+	}
 	push("hub: {launch: {max_sessions: many}}\n")
 	if out := look(2); !strings.Contains(out, "max_sessions") {
 		t.Errorf("a commit that is wrong: %s", out)

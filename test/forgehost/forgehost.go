@@ -58,7 +58,7 @@ func Start(address string) (*Host, error) {
 	h.gitLab(mux)
 	h.azure(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { h.refuse(w, r, http.StatusNotFound, "no such address") })
-	h.server = &httptest.Server{Listener: l, Config: &http.Server{Handler: mux}} //nolint:gosec // of a test
+	h.server = &httptest.Server{Listener: l, Config: &http.Server{Handler: mux}}
 	h.server.Start()
 	h.URL = h.server.URL
 	return h, nil

@@ -118,6 +118,9 @@ func (m *Machine) await(parent int) {
 	m.t.Fatal("the machine does not boot")
 }
 
+// Srv is the machine's /srv, as this machine sees it: a directory on its disk.
+func (m *Machine) Srv() string { return filepath.Join(m.dir, "srv") }
+
 // Via is a command that takes one more argument, a line for its sh.
 func (m *Machine) Via() []string {
 	return []string{"nsenter", "-t", strconv.Itoa(m.pid), "-m", "-p", "-u", "-i", "-C", "--", "sh", "-c"}
@@ -186,7 +189,8 @@ func (m *Machine) ssh() {
 
 // sweep removes the control groups that a machine leaves.
 func sweep(group string) {
-	for _, root := range []string{"/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"} {
+	roots, _ := filepath.Glob("/sys/fs/cgroup/*")
+	for _, root := range append(roots, "/sys/fs/cgroup") {
 		var dirs []string
 		_ = filepath.WalkDir(filepath.Join(root, group), func(path string, e fs.DirEntry, err error) error {
 			if err == nil && e.IsDir() {

@@ -6,6 +6,7 @@ package workshop
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +23,8 @@ type Lesson struct {
 	Dir string
 	// Binnacle is the text of a shell script that stands for the program.
 	Binnacle string
+	// Programs are the texts of further ones, by name.
+	Programs map[string]string
 	// Replace are words of the page, names of example.org mostly, and what they are
 	// in the test.
 	Replace map[string]string
@@ -58,7 +61,9 @@ func (l Lesson) Run(t *testing.T) {
 		t.Fatalf("%s has no commands", l.Page)
 	}
 	bin := t.TempDir()
-	for name, script := range map[string]string{"binnacle": l.Binnacle, "sudo": "exec \"$@\"\n"} {
+	programs := map[string]string{"binnacle": l.Binnacle, "sudo": "exec \"$@\"\n"}
+	maps.Copy(programs, l.Programs)
+	for name, script := range programs {
 		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/bash\n"+script), 0o700); err != nil {
 			t.Fatal(err)
 		}

@@ -239,6 +239,9 @@ func (c *Cloud) Wanted(context.Context) ([]deploy.Resource, error) {
 	if a.Kubernetes != "" {
 		cluster.Spec["kubernetes"] = a.Kubernetes
 	}
+	if c.config.Watch.Identity != "" {
+		cluster.Spec["workload identity"] = "on"
+	}
 	rs = append(rs, cluster, deploy.Resource{
 		Kind: kindAddress, Name: c.config.Name, Spec: map[string]string{"region": a.Region, "label": c.Label(), "sku": "Standard"},
 		Fixed: []string{"region", "sku"}, Within: kindCluster + "/" + c.config.Name,

@@ -67,6 +67,7 @@ func (c *Cloud) clusterBody(ctx context.Context, r deploy.Resource) (armcontaine
 		m.Properties.KubernetesVersion = &a.Kubernetes
 		pool.OrchestratorVersion = &a.Kubernetes
 	}
+	c.identify(m.Properties)
 	return m, nil
 }
 
@@ -102,10 +103,23 @@ func (c *Cloud) newCluster(r deploy.Resource) armcontainerservice.ManagedCluster
 	if a.Kubernetes != "" {
 		p.KubernetesVersion = &a.Kubernetes
 	}
+	c.identify(p)
 	return armcontainerservice.ManagedCluster{
 		Location: &a.Region, Tags: c.tags(r), Properties: p, SKU: c.tier(),
 		Identity: &armcontainerservice.ManagedClusterIdentity{Type: new(armcontainerservice.ResourceIdentityTypeSystemAssigned)},
 	}
+}
+
+// identify lets pods be somebody in Azure, where one of ours is to be.
+func (c *Cloud) identify(p *armcontainerservice.ManagedClusterProperties) {
+	if c.config.Watch.Identity == "" {
+		return
+	}
+	p.OidcIssuerProfile = &armcontainerservice.ManagedClusterOIDCIssuerProfile{Enabled: new(true)}
+	if p.SecurityProfile == nil {
+		p.SecurityProfile = &armcontainerservice.ManagedClusterSecurityProfile{}
+	}
+	p.SecurityProfile.WorkloadIdentity = &armcontainerservice.ManagedClusterSecurityProfileWorkloadIdentity{Enabled: new(true)}
 }
 
 func number(n int) *int32 { return new(int32(n)) } //nolint:gosec // validated to be small
@@ -155,6 +169,12 @@ func (c *Cloud) readCluster(m armcontainerservice.ManagedCluster) deploy.Resourc
 		out.Spec["size"] = value(pool.VMSize)
 		out.Spec["min"], out.Spec["max"] = text(pool.MinCount), text(pool.MaxCount)
 		out.Spec["disk_gb"] = text(pool.OSDiskSizeGB)
+	}
+	if o := p.OidcIssuerProfile; o != nil && value(o.IssuerURL) != "" {
+		out.Outputs["issuer"] = value(o.IssuerURL)
+	}
+	if s := p.SecurityProfile; s != nil && s.WorkloadIdentity != nil && value(s.WorkloadIdentity.Enabled) {
+		out.Spec["workload identity"] = "on"
 	}
 	if n := p.NetworkProfile; n != nil {
 		out.Spec["pods"], out.Spec["services"] = value(n.PodCidr), value(n.ServiceCidr)

@@ -216,7 +216,8 @@ func TestPoliciesOfSessions(t *testing.T) {
 func TestRightsAreFew(t *testing.T) {
 	t.Parallel()
 	var got []string
-	for name, role := range decode[*rbacv1.Role](t, rendered(t, "everything")) {
+	docs := rendered(t, "everything")
+	for name, role := range decode[*rbacv1.Role](t, withoutWatch(docs)) {
 		for _, rule := range role.Rules {
 			got = append(got, fmt.Sprintf("%s/%s: %v %v %v", role.Namespace, name, rule.Resources, rule.ResourceNames, rule.Verbs))
 		}
@@ -234,9 +235,90 @@ func TestRightsAreFew(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if n := len(decode[*rbacv1.ClusterRole](t, rendered(t, "everything"))); n > 0 {
+	if n := len(decode[*rbacv1.ClusterRole](t, withoutWatch(docs))); n > 0 {
 		t.Errorf("%d roles for the whole cluster", n)
 	}
+}
+
+const follower = "hub-binnacle-watch"
+
+// withoutWatch leaves out what is there for who follows the repository.
+func withoutWatch(docs []string) []string {
+	return slices.DeleteFunc(slices.Clone(docs), func(doc string) bool {
+		return strings.Contains(doc, "  name: "+follower) || strings.Contains(doc, "-"+follower)
+	})
+}
+
+// Who follows the repository may do what the hub may, or Kubernetes would not let it
+// write the hub's roles; and whatever kind of object the chart has. For the whole
+// cluster it may touch by name what the chart has there, and make nothing.
+func TestRightsToFollow(t *testing.T) {
+	t.Parallel()
+	docs := rendered(t, "everything")
+	mine := map[string][]rbacv1.PolicyRule{}
+	var hub []rbacv1.Role
+	for _, doc := range docs { // two roles have the same name
+		for _, role := range decode[*rbacv1.Role](t, []string{doc}) {
+			if role.Name == follower {
+				mine[role.Namespace] = role.Rules
+			} else {
+				hub = append(hub, *role)
+			}
+		}
+	}
+	for _, role := range hub {
+		for _, rule := range role.Rules {
+			for _, resource := range rule.Resources {
+				for _, verb := range rule.Verbs {
+					if !allowed(mine[role.Namespace], rule.APIGroups[0], resource, verb) {
+						t.Errorf("it may not %s %s in %s, and the hub may", verb, resource, role.Namespace)
+					}
+				}
+			}
+		}
+	}
+	wide := decode[*rbacv1.ClusterRole](t, docs)["binder-"+follower]
+	for _, doc := range docs {
+		var o struct {
+			APIVersion, Kind string
+			Metadata         struct{ Name, Namespace string }
+		}
+		if err := yaml.Unmarshal([]byte(doc), &o); err != nil {
+			t.Fatal(err)
+		}
+		group, _, ok := strings.Cut(o.APIVersion, "/")
+		if !ok {
+			group = ""
+		}
+		resource := strings.ToLower(o.Kind) + "s"
+		for from, to := range map[string]string{"ys": "ies", "sss": "sses"} {
+			if stem, ok := strings.CutSuffix(resource, from); ok {
+				resource = stem + to
+			}
+		}
+		rules := mine[o.Metadata.Namespace]
+		if o.Kind == "Namespace" {
+			rules = mine[o.Metadata.Name]
+		} else if o.Metadata.Namespace == "" {
+			rules = wide.Rules
+		}
+		for _, verb := range []string{"get", "patch"} {
+			if !allowed(rules, group, resource, verb) {
+				t.Errorf("it may not %s the %s %s", verb, o.Kind, o.Metadata.Name)
+			}
+		}
+	}
+	for _, rule := range wide.Rules {
+		if len(rule.ResourceNames) == 0 || slices.Contains(rule.Verbs, "create") || slices.Contains(rule.Verbs, "escalate") {
+			t.Errorf("of the whole cluster it may %v %v", rule.Verbs, rule.Resources)
+		}
+	}
+}
+
+func allowed(rules []rbacv1.PolicyRule, group, resource, verb string) bool {
+	return slices.ContainsFunc(rules, func(r rbacv1.PolicyRule) bool {
+		return slices.Contains(r.APIGroups, group) && slices.Contains(r.Resources, resource) && slices.Contains(r.Verbs, verb)
+	})
 }
 
 // Only builders and trial databases may leave what `restricted` asks for.

@@ -65,8 +65,7 @@ type right struct{ group, resource, namespace string }
 
 func (c *Cloud) needed() []right {
 	ns, sessions := c.o.Config.Namespace(), c.sessions()
-	return []right{
-		{"", "namespaces", ""},
+	list := []right{
 		{"", "secrets", ns},
 		{"", "configmaps", ns},
 		{"", "services", ns},
@@ -83,8 +82,11 @@ func (c *Cloud) needed() []right {
 		{"rbac.authorization.k8s.io", "rolebindings", sessions},
 		{"networking.k8s.io", "networkpolicies", sessions},
 		{"", "secrets", sessions},
-		{"", "pods/exec", ns}, // for backup and restore
 	}
+	if c.o.Inside {
+		return list
+	}
+	return append(list, right{"", "namespaces", ""}, right{"", "pods/exec", ns}) // the last for backup and restore
 }
 
 // rights asks the cluster whether we may do what the installation does.
@@ -247,9 +249,16 @@ func Password(c config.Config, known config.Secret, environ []string) (*Credenti
 	if c.Registry.Username == "" {
 		return nil, binnacle.Errorf(binnacle.CodeInvalid, "registry.username: is missing.")
 	}
+	login := Login(c)
+	login.Password = known
+	return login, nil
+}
+
+// Login is who signs in to the registry of a configuration, without the password.
+func Login(c config.Config) *Credentials {
 	host := c.Registry.Host
 	if c.Registry.Kind == config.RegistryDockerHub {
 		host = "docker.io"
 	}
-	return &Credentials{Host: host, Username: c.Registry.Username, Password: known}, nil
+	return &Credentials{Host: host, Username: c.Registry.Username}
 }

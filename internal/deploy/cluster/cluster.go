@@ -35,7 +35,13 @@ const (
 	KindSecret    = "secret"
 	KindPull      = "pull secret"
 	KindRelease   = "release"
+	KindToken     = "token"
 )
+
+// Kinds lists them.
+func Kinds() []string {
+	return []string{KindNamespace, KindSecret, KindRelease, KindPull, KindToken}
+}
 
 // Options are what a [Cloud] is made from.
 type Options struct {
@@ -57,6 +63,11 @@ type Options struct {
 	// Password makes the registry's password where the cluster has none yet; nil
 	// when Registry has one.
 	Password func(context.Context) (config.Secret, error)
+	// Token is the forge's, for who follows the repository; empty for none.
+	Token config.Secret
+	// Inside says that we are a part of the deployment: secrets are those that the
+	// cluster has, and rights are those of an upgrade.
+	Inside bool
 	// Values are the chart's, beside those that follow from the configuration.
 	Values map[string]any
 	// Holder says in words who works on the deployment, for others to read.
@@ -150,6 +161,14 @@ func (c *Cloud) Who(context.Context) (string, error) {
 	return fmt.Sprintf("%s, namespace %s", c.o.Where, c.o.Config.Namespace()), nil
 }
 
+// tokenName is the Secret with the forge's token, or empty.
+func (c *Cloud) tokenName() string {
+	if c.o.Config.Watch.Repository == "" || c.o.Config.Watch.TokenFrom == "" {
+		return ""
+	}
+	return c.o.Config.Name + "-watch"
+}
+
 // secretName is that of the registry's credentials.
 func (c *Cloud) secretName() string { return c.o.Config.Name + "-registry" }
 
@@ -165,6 +184,9 @@ func (c *Cloud) Wanted(context.Context) ([]deploy.Resource, error) {
 	rs := []deploy.Resource{ns}
 	if c.o.Registry != nil {
 		rs = append(rs, deploy.Resource{Kind: KindSecret, Name: c.secretName(), Spec: map[string]string{"credentials": asWanted}, Within: c.o.Within})
+	}
+	if name := c.tokenName(); name != "" {
+		rs = append(rs, deploy.Resource{Kind: KindToken, Name: name, Spec: map[string]string{"token": asWanted}, Within: c.o.Within})
 	}
 	version := c.o.Version
 	if version == "" { // a build without one
@@ -218,6 +240,17 @@ func (c *Cloud) Find(ctx context.Context, r deploy.Resource) (deploy.Resource, e
 		out.Spec = map[string]string{"credentials": "others"}
 		if c.wanted(s.Data[corev1.DockerConfigJsonKey]) {
 			out.Spec["credentials"] = asWanted
+		}
+		return out, nil
+	case KindToken:
+		s, err := c.client.CoreV1().Secrets(c.o.Config.Namespace()).Get(ctx, r.Name, metav1.GetOptions{})
+		if err != nil {
+			return r, missing(r, err)
+		}
+		out := c.found(r, s.ObjectMeta)
+		out.Spec = map[string]string{"token": "another"}
+		if have := string(s.Data[tokenKey]); have != "" && (c.o.Inside || have == string(c.o.Token)) {
+			out.Spec["token"] = asWanted
 		}
 		return out, nil
 	case KindRelease:
@@ -355,6 +388,9 @@ func (c *Cloud) List(ctx context.Context) ([]deploy.Resource, error) {
 	both := []deploy.Resource{{Kind: KindSecret, Name: c.secretName(), Within: c.o.Within}, {Kind: KindPull, Name: c.secretName(), Within: KindRelease + "/" + c.o.Config.Name}}
 	if c.o.Registry == nil {
 		wanted = append(wanted, both...)
+	}
+	if c.tokenName() == "" {
+		wanted = append(wanted, deploy.Resource{Kind: KindToken, Name: c.o.Config.Name + "-watch", Within: c.o.Within})
 	}
 	for _, w := range wanted {
 		have, err := c.Find(ctx, w)

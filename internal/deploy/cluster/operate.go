@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	typedcore "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/deploy"
@@ -70,6 +71,9 @@ func (c *Cloud) Begin(ctx context.Context, a deploy.Action, r deploy.Resource) (
 		_, err = c.helm.Apply(ctx, r.Name, c.values(address), map[string]string{Label: c.o.Config.Name})
 		return tokenApply, err
 	}
+	if r.Kind == KindToken {
+		return "", c.putToken(ctx, r)
+	}
 	return "", c.putSecret(ctx, r)
 }
 
@@ -92,24 +96,44 @@ func (c *Cloud) putSecret(ctx context.Context, r deploy.Resource) error {
 	if err != nil {
 		return err
 	}
-	content := map[string][]byte{corev1.DockerConfigJsonKey: []byte(credentials)}
-	s := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: r.Name, Labels: map[string]string{Label: c.o.Config.Name}}, Type: corev1.SecretTypeDockerConfigJson, Data: content,
+	return c.store(ctx, secrets, "the registry's credentials", &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: r.Name}, Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(credentials)},
+	})
+}
+
+// tokenKey is the key of the token in its Secret, and the name of its file.
+const tokenKey = "token"
+
+// putToken stores the forge's token.
+func (c *Cloud) putToken(ctx context.Context, r deploy.Resource) error {
+	if c.o.Token == "" {
+		return &binnacle.Error{
+			Code: binnacle.CodeInvalid, Op: "cluster.token", Message: "watch.token_from: the token is not in the cluster, and there is none here.",
+			Hint: "Run binnacle deploy up where the token is.",
+		}
 	}
-	_, err = secrets.Create(ctx, s, metav1.CreateOptions{})
+	return c.store(ctx, c.client.CoreV1().Secrets(c.o.Config.Namespace()), "the forge's token", &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: r.Name}, Type: corev1.SecretTypeOpaque, Data: map[string][]byte{tokenKey: []byte(c.o.Token)},
+	})
+}
+
+// store makes a Secret ours, with its content.
+func (c *Cloud) store(ctx context.Context, secrets typedcore.SecretInterface, what string, s *corev1.Secret) error {
+	s.Labels = map[string]string{Label: c.o.Config.Name}
+	_, err := secrets.Create(ctx, s, metav1.CreateOptions{})
 	if !apierrors.IsAlreadyExists(err) {
-		return explain("store the registry's credentials", err)
+		return explain("store "+what, err)
 	}
-	have, err := secrets.Get(ctx, r.Name, metav1.GetOptions{})
+	have, err := secrets.Get(ctx, s.Name, metav1.GetOptions{})
 	if err != nil {
-		return explain("read the registry's credentials", err)
+		return explain("read "+what, err)
 	}
 	if !c.ours(have.Labels) {
-		return binnacle.Errorf(binnacle.CodeConflict, "The secret %s is there already and was not created by this deployment.", r.Name)
+		return binnacle.Errorf(binnacle.CodeConflict, "The secret %s is there already and was not created by this deployment.", s.Name)
 	}
-	have.Data = content
+	have.Data = s.Data
 	_, err = secrets.Update(ctx, have, metav1.UpdateOptions{})
-	return explain("store the registry's credentials", err)
+	return explain("store "+what, err)
 }
 
 // wanted says that stored credentials are those of the registry. Of a password that
@@ -174,7 +198,7 @@ func (c *Cloud) remove(ctx context.Context, r deploy.Resource) (string, error) {
 	case KindNamespace:
 		c.lock.forget() // it goes with the namespace
 		err = c.client.CoreV1().Namespaces().Delete(ctx, r.Name, now)
-	case KindSecret, KindPull:
+	case KindSecret, KindPull, KindToken:
 		err = c.client.CoreV1().Secrets(c.namespaceOf(r.Kind)).Delete(ctx, r.Name, metav1.DeleteOptions{})
 	case KindRelease:
 		if err := c.lock.take(ctx); err != nil {
@@ -276,6 +300,9 @@ func (c *Cloud) left(ctx context.Context, r deploy.Resource) (string, error) {
 	}
 	if len(volumes.Items) > 0 {
 		return "volume " + volumes.Items[0].Name, nil
+	}
+	if err := c.client.CoreV1().ConfigMaps(ns).Delete(ctx, c.commitsName(), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		return "", explain("delete what is known of commits", err)
 	}
 	_, err = c.client.CoreV1().Namespaces().Get(ctx, c.sessions(), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {

@@ -85,7 +85,29 @@ func (c *Cloud) base() map[string]any {
 	if len(registry) > 0 {
 		v["registry"] = registry
 	}
+	if cfg.Watch.Repository != "" {
+		v["watch"] = c.follower()
+	}
 	return config.Merge(config.Merge(v, c.o.Values), cfg.Values)
+}
+
+// follower is the pod that follows the repository.
+func (c *Cloud) follower() map[string]any {
+	in := c.o.Config.Follower()
+	in.Domain, in.Also, in.Values = c.o.Domain, c.o.Also, c.o.Values
+	if c.o.Registry != nil {
+		in.Registry, in.Username = c.o.Registry.Host, c.o.Registry.Username
+	}
+	v := map[string]any{"enabled": true, "identity": c.o.Config.Watch.Identity}
+	if name := c.tokenName(); name != "" {
+		v["tokenSecret"], in.Token = name, "/etc/binnacle/token/"+tokenKey
+	}
+	b, err := json.Marshal(in)
+	if err != nil {
+		return nil // texts can always be written
+	}
+	v["settings"] = string(b)
+	return v
 }
 
 // values are those of the chart, given the load balancer's address if known.

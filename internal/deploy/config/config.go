@@ -6,6 +6,8 @@
 package config
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -40,6 +42,7 @@ type Config struct {
 	HTTPS    HTTPS    `yaml:"https"`
 	Access   Access   `yaml:"access"`
 	Verify   Verify   `yaml:"verify"`
+	Watch    Watch    `yaml:"watch"`
 	// Image of hub and builders on a cluster, as `make image` makes it; empty is
 	// binnacle and this program's version, wherever the nodes find that.
 	Image string `yaml:"image" example:"registry.example.org/binnacle:1.0"`
@@ -240,6 +243,38 @@ type Verify struct {
 	Repository string `yaml:"repository" example:"gh/my-institute/hello/main"`
 }
 
+// Watch lets the hub follow the repository that holds this file: a part of the
+// deployment looks there, deploys what is new, and goes back when the hub does
+// not verify. Nobody needs a way in from outside for that.
+type Watch struct {
+	// Repository that holds this file, as git fetches it; empty lets nobody
+	// follow.
+	Repository string `yaml:"repository" example:"https://git.example.org/institute/hub"`
+	// Branch of it; empty is the repository's own.
+	Branch string `yaml:"branch" example:"main"`
+	// Path of this file in it.
+	Path string `yaml:"path" example:"binnacle.yaml"`
+	// Interval is how long to wait between two looks.
+	Interval string `yaml:"interval" example:"1m"`
+	// TokenFrom is where a token of the forge is, env:NAME or file:PATH, when the
+	// repository is not everybody's or verdicts are to be written: `up` keeps it
+	// with the deployment.
+	TokenFrom string `yaml:"token_from" example:"env:FORGE_TOKEN"`
+	// Status writes the verdict on each commit to the forge, of the kind "github",
+	// "gitlab", "gitea" (Forgejo too) or "azure-devops"; empty writes none.
+	Status string `yaml:"status" example:"github"`
+	// API is the address of the forge's API; empty follows from the repository's.
+	API string `yaml:"api" example:"https://git.example.org/api/v3"`
+	// Via is an address and port that leads to the hub where its pods do not reach
+	// the public address: a commit is verified by it then. Name and certificate
+	// have to be the public ones all the same.
+	Via string `yaml:"via" example:"my-hub-binnacle.my-hub.svc:80"`
+	// Identity is the client id of an Azure identity that may change what is around
+	// the cluster, by workload identity. Without it such changes wait for a person
+	// who runs `up`, and only the hub is brought to what the file says.
+	Identity string `yaml:"identity" example:"00000000-0000-0000-0000-000000000000"`
+}
+
 // Default is a deployment that lacks only its name, target and place.
 func Default() Config {
 	return Config{
@@ -252,6 +287,7 @@ func Default() Config {
 		Registry: Registry{Kind: RegistryNone, SKU: "Basic", Prefix: "binder-"},
 		HTTPS:    HTTPS{Enabled: true},
 		Verify:   Verify{Repository: "gh/binder-examples/requirements"},
+		Watch:    Watch{Path: "binnacle.yaml", Interval: "1m"},
 	}
 }
 
@@ -261,6 +297,28 @@ func (c Config) Group() string {
 		return c.Azure.ResourceGroup
 	}
 	return "binnacle-" + c.Name
+}
+
+// Around are the settings of what is around the hub's cluster, by path: the hub
+// itself can be changed without them. There are none but on Azure.
+func (c Config) Around() map[string]string {
+	out := map[string]string{}
+	if c.Target != TargetAzure {
+		return out
+	}
+	for _, f := range plainFields(&c) {
+		section, key, _ := strings.Cut(f.Path, ".")
+		switch {
+		case section == "azure" && !slices.Contains([]string{"sign_in", "tenant", "client", "secret_from", "service_connection"}, key) && !strings.HasPrefix(key, "cloud."):
+		case section == "dns" && key != "resolver":
+		case section == "registry" && key != "prefix" && key != "password_from":
+		case f.Path == "watch.identity":
+		default:
+			continue
+		}
+		out[f.Path] = fmt.Sprint(f.Value.Interface())
+	}
+	return out
 }
 
 // Namespace is the Kubernetes namespace the hub is installed in.

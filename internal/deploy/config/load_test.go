@@ -1,12 +1,14 @@
 package config_test
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -274,5 +276,70 @@ func TestReference(t *testing.T) {
 	}
 	if diff := cmp.Diff(string(want), b.String()); diff != "" {
 		t.Errorf("the reference page is old; run `make generate` (-page +code):\n%s", diff)
+	}
+}
+
+// The section watch: what it needs, and what it can't have.
+func TestWatch(t *testing.T) {
+	const base = "name: my-hub\ntarget: cluster\ncluster: {context: c}\nhttps: {enabled: false}\n"
+	for text, want := range map[string]string{
+		"watch: {branch: main}": "watch.branch: needs watch.repository",
+		"watch: {repository: 'git@git.example.org:institute/hub'}":                                                                       "watch.repository: must be the https address",
+		"watch: {repository: 'https://ada:secret@git.example.org/a/b'}":                                                                  "watch.repository: must be the https address",
+		"watch: {repository: 'https://git.example.org/a/b', interval: soon}":                                                             "watch.interval: must be a time of at least 10s",
+		"watch: {repository: 'https://git.example.org/a/b', interval: 1s}":                                                               "watch.interval: must be a time of at least 10s",
+		"watch: {repository: 'https://git.example.org/a/b', path: ../x}":                                                                 "watch.path: must be a path",
+		"watch: {repository: 'https://git.example.org/a/b', status: github}":                                                             "watch.token_from: is missing",
+		"watch: {repository: 'https://git.example.org/a/b', status: sourceforge, token_from: 'env:A'}":                                   "watch.status: must be one of github, gitlab, gitea, azure-devops",
+		"watch: {repository: 'https://git.example.org/a/b', via: hub}":                                                                   "watch.via: must be an address and a port",
+		"watch: {repository: 'https://git.example.org/a/b', identity: 00000000-0000-0000-0000-000000000000}":                             "watch.identity: needs the target azure",
+		"watch: {repository: 'https://git.example.org/a/b', branch: main, status: gitea, token_from: 'env:A', via: 'hub.my-hub.svc:80'}": "",
+	} {
+		_, ps := config.Load([]byte(base + text))
+		got := ""
+		if err := ps.Err("x"); err != nil {
+			got = err.Error()
+		}
+		if want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%s: %s", text, got)
+		}
+	}
+}
+
+// What is around the hub waits for a person, and the hub gets the rest.
+func TestInside(t *testing.T) {
+	const text = "name: my-hub\ntarget: azure\nazure: {subscription: s, region: westeurope}\nwatch: {repository: 'https://git.example.org/a/b'}\n"
+	c, ps := config.Load([]byte(text))
+	if len(ps) > 0 {
+		t.Fatal(ps)
+	}
+	b, err := json.Marshal(c.Follower())
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, every, err := config.ReadInside(b)
+	if err != nil || every != time.Minute {
+		t.Fatal(every, err)
+	}
+	if moved := in.Moved(c); len(moved) > 0 {
+		t.Errorf("nothing was changed: %q", moved)
+	}
+	next, ps := config.Load([]byte(strings.Replace(text, "region: westeurope", "region: westeurope, storage: true, nodes: {max: 5}", 1) + "hub: {launch: {max_sessions: 3}}\ndns: {domain: hub.example.org}\n"))
+	if len(ps) > 0 {
+		t.Fatal(ps)
+	}
+	if diff := cmp.Diff([]string{`azure.nodes.max "3" → "5"`, `azure.storage "false" → "true"`, `dns.domain "" → "hub.example.org"`}, in.Moved(next)); diff != "" {
+		t.Error(diff)
+	}
+	kept := in.Keep(next)
+	if kept.Azure.Nodes.Max != 3 || kept.Azure.Storage || kept.DNS.Domain != "" || kept.Hub == nil {
+		t.Errorf("%+v", kept)
+	}
+	next.Name = "other"
+	if err := in.Fits(next); binnacle.CodeOf(err) != binnacle.CodeInvalid {
+		t.Error(err)
+	}
+	if err := in.Fits(c); err != nil {
+		t.Error(err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // freeNodes is how many nodes the free tier of AKS is meant for.
@@ -34,6 +35,7 @@ func (c Config) validate(ps *Problems) {
 	}
 	c.registry(ps)
 	c.names(ps)
+	c.watch(ps)
 	for _, from := range c.Access.From {
 		if _, err := netip.ParsePrefix(from); err != nil {
 			ps.add("access.from", "%q is not a range of addresses", from)
@@ -72,6 +74,47 @@ func (c Config) host(ps *Problems) {
 	}
 	if len(c.Values) > 0 {
 		ps.add("values", "are settings of the chart, which the target host does not use; the hub's own are in the section hub")
+	}
+}
+
+// Forges are the kinds of forge that commit statuses are written to.
+func Forges() []string { return []string{"github", "gitlab", "gitea", "azure-devops"} }
+
+func (c Config) watch(ps *Problems) {
+	w := c.Watch
+	// What ssh needs, a key and the host's, is nowhere in a pod.
+	address := `https?://[^\s@]+`
+	rule := "must be the https address of a repository, without a user"
+	if c.Target == TargetHost {
+		address, rule = `(https?|ssh|file)://\S+|[\w.-]+@[\w.-]+:\S+`, "must be the address of a repository"
+	}
+	check(ps, "watch.repository", w.Repository, optional, address, rule)
+	if w.Repository == "" {
+		for path, value := range map[string]string{"watch.branch": w.Branch, "watch.token_from": w.TokenFrom, "watch.status": w.Status, "watch.identity": w.Identity} {
+			if value != "" {
+				ps.add(path, "needs watch.repository")
+			}
+		}
+		return
+	}
+	check(ps, "watch.branch", w.Branch, optional, `[^\s~^:?*\[\\-][^\s~^:?*\[\\]*`, "must be the name of a branch")
+	check(ps, "watch.path", w.Path, required, `[^\s/.][^\s]*`, "must be a path below the root of the repository")
+	if strings.Contains(w.Path, "..") {
+		ps.add("watch.path", "must be a path below the root of the repository, not %q", w.Path)
+	}
+	const shortest = 10 * time.Second
+	if d, err := time.ParseDuration(w.Interval); err != nil || d < shortest {
+		ps.add("watch.interval", "must be a time of at least %s, not %q", shortest, w.Interval)
+	}
+	check(ps, "watch.token_from", w.TokenFrom, w.Status != "", wherePattern, whereRule)
+	if w.Status != "" {
+		oneOf(ps, "watch.status", w.Status, Forges()...)
+	}
+	check(ps, "watch.api", w.API, optional, `https?://[^\s@]+`, "must be the address of an API")
+	check(ps, "watch.via", w.Via, optional, `[\w.-]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5}`, "must be an address and a port")
+	check(ps, "watch.identity", w.Identity, optional, uuid, "must be an id")
+	if w.Identity != "" && c.Target != TargetAzure {
+		ps.add("watch.identity", "needs the target azure")
 	}
 }
 

@@ -39,6 +39,9 @@ func (c Config) concerns(path string) bool {
 	if !nested {
 		return true
 	}
+	if path == "watch.identity" {
+		return c.Target == TargetAzure
+	}
 	switch section {
 	case TargetAzure, TargetCluster, TargetHost:
 		return section == c.Target && !strings.HasPrefix(path, "azure.cloud.") || strings.HasPrefix(path, "azure.cloud.") && c.Azure.Cloud != Cloud{}

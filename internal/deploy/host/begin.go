@@ -45,6 +45,8 @@ func (c *Cloud) Begin(ctx context.Context, a deploy.Action, r deploy.Resource) (
 	case KindService:
 		_, err = c.do(ctx, strings.NewReader(unit(c.o.Config.Name)), "service")
 		return tokenStart, err
+	case KindWatch:
+		err = c.putWatch(ctx)
 	default:
 		err = binnacle.Errorf(binnacle.CodeInvalid, "Resources of the kind %q can't be handled.", r.Kind)
 	}
@@ -110,7 +112,7 @@ func (c *Cloud) remove(ctx context.Context, r deploy.Resource) error {
 	if !have.Ours {
 		return binnacle.Errorf(binnacle.CodeForbidden, "The %s %s is not ours and stays.", r.Kind, r.Name)
 	}
-	verb := map[string]string{KindData: "undata", KindRelease: "unrelease", KindService: "unservice"}[r.Kind]
+	verb := map[string]string{KindData: "undata", KindRelease: "unrelease", KindService: "unservice", KindWatch: "unwatch"}[r.Kind]
 	if verb == "" {
 		return nil // packages of the system stay
 	}

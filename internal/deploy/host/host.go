@@ -33,17 +33,22 @@ const (
 	KindData    = "data directory"
 	KindRelease = "release"
 	KindService = "service"
+	KindWatch   = "watch"
 )
 
 // Options are what a [Cloud] is made from.
 type Options struct {
 	Config config.Config
+	// Token is the forge's, for who follows the repository; empty for none.
+	Token config.Secret
 	// Program is the binary that is put on the machine: the running one.
 	Program string
 	// Version of Binnacle that the program is.
 	Version string
 	// Holder says in words who works on the deployment, for others to read.
 	Holder string
+	// Here says that we run on the machine itself, whatever way leads others to it.
+	Here bool
 	// KeepData lets the data directory stay when the rest is removed.
 	KeepData bool
 	// Timeout is how long the hub may take until it answers; 0 is [DefaultTimeout].
@@ -87,7 +92,11 @@ func New(o Options) *Cloud {
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultTimeout
 	}
-	return &Cloud{o: o, machine: open(o.Config.Host, o.Config.Name, data(o.Config), o.Via)}
+	way := o.Config.Host
+	if o.Here {
+		way = config.Host{}
+	}
+	return &Cloud{o: o, machine: open(way, o.Config.Name, data(o.Config), o.Via)}
 }
 
 // Who is a line for people.
@@ -183,7 +192,18 @@ func (c *Cloud) Wanted(context.Context) ([]deploy.Resource, error) {
 	service := deploy.Resource{Kind: KindService, Name: serviceName(name), Spec: map[string]string{
 		settingUnit: digest([]byte(unit(name))), settingBoot: yes, settingRuns: yes,
 	}}
-	return append(rs, rel, service), nil
+	rs = append(rs, rel, service)
+	if c.o.Config.Watch.Repository == "" {
+		return rs, nil
+	}
+	settings, err := c.follower()
+	if err != nil {
+		return nil, err
+	}
+	return append(rs, deploy.Resource{Kind: KindWatch, Name: watchName(name), Spec: map[string]string{
+		settingUnit: digest([]byte(watchUnit(name))), "settings": digest(settings), "token": digest([]byte(c.o.Token)), "program": short(sum),
+		settingBoot: yes, settingRuns: yes,
+	}}), nil
 }
 
 func serviceName(name string) string { return "binnacle-" + name }
@@ -302,6 +322,9 @@ func (c *Cloud) found(f facts, r deploy.Resource) (out deploy.Resource, ok bool)
 	case KindService:
 		ok, out.ID, out.Ours = f.has("unit"), "/etc/systemd/system/"+r.Name+".service", f.one("unit") == "ours"
 		c.service(f, &out)
+	case KindWatch:
+		ok, out.ID, out.Ours = f.has("watch"), "/etc/systemd/system/"+r.Name+".service", f.one("watch") == "ours"
+		c.watches(f, &out)
 	}
 	return out, ok
 }
@@ -341,7 +364,7 @@ func (c *Cloud) List(ctx context.Context) ([]deploy.Resource, error) {
 		return nil, err
 	}
 	var out []deploy.Resource
-	wanted := []deploy.Resource{{Kind: KindRelease, Name: c.o.Config.Name}, {Kind: KindService, Name: serviceName(c.o.Config.Name)}}
+	wanted := []deploy.Resource{{Kind: KindRelease, Name: c.o.Config.Name}, {Kind: KindService, Name: serviceName(c.o.Config.Name)}, {Kind: KindWatch, Name: watchName(c.o.Config.Name)}}
 	if !c.o.KeepData {
 		wanted = append(wanted, deploy.Resource{Kind: KindData, Name: c.machine.data})
 	}

@@ -7,6 +7,8 @@ shift 3
 base=/opt/binnacle-$name
 unit=binnacle-$name.service
 file=/etc/systemd/system/$unit
+watch=binnacle-$name-watch.service
+watchfile=/etc/systemd/system/$watch
 mark=$data/.binnacle-deployment
 
 say() { printf '%s %s\n' "$1" "$2"; }
@@ -84,6 +86,16 @@ look)
 		active | inactive) ;;
 		*) say reason "$(journalctl -u "$unit" -n 6 -o cat --no-pager 2>/dev/null | text)" ;;
 		esac
+	fi
+	if [ -e "$watchfile" ]; then
+		if grep -qx "Deployment=$name" "$watchfile"; then say watch ours; else say watch foreign; fi
+		say watchunit "$(text <"$watchfile")"
+		say watchsettings "$(text <"$base/watch/inside.json" 2>/dev/null || true)"
+		say watchtoken "$(cat "$base/watch/token" 2>/dev/null | sha256sum | cut -c1-64)"
+		say watchactive "$(systemctl show --value -p ActiveState "$watch" 2>/dev/null || true)"
+		say watchenabled "$(systemctl is-enabled "$watch" 2>/dev/null || true)"
+		pid=$(systemctl show --value -p MainPID "$watch" 2>/dev/null || echo 0)
+		say watchprogram "$(sha256sum "/proc/$pid/exe" 2>/dev/null | cut -c1-64)"
 	fi
 	;;
 
@@ -206,6 +218,30 @@ service) # the unit is read
 	start
 	;;
 
+watch) # three lines are read, in base64: unit, settings, token
+	mkdir -p -m 700 "$base/watch"
+	IFS= read -r unitfile
+	IFS= read -r settings
+	IFS= read -r token || true
+	printf %s "$settings" | base64 -d >"$base/watch/inside.json"
+	( umask 077 && printf %s "$token" | base64 -d >"$base/watch/token" )
+	printf %s "$unitfile" | base64 -d >"$watchfile.new"
+	mv -f "$watchfile.new" "$watchfile"
+	systemctl daemon-reload
+	systemctl --quiet enable "$watch"
+	[ -e "$base/asleep" ] || systemctl restart --no-block "$watch"
+	;;
+
+commits)
+	[ "$(owner "$base/deployment")" = ours ] || exit 0
+	cat "$base/commits.json" 2>/dev/null || true
+	;;
+keepcommits) # what is known of commits is read
+	[ "$(owner "$base/deployment")" = ours ] || exit 0
+	cat >"$base/commits.new"
+	mv -f "$base/commits.new" "$base/commits.json"
+	;;
+
 await) # await SECONDS
 	end=$(($(date +%s) + $1))
 	while :; do
@@ -233,6 +269,10 @@ await) # await SECONDS
 restart) start ;;
 sleep)
 	touch "$base/asleep"
+	if [ -e "$watchfile" ]; then
+		systemctl --quiet disable "$watch"
+		systemctl stop "$watch"
+	fi
 	systemctl --quiet disable "$unit"
 	systemctl stop "$unit"
 	;;
@@ -240,6 +280,10 @@ wake)
 	rm -f "$base/asleep"
 	systemctl --quiet enable "$unit"
 	start
+	if [ -e "$watchfile" ]; then
+		systemctl --quiet enable "$watch"
+		systemctl restart --no-block "$watch"
+	fi
 	;;
 
 logs) # logs FOLLOW PREVIOUS SECONDS LINES
@@ -283,6 +327,15 @@ lock) # lock HOLDER
 	rm -f "$lock"
 	;;
 
+unwatch)
+	[ -e "$watchfile" ] || exit 0
+	systemctl stop "$watch" 2>/dev/null || true
+	systemctl --quiet disable "$watch" 2>/dev/null || true
+	rm -f "$watchfile"
+	rm -rf "$base/watch"
+	systemctl daemon-reload
+	systemctl reset-failed "$watch" 2>/dev/null || true
+	;;
 unservice)
 	[ -e "$file" ] || exit 0
 	systemctl stop "$unit" 2>/dev/null || true

@@ -66,6 +66,34 @@ type values struct {
 	Secrets []string
 	// Flags are for docker run.
 	Flags string
+	// Plan and Report are scripts, as they stand in the file.
+	Plan, Report string
+}
+
+// plan shows a plan on the proposed change, also one that can't be carried out.
+const plan = `code=0
+{ eval "$BINNACLE check" && eval "$BINNACLE plan"; } > plan.txt 2>&1 || code=$?
+cat plan.txt
+eval "$BINNACLE post --plan plan.txt"
+exit $code
+`
+
+// report opens an issue while something is wrong, and closes it afterwards.
+const report = `code=0
+eval "$BINNACLE info --check" > report.txt 2>&1 || code=$?
+cat report.txt
+if [ $code = 0 ]; then eval "$BINNACLE post --fine"; else eval "$BINNACLE post --report report.txt"; fi
+exit $code
+`
+
+// indent moves a script to where it stands in the file of a forge.
+func indent(text, forge string) string {
+	by := map[string]int{GitHub: 10, Azure: 14, GitLab: 6}[forge]
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		out.WriteString(strings.Repeat(" ", by) + line)
+	}
+	return out.String()
 }
 
 // Make writes the pipeline of a deployment. Returns invalid for a target that a
@@ -106,7 +134,7 @@ func Make(c config.Config, o Options) (Made, error) {
 	if name, ok := strings.CutPrefix(c.Registry.PasswordFrom, "env:"); ok {
 		v.Secrets = append(v.Secrets, name)
 	}
-	v.Flags = flags(v)
+	v.Flags, v.Plan, v.Report = flags(v), indent(plan, o.Forge), indent(report, o.Forge)
 	text, err := template.New(o.Forge+".yml").Delims("[[", "]]").ParseFS(templates, "templates/"+o.Forge+".yml")
 	if err != nil {
 		return Made{}, fmt.Errorf("read the template of the pipeline: %w", err)
@@ -118,11 +146,24 @@ func Make(c config.Config, o Options) (Made, error) {
 	return Made{Path: path, Content: out.Bytes(), Todo: todo(v)}, nil
 }
 
+// Environment are the variables of a forge by which `deploy post` knows what it
+// is to comment on.
+func Environment(forge string) []string {
+	return map[string][]string{
+		GitHub: {"GITHUB_ACTIONS", "GITHUB_SERVER_URL", "GITHUB_API_URL", "GITHUB_REPOSITORY", "GITHUB_REF", "GITHUB_TOKEN"},
+		Azure: {
+			"TF_BUILD", "BUILD_REPOSITORY_PROVIDER", "BUILD_REPOSITORY_URI", "SYSTEM_PULLREQUEST_PULLREQUESTID",
+			"SYSTEM_PULLREQUEST_PULLREQUESTNUMBER", "SYSTEM_ACCESSTOKEN", "FORGE_TOKEN",
+		},
+		GitLab: {"GITLAB_CI", "CI_PROJECT_URL", "CI_API_V4_URL", "CI_MERGE_REQUEST_IID", "FORGE_TOKEN"},
+	}[forge]
+}
+
 // flags hand the container what the steps before it prepared. Values stay in the
 // environment: they are never arguments.
 func flags(v values) string {
 	f := []string{"--rm", "--volume \"$PWD:/repository\"", "--workdir /repository", "--user \"$(id -u):$(id -g)\"", "--env HOME=/tmp"}
-	for _, name := range v.Secrets {
+	for _, name := range slices.Concat(v.Secrets, Environment(v.Forge)) {
 		f = append(f, "--env "+name)
 	}
 	if v.Cluster {
@@ -130,7 +171,7 @@ func flags(v values) string {
 	}
 	switch {
 	case v.Azure && v.Forge == Azure:
-		f = append(f, "--env SYSTEM_ACCESSTOKEN", "--env SYSTEM_OIDCREQUESTURI")
+		f = append(f, "--env SYSTEM_OIDCREQUESTURI")
 	case v.Azure:
 		f = append(f, "--env AZURE_FEDERATED_TOKEN_FILE=/repository/.token")
 	}
@@ -161,7 +202,11 @@ func todo(v values) []string {
 	if v.Forge == GitHub {
 		out = append(out, "In the repository's settings make an environment called binnacle, with those who may accept a deployment.")
 	}
+	if v.Forge == GitLab {
+		out = append(out, "Make a project access token with the scope api and the role Reporter, and put it into the same place as FORGE_TOKEN (masked, not protected: merge requests need it): plans become comments, reports an issue. Make a schedule for the report, once a week.")
+	}
 	if v.Forge == Azure {
+		out = append(out, "Where the repository is one of Azure Repos: give the project's build service the right 'Contribute to pull requests', and add the pipeline as a build validation policy of the branch "+v.Branch+". Where it is on GitHub: put a token that may comment there into the pipeline's variables as FORGE_TOKEN, marked secret, and hand it on in the step's env.")
 		out = append(out, "In Azure DevOps make an environment called binnacle, with those who may accept a deployment, and a pipeline from azure-pipelines.yml.")
 	}
 	return append(out, "Commit the file. The plan appears on the next pull or merge request that touches it; accepting it deploys.")

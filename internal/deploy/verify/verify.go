@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -40,6 +41,8 @@ type Options struct {
 	Timeout time.Duration
 	// Tell is told of each phase; nil tells nobody.
 	Tell func(Phase)
+	// Way is how the session is reached; nil is the usual one.
+	Way http.RoundTripper
 	// Now tells the time.
 	Now func() time.Time
 }
@@ -137,7 +140,7 @@ func (r *run) all(ctx context.Context) error {
 		r.report.Commit = l.Revision.Commit
 	}
 	defer r.stop(ctx, l.Session.ID)
-	k, err := start(ctx, l.Session.URL, l.Session.Token)
+	k, err := start(ctx, r.Way, l.Session.URL, l.Session.Token)
 	if err != nil {
 		return failed(PhaseKernel, "no kernel started in the session", err)
 	}

@@ -52,6 +52,12 @@ func New(address string) (*Client, error) {
 	return &Client{base: "http://hub", http: &http.Client{Transport: transport}}, nil
 }
 
+// By lets requests take another way than the usual one.
+func (c *Client) By(way http.RoundTripper) *Client {
+	c.http.Transport = way
+	return c
+}
+
 // WithToken makes the client speak for whom the token was given to.
 func (c *Client) WithToken(token string) *Client {
 	c.mu.Lock()
