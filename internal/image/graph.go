@@ -24,7 +24,7 @@ const (
 // environmentLayers are stages that know nothing of the repository's tree, in
 // the order of their layers: the server first, because every image has the
 // same; those in one row stand beside each other.
-var environmentLayers = [][]recipe.Stage{{recipe.StageServer}, {recipe.StageSystem, recipe.StageBinary}, {recipe.StageEnvironment}}
+var environmentLayers = [][]recipe.Stage{{recipe.StageServer}, {recipe.StageSystem, recipe.StageBinary}, {recipe.StageEnvironment}, {recipe.StageOutline}}
 
 // treeStages run on the tree.
 var treeStages = []recipe.Stage{recipe.StageContent, recipe.StagePostBuild}
@@ -99,7 +99,11 @@ func (g grapher) layer(state llb.State, chains [][]recipe.Step) (llb.State, erro
 	for _, chain := range chains {
 		end := state
 		for _, s := range chain {
-			next, err := g.run(end, s, "/")
+			dir := "/"
+			if s.Stage == recipe.StageOutline {
+				dir = recipe.RepoDir
+			}
+			next, err := g.run(end, s, dir)
 			if err != nil {
 				return llb.State{}, err
 			}
@@ -236,10 +240,13 @@ func (g grapher) run(state llb.State, s recipe.Step, dir string) (llb.State, err
 		return llb.State{}, err
 	}
 	opts = append(opts, llb.WithCustomName(s.Name), llb.Dir(dir))
-	if slices.Contains([]recipe.Stage{recipe.StageEnvironment, recipe.StageContent, recipe.StagePostBuild}, s.Stage) {
+	if slices.Contains([]recipe.Stage{recipe.StageEnvironment, recipe.StageOutline, recipe.StageContent, recipe.StagePostBuild}, s.Stage) {
 		for _, name := range slices.Sorted(maps.Keys(g.late)) {
 			opts = append(opts, llb.AddEnv(name, g.late[name]))
 		}
+	}
+	if s.Stage == recipe.StageOutline {
+		opts = append(opts, emptyHome())
 	}
 	for _, made := range []struct {
 		lock *recipe.Lock
@@ -278,6 +285,12 @@ func temporary(root bool) llb.RunOption {
 	}
 	empty := llb.Scratch().File(llb.Mkdir("/tmp", 0o777, owner, fixedTime), hidden("temporary files"))
 	return llb.AddMount("/tmp", empty, llb.SourcePath("/tmp"), llb.ForceNoOutput)
+}
+
+// emptyHome stands where the repository will be, and is thrown away after a step.
+func emptyHome() llb.RunOption {
+	empty := llb.Scratch().File(llb.Mkdir("/home", 0o755, llb.WithUIDGID(recipe.UID, recipe.GID), fixedTime), hidden("empty home"))
+	return llb.AddMount(recipe.RepoDir, empty, llb.SourcePath("/home"), llb.ForceNoOutput)
 }
 
 // lock is a directory in which /out is what a lock wrote. Mounted read-only, it

@@ -1,6 +1,7 @@
 package image_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +138,29 @@ func TestStepsOnTheTree(t *testing.T) {
 	g := load(t, r, 1)
 	if withTree, without := g.execs(); len(withTree) != 1 || len(without) != 6 {
 		t.Errorf("%d commands stand on the tree and %d do not; want 1 and 6", len(withTree), len(without))
+	}
+}
+
+// TestOutlineStandsApart: a step that needs only names in the tree stands on the
+// environment, in a home of its own.
+func TestOutlineStandsApart(t *testing.T) {
+	r := sample()
+	r.Steps = append(r.Steps, recipe.Step{Name: "own", Stage: recipe.StageOutline, Script: "own"})
+	g := load(t, r, 1)
+	if withTree, without := g.execs(); len(withTree) != 0 || len(without) != 7 {
+		t.Errorf("%d commands stand on the tree and %d do not; want 0 and 7", len(withTree), len(without))
+	}
+	own := g.all[g.exec(t, "own")].GetExec()
+	if own.Meta.Cwd != recipe.RepoDir {
+		t.Errorf("it runs in %s", own.Meta.Cwd)
+	}
+	home := slices.IndexFunc(own.Mounts, func(m *pb.Mount) bool { return m.Dest == recipe.RepoDir })
+	if home < 0 || own.Mounts[home].Output != int64(pb.SkipOutput) || own.Mounts[home].Readonly {
+		t.Errorf("its home is %+v", own.Mounts)
+	}
+	set := map[string]bool{}
+	if g.below(g.exec(t, "own"), set); !set[g.exec(t, "pip")] {
+		t.Error("it does not stand on the environment")
 	}
 }
 

@@ -2,13 +2,14 @@
 //
 // An image is environment layers and, beside them, the repository's tree:
 //
-//	base ─ prepare ─ server ─ system ─ environment ─┐
-//	                               large files ─────┼─ merge ─ content steps ─ postBuild
-//	                               all other files ─┘
+//	base ─ prepare ─ server ─ system ─ environment ─ outline ─┐
+//	                                         large files ─────┼─ merge ─ content steps ─ postBuild
+//	                                         all other files ─┘
 //
 // The environment's layers are keyed by what they install, so two repositories
 // that declare the same share them, and a commit that only touches notebooks
-// starts no package manager. The tree is joined with BuildKit's merge, which
+// starts no package manager. A step of the outline knows names in the tree and no
+// more of it: an editable installation of the repository. The tree is joined with BuildKit's merge, which
 // executes nothing.
 package image
 

@@ -26,10 +26,15 @@ const ownPackages = uvAlone + `own() {
 }
 `
 
-// finishOwn compiles when a package that the step brought has sources in the
-// environment: an editable installation has none, and to look at everything that
-// is installed takes long. grep reads to the end, as pipefail wants.
-const finishOwn = `if find ` + Prefix + `/lib/python3*/site-packages -maxdepth 1 -name '*.dist-info' -newer /tmp/.begin -exec cat {}/RECORD \; | grep '\.py,' > /dev/null; then
+// finishOwn removes uv's note of when files of the tree were changed: it would be
+// another one on each machine. It compiles when a package that the step brought has
+// sources in the environment: an editable installation has none, and to look at
+// everything that is installed takes long. grep reads to the end, as pipefail wants.
+const finishOwn = `for cache in $(find ` + Prefix + `/lib/python3*/site-packages -mindepth 2 -maxdepth 2 -path '*.dist-info/uv_cache.json' -newer /tmp/.begin); do
+  sed -i '/\/uv_cache\.json,/d' "${cache%/*}/RECORD"
+  rm "$cache"
+done
+if find ` + Prefix + `/lib/python3*/site-packages -maxdepth 1 -name '*.dist-info' -newer /tmp/.begin -exec cat {}/RECORD \; | grep '\.py,' > /dev/null; then
   PYTHONHASHSEED=0 ` + Prefix + `/bin/python -B ` + InputDir + `/compile.py /srv/conda
 fi
 ` + tidy

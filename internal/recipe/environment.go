@@ -35,7 +35,7 @@ func (r Recipe) Environment() string {
 		k.Base = &base
 	}
 	for _, s := range r.Steps {
-		if s.Stage != StageContent && s.Stage != StagePostBuild {
+		if !slices.Contains([]Stage{StageOutline, StageContent, StagePostBuild}, s.Stage) {
 			var lock Lock
 			if s.Lock != nil {
 				lock = *s.Lock

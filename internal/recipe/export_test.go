@@ -31,6 +31,7 @@ var (
 	StripJSONC       = stripJSONC
 	ValidJSON        = func(text string) bool { return json.Valid([]byte(text)) }
 	NodeLock         = nodeLock
+	Unfold           = unfold
 	ProxyLock        = proxyLock
 	DesktopLock      = desktopLock
 )

@@ -171,8 +171,12 @@ func (r *reader) lockedSteps(file string, q *requirements) []Step {
 	}
 	if len(late.packages) > 0 {
 		s := localStep(file, InputDir+"/local.txt", "--no-deps", nil, linesInput("local.txt", late.lines))
-		s.Build = r.buildTools(ownDirs(late.lines)...)
+		dirs := ownDirs(late.lines)
+		s.Build = r.buildTools(dirs...)
 		s.Packages = late.packages
+		if !slices.ContainsFunc(late.lines, func(line string) bool { return !strings.HasPrefix(line, "-") || strings.Contains(line, ";") }) {
+			s = r.outlined(s, dirs)
+		}
 		out = append(out, s)
 	}
 	return out

@@ -73,6 +73,7 @@ func TestLockSteps(t *testing.T) {
 	})
 
 	t.Run("causes", m.causes)
+	t.Run("outlines", m.outlines)
 	t.Run("languages", m.languages)
 }
 

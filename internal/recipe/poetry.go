@@ -170,7 +170,7 @@ func (r *reader) itself(file string) {
 	s := localStep(file, InputDir+"/local.txt", "--no-deps", nil, linesInput("local.txt", []string{"-e " + dir}))
 	s.Name, s.Build = "pip: the repository itself", r.buildTools(dir)
 	s.Packages = []Package{{Manager: "pip", Name: ".", Spec: ".", From: Location{File: file}}}
-	r.add(s)
+	r.add(r.outlined(s, []string{dir}))
 }
 
 // poetryWants adds the requirements of the main group, of each that is not

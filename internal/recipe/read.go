@@ -132,7 +132,7 @@ func (r *reader) read() error {
 // stages in the order of their layers: the server first, because every image
 // has the same.
 func stages() []Stage {
-	return []Stage{StageServer, StageSystem, StageBinary, StageEnvironment, StageContent, StagePostBuild}
+	return []Stage{StageServer, StageSystem, StageBinary, StageEnvironment, StageOutline, StageContent, StagePostBuild}
 }
 
 // findDir is repo2docker's rule: when there is binder/ or .binder/, only files

@@ -79,13 +79,16 @@ type Stage string
 
 // The stages. All before Content know nothing of the repository but their
 // Inputs and are shared between repositories; Content and PostBuild see its
-// tree in RepoDir and run anew whenever it changes.
+// tree in RepoDir and run anew whenever it changes. A step of Outline has an
+// empty RepoDir of its own, in which it makes what it needs of the tree from its
+// Inputs; what it leaves there is thrown away.
 const (
 	StageServer      Stage = "server"      // makes Prefix with Python and Jupyter
 	StageSystem      Stage = "system"      // apt; as root
 	StageBinary      Stage = "binary"      // installs what needs no Debian package, beside System
 	StageEnvironment Stage = "environment" // what the repository's files declare
-	StageContent     Stage = "content"     // needs the tree: pip install -e .
+	StageOutline     Stage = "outline"     // needs the names in the tree: pip install -e .
+	StageContent     Stage = "content"     // needs the tree: pip install .
 	StagePostBuild   Stage = "postbuild"
 )
 
@@ -95,7 +98,7 @@ type Step struct {
 	Name  string `json:"name"` // "pip: requirements.txt"; shown to people
 	Stage Stage  `json:"stage"`
 	// Script is run by bash -euo pipefail; its directory is RepoDir in the
-	// stages that see the tree, / before.
+	// stages that see the tree or its outline, / before.
 	Script string `json:"script"`
 	Root   bool   `json:"root,omitempty"` // else User
 	// Branch names a chain of steps of Binary or Environment that runs beside the

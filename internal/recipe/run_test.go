@@ -106,6 +106,17 @@ func (m *machine) step(t *testing.T, s recipe.Step) (string, error) {
 			}
 		}
 	}
+	if s.Stage == recipe.StageOutline { // its home is empty, and thrown away
+		home, aside := m.dir+"/home", m.dir+"/home.aside"
+		if err := errors.Join(os.Rename(home, aside), os.Mkdir(home, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := errors.Join(os.RemoveAll(home), os.Rename(aside, home)); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
 	return m.script(t, s.Name, s.Script, s.Inputs)
 }
 

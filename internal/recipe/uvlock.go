@@ -249,6 +249,7 @@ grep -E '^(-e |\.|file:|[A-Za-z0-9._-]+ @ file:)' /tmp/all.txt > ` + OutDir + `/
 	}
 	q := &requirements{}
 	var local []string
+	copied := false // something is not editable
 	for i, k := range l.Package {
 		if at := (Location{file, pins[i].line}); strings.Contains(k.is("registry"), "://") {
 			if err := q.index(k.is("registry"), at); err != nil {
@@ -258,6 +259,7 @@ grep -E '^(-e |\.|file:|[A-Za-z0-9._-]+ @ file:)' /tmp/all.txt > ` + OutDir + `/
 		for _, kind := range []string{"editable", "directory", "path"} {
 			if at := k.is(kind); at != "" {
 				local = append(local, path.Join(r.Dir, at))
+				copied = copied || kind != "editable"
 			}
 		}
 	}
@@ -277,6 +279,9 @@ grep -E '^(-e |\.|file:|[A-Za-z0-9._-]+ @ file:)' /tmp/all.txt > ` + OutDir + `/
 		s.Build = r.buildTools(local...)
 		if r.Dir != "" {
 			s.Script = strings.Replace(s.Script, "[ ! -s", "cd "+quote(r.Dir)+"\n[ ! -s", 1)
+		}
+		if !copied {
+			s = r.outlined(s, local)
 		}
 		r.add(s)
 	}
