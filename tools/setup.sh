@@ -18,6 +18,10 @@ if ! has go; then
 	exit 1
 fi
 
+# Debian 12's own Cargo is older than the protocol of today's indexes.
+cargo=cargo
+! grep -qs 'VERSION_CODENAME=bookworm' /etc/os-release || cargo=cargo-web
+
 list() {
 	has git || want git "fetches repositories"
 	has mmdebstrap || want mmdebstrap "makes the base image from Debian's packages"
@@ -42,6 +46,7 @@ list() {
 	has python3 || want python3 "peers to compare with"
 	installed python3-venv || want python3-venv "peers to compare with"
 	has Rscript || want r-base-core "runs what build steps do in R"
+	has cargo || want "$cargo" "runs what build steps do for Rust"
 }
 
 needs=$(mktemp)

@@ -70,7 +70,11 @@ func buildEnv(cfg config.Config) map[string]string {
 	put(string(mirrors.JuliaReleases), "BINNACLE_JULIA_RELEASES")
 	put(string(mirrors.Nixpkgs), "BINNACLE_NIXPKGS")
 	if cache := string(mirrors.NixCache); cache != "" {
-		put("substituters = "+cache, "NIX_CONFIG") //nolint:misspell // as Nix spells it
+		settings := "substituters = " + cache //nolint:misspell // as Nix spells it
+		if mirrors.NixCacheKey != "" {
+			settings += "\nextra-trusted-public-keys = " + mirrors.NixCacheKey
+		}
+		put(settings, "NIX_CONFIG")
 	}
 	for name, value := range cfg.Build.Env {
 		env[name] = string(value)

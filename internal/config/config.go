@@ -183,8 +183,11 @@ type Mirrors struct {
 	// empty is https://julialang-s3.julialang.org/bin.
 	JuliaReleases Secret `yaml:"julia_releases"`
 	// NixCache is where compiled packages of Nix are; empty is Nix's own. They
-	// must be signed with the key of that.
+	// must be signed with the key of that, or with NixCacheKey.
 	NixCache Secret `yaml:"nix_cache"`
+	// NixCacheKey is the public key of packages in NixCache that others than Nix's
+	// own servers signed, as nix key convert-secret-to-public writes it: name:base64.
+	NixCacheKey string `yaml:"nix_cache_key"`
 	// Nixpkgs is where the channels of Nix are, a directory for each, or the
 	// tarball of one that all repositories get; empty is https://channels.nixos.org.
 	Nixpkgs Secret `yaml:"nixpkgs"`

@@ -88,7 +88,7 @@ func (p Package) imports() string {
 	return out.String()
 }
 
-// Server serves packages; Close ends it.
+// Server serves packages; Close ends one that was started.
 type Server struct {
 	URL      string // with {date}: what mirrors.cran of the configuration takes
 	server   *httptest.Server
@@ -98,9 +98,13 @@ type Server struct {
 	asked []string
 }
 
+// New serves where another server lets it. Below the path of a release of
+// Bioconductor, as /3.21/bioc, it has its packages, too.
+func New(packages ...Package) *Server { return &Server{packages: packages} }
+
 // Start serves on a listener; nil is a port of the loopback.
 func Start(l net.Listener, packages ...Package) *Server {
-	s := &Server{packages: packages}
+	s := New(packages...)
 	s.server = httptest.NewUnstartedServer(s)
 	if l != nil {
 		_ = s.server.Listener.Close() // the one that it comes with

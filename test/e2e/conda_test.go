@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -78,11 +79,20 @@ func wheels(t *testing.T, names ...string) []string {
 func TestConda(t *testing.T) {
 	channel, subdir := condaChannel(t)
 	the.late.mux.Handle("/conda/", http.StripPrefix("/conda", condachannel.Serve(channel)))
-	run := func(name string, files map[string]string) {
-		t.Run(name, func(t *testing.T) {
+	run := func(test, name string, files map[string]string) {
+		t.Run(test, func(t *testing.T) {
 			repo := the.exampleWith(t, name, files)
-			l, server := ready(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
+			l, events := launch(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
+			if l.Session == nil {
+				t.Fatalf("ended as %s: %+v\n%s", l.Phase, l.Error, logOf(events))
+			}
+			server := server(l)
 			stopAfter(t, l)
+			for lock := range files {
+				if !slices.ContainsFunc(events, func(e binnacle.Event) bool { return strings.HasSuffix(e.Step, ": "+lock) }) {
+					t.Errorf("no step follows %s", lock)
+				}
+			}
 			if err := server.RunNotebook(t.Context(), "index.ipynb"); err != nil {
 				t.Error(err)
 			}
@@ -90,8 +100,10 @@ func TestConda(t *testing.T) {
 			cell(t, server, `print(open("`+recipe.LockStore+`/conda.txt").read().count("/conda-forge/"))`, "3")
 		})
 	}
-	run("conda-course", nil)
-	run("pixi", map[string]string{"pixi.lock": pixiLock(t, channel, subdir)})
+	humanize := wheels(t, "humanize==4.12.3")[0]
+	run("conda-course", "conda-course", nil)
+	run("pixi", "pixi", map[string]string{"pixi.lock": pixiLock(t, channel, subdir, humanize)})
+	run("conda-lock", "conda-course", map[string]string{"binder/conda-lock.yml": condaLock(t, channel, subdir, humanize)})
 	t.Run("failing-conda", func(t *testing.T) {
 		repo := the.example(t, "failing-conda")
 		l, _ := launch(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
@@ -104,25 +116,53 @@ func TestConda(t *testing.T) {
 
 // pixiLock is what pixi would write for the example and our channel, with a wheel
 // of the Python package index.
-func pixiLock(t *testing.T, channel *condachannel.Channel, subdir string) string {
+func pixiLock(t *testing.T, channel *condachannel.Channel, subdir, wheel string) string {
 	t.Helper()
-	wheel := wheels(t, "humanize==4.12.3")[0]
-	b, err := os.ReadFile(wheel)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sha256.Sum256(b)
-	// The layout of an index's addresses; only the name and the hash are used.
-	pypi := fmt.Sprintf("https://files.example.org/packages/%02x/%02x/%060x/%s", 1, 2, 3, filepath.Base(wheel))
+	pypi, sum := indexed(t, wheel)
 	var used, described strings.Builder
-	for _, p := range [][3]string{{subdir, "python", "3.13.0"}, {"noarch", "pip", pipVersion}, {"noarch", "tabulate", "0.9.0"}} {
+	for _, p := range channelPackages(subdir) {
 		address, hash, _ := strings.Cut(channel.URL(the.condaURL(), p[0], p[1], p[2]), "#")
 		fmt.Fprintf(&used, "      - conda: %s\n", address)
 		fmt.Fprintf(&described, "- conda: %s\n  sha256: %s\n", address, hash)
 	}
 	fmt.Fprintf(&used, "      - pypi: %s\n      - pypi: ./package\n", pypi)
-	fmt.Fprintf(&described, "- pypi: %s\n  name: humanize\n  version: 4.12.3\n  sha256: %s\n- pypi: ./package\n  name: voyage\n  version: 0.1.0\n  editable: true\n", pypi, hex.EncodeToString(sum[:]))
+	fmt.Fprintf(&described, "- pypi: %s\n  name: humanize\n  version: 4.12.3\n  sha256: %s\n- pypi: ./package\n  name: voyage\n  version: 0.1.0\n  editable: true\n", pypi, sum)
 	return "version: 6\nenvironments:\n  binder:\n    channels:\n    - url: " + the.condaURL() + "/conda-forge/\n    packages:\n      " + subdir + ":\n" + used.String() + "packages:\n" + described.String()
+}
+
+// condaLock is what conda-lock would write, in its own format.
+func condaLock(t *testing.T, channel *condachannel.Channel, subdir, wheel string) string {
+	t.Helper()
+	var out strings.Builder
+	fmt.Fprintf(&out, "version: 1\nmetadata:\n  channels:\n  - url: conda-forge\n    used_env_vars: []\n  platforms:\n  - %s\n  sources:\n  - environment.yml\npackage:\n", subdir)
+	add := func(name, version, manager, url, hash, category string) {
+		fmt.Fprintf(&out, "- name: %s\n  version: %s\n  manager: %s\n  platform: %s\n  dependencies: {}\n  url: %s\n  hash:\n    sha256: %s\n  category: %s\n  optional: false\n", name, version, manager, subdir, url, hash, category)
+	}
+	for _, p := range channelPackages(subdir) {
+		address, hash, _ := strings.Cut(channel.URL(the.condaURL(), p[0], p[1], p[2]), "#")
+		add(p[1], p[2], "conda", address, hash, "main")
+	}
+	pypi, sum := indexed(t, wheel)
+	add("humanize", "4.12.3", "pip", pypi, sum, "main")
+	add("pytest", "99", "pip", pypi, sum, "dev") // is for developers
+	return out.String()
+}
+
+// channelPackages are those that our channel has: subdirectory, name and version.
+func channelPackages(subdir string) [][3]string {
+	return [][3]string{{subdir, "python", "3.13.0"}, {"noarch", "pip", pipVersion}, {"noarch", "tabulate", "0.9.0"}}
+}
+
+// indexed is the address that a wheel has in a lock, and its SHA-256. The address
+// has the layout of an index's; only the name and the hash are used.
+func indexed(t *testing.T, wheel string) (address, sum string) {
+	t.Helper()
+	b, err := os.ReadFile(wheel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := sha256.Sum256(b)
+	return fmt.Sprintf("https://files.example.org/packages/%02x/%02x/%060x/%s", 1, 2, 3, filepath.Base(wheel)), hex.EncodeToString(hash[:])
 }
 
 // condaURL is where the hub looks for channels that have no address.

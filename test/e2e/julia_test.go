@@ -12,6 +12,7 @@ import (
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/test/juliaserver"
+	"github.com/binnacle-hub/binnacle/test/olddebian"
 )
 
 // lateServer is a server whose address is known before what it serves is made.
@@ -33,7 +34,7 @@ func startLate(l net.Listener) *lateServer {
 func serveJulia(t *testing.T) {
 	t.Helper()
 	file, err := juliaserver.Debian(t.Context())
-	if errors.Is(err, juliaserver.ErrNoDebian) {
+	if errors.Is(err, olddebian.ErrNone) {
 		t.Skip(err) // Debian takes old releases away
 	}
 	if err != nil {

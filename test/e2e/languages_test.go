@@ -1,7 +1,11 @@
 package e2e_test
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/binnacle-hub/binnacle"
@@ -11,8 +15,14 @@ import (
 // it names.
 func runExample(t *testing.T, name string) {
 	t.Helper()
-	t.Run(name, func(t *testing.T) {
-		repo := the.example(t, name)
+	runExampleWith(t, name, name, nil)
+}
+
+// runExampleWith calls the test otherwise, and adds files.
+func runExampleWith(t *testing.T, test, name string, files map[string]string) {
+	t.Helper()
+	t.Run(test, func(t *testing.T) {
+		repo := the.exampleWith(t, name, files)
 		l, events := launch(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
 		if l.Phase != binnacle.PhaseReady || l.Session == nil {
 			t.Fatalf("ended as %s: %+v\n%s", l.Phase, l.Error, logOf(events))
@@ -24,11 +34,25 @@ func runExample(t *testing.T, name string) {
 	})
 }
 
-// TestJavaScript has Node.js for postBuild scripts, and TypeScript notebooks.
+// TestJavaScript has Node.js for postBuild scripts, and TypeScript notebooks with
+// the packages of every manager's lock.
 func TestJavaScript(t *testing.T) {
-	for _, name := range []string{"npm-global", "npm", "deno"} {
+	for _, name := range []string{"npm-global", "npm", "npm-workspaces", "pnpm", "yarn", "deno"} {
 		runExample(t, name)
 	}
+	runExampleWith(t, "yarn-1", "yarn", map[string]string{"yarn.lock": yarnLock(t, "dayjs", "1.11.13")})
+}
+
+// yarnLock is what Yarn 1 writes. It takes a package from where the lock says, so
+// that is asked for as anybody does.
+func yarnLock(t *testing.T, name, version string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "npm", "view", name+"@"+version, "--json", "dist.tarball", "dist.integrity").Output()
+	var said map[string]string
+	if err = errors.Join(err, json.Unmarshal(out, &said)); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return fmt.Sprintf("# yarn lockfile v1\n\n\n%s@^1.11.0:\n  version %q\n  resolved %q\n  integrity %s\n", name, version, said["dist.tarball"], said["dist.integrity"])
 }
 
 // TestGo compiles cells with the modules that go.mod requires, and says so when

@@ -1,6 +1,10 @@
 package e2e_test
 
 import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -26,15 +30,26 @@ as.character.english <- function(x, ...) c("zero", "one", "two", "three", "four"
 // TestR launches repositories with R from Debian and packages from a CRAN of our
 // own, and runs their notebooks through R's kernel.
 func TestR(t *testing.T) {
-	for _, name := range []string{"r-install", "r-description", "r-renv", "r-course"} {
+	bioconductor := cran.New(cran.Package{Name: "Fathoms", Version: "1.36.0", Code: "depth <- function() 6"})
+	the.late.mux.Handle("/bioconductor/", http.StripPrefix("/bioconductor", bioconductor))
+	for name, files := range map[string]map[string]string{
+		"r-install": nil, "r-description": nil, "r-course": nil,
+		"r-renv": {"renv.lock": withBioconductor(t, "Fathoms", "1.36.0")},
+	} {
 		t.Run(name, func(t *testing.T) {
-			repo := the.example(t, name)
+			repo := the.exampleWith(t, name, files)
 			l, server := ready(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
 			stopAfter(t, l)
 			if err := server.RunNotebook(t.Context(), "index.ipynb"); err != nil {
 				t.Error(err)
 			}
+			if name == "r-renv" {
+				cell(t, server, `import subprocess; print(subprocess.run(["Rscript", "-e", "cat(Fathoms::depth())"], capture_output=True, text=True).stdout)`, "6")
+			}
 		})
+	}
+	if asked := strings.Join(bioconductor.Asked(), "\n"); !strings.Contains(asked, "/3.21/bioc/src/contrib/Fathoms_1.36.0.tar.gz") {
+		t.Errorf("Bioconductor's mirror was asked for %q", asked)
 	}
 	t.Run("r-shiny", func(t *testing.T) {
 		repo := the.example(t, "r-shiny")
@@ -56,4 +71,20 @@ func TestR(t *testing.T) {
 		}
 		t.Log(l.Error.Message, l.Error.Hint)
 	})
+}
+
+// withBioconductor is the example's lock with one more package.
+func withBioconductor(t *testing.T, name, version string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../examples/r-renv/renv.lock")
+	var lock map[string]any
+	if err = errors.Join(err, json.Unmarshal(text, &lock)); err != nil {
+		t.Fatal(err)
+	}
+	lock["Bioconductor"] = map[string]string{"Version": "3.21"}
+	lock["Packages"].(map[string]any)[name] = map[string]string{"Package": name, "Version": version, "Source": "Bioconductor"}
+	if text, err = json.Marshal(lock); err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
