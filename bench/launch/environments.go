@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/test/juliaserver"
 )
 
 // ecosystems are examples of what repositories declare; peer says that
@@ -36,9 +37,9 @@ func ecosystems() []ecosystem {
 		{name: "Pipfile.lock", example: "pipenv-course"},
 		{name: "package-lock.json (Deno kernel)", example: "npm"},
 		{name: "go.mod (Go kernel)", example: "go"},
-		{name: "environment.yml (conda)", example: "conda"},
-		{name: "install.R", example: "r-install"},
-		{name: "Project.toml (Julia)", example: "julia"},
+		{name: "environment.yml (conda)", example: "conda-course", server: "conda"},
+		{name: "install.R", example: "r-install", server: "cran"},
+		{name: "Project.toml (Julia)", example: "julia", server: "julia", files: map[string]string{"Project.toml": juliaserver.ExampleProject}},
 		{name: "default.nix", example: "nix"},
 	}
 }
@@ -46,15 +47,31 @@ func ecosystems() []ecosystem {
 type ecosystem struct {
 	name, example string
 	peer          bool
+	server        string            // of ours, that it needs; or empty
+	files         map[string]string // instead of the example's
+}
+
+// dir is where its repository's files are; remove ends what was made for it.
+func (e ecosystem) dir() (dir string, remove func() error, err error) {
+	if e.files == nil {
+		return filepath.Join("examples", e.example), func() error { return nil }, nil
+	}
+	if dir, err = os.MkdirTemp("/tmp", "example"); err != nil {
+		return "", nil, err
+	}
+	for name, text := range e.files {
+		err = errors.Join(err, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	return dir, func() error { return os.RemoveAll(dir) }, err
 }
 
 // environments measures builds of one repository of each ecosystem, and of
 // repo2docker's for some of them, on the same BuildKit.
-func environments(some *regexp.Regexp) step {
-	return func(ctx context.Context, r *report, h *hub, _ int) error { return h.ecosystems(ctx, r, some) }
+func environments(some *regexp.Regexp, missing map[string]string) step {
+	return func(ctx context.Context, r *report, h *hub, _ int) error { return h.ecosystems(ctx, r, some, missing) }
 }
 
-func (h *hub) ecosystems(ctx context.Context, r *report, some *regexp.Regexp) (err error) {
+func (h *hub) ecosystems(ctx context.Context, r *report, some *regexp.Regexp, missing map[string]string) (err error) {
 	if err := h.prepare(ctx, "base", "FROM binnacle.local/base\n"); err != nil {
 		return err
 	}
@@ -75,19 +92,31 @@ func (h *hub) ecosystems(ctx context.Context, r *report, some *regexp.Regexp) (e
 		if i == 0 {
 			with = "base present"
 		}
-		dir := filepath.Join("examples", e.example)
-		if err := h.builds(ctx, r, e.name, with, "env-"+e.example, dir, "note.md"); err != nil {
-			r.Missing = append(r.Missing, e.name+": "+err.Error())
+		if why := missing[e.server]; why != "" {
+			r.Missing = append(r.Missing, e.name+": "+why)
 			continue
 		}
-		if !e.peer || theirs == nil {
-			continue
+		if err := h.ecosystem(ctx, r, theirs, e, with); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// ecosystem measures one, and repo2docker's build of it. What fails is missing.
+func (h *hub) ecosystem(ctx context.Context, r *report, theirs *repo2docker, e ecosystem, with string) error {
+	dir, remove, err := e.dir()
+	if err != nil {
+		return err
+	}
+	if err := h.builds(ctx, r, e.name, with, "env-"+e.example, dir, "note.md"); err != nil {
+		r.Missing = append(r.Missing, e.name+": "+err.Error())
+	} else if e.peer && theirs != nil {
 		if err := h.peerBuilds(ctx, r, theirs, e, with, dir); err != nil {
 			r.Missing = append(r.Missing, "repo2docker, "+e.name+": "+err.Error())
 		}
 	}
-	return nil
+	return remove()
 }
 
 func (h *hub) peerBuilds(ctx context.Context, r *report, theirs *repo2docker, e ecosystem, with, dir string) error {

@@ -33,7 +33,8 @@ type hub struct {
 
 const address = "127.0.0.1:18686"
 
-func startHub(ctx context.Context, bin, base string) (*hub, error) {
+// startHub starts one; more is added to its configuration.
+func startHub(ctx context.Context, bin, base, more string) (*hub, error) {
 	data, err := os.MkdirTemp("/tmp", "bb")
 	if err != nil {
 		return nil, err
@@ -46,7 +47,7 @@ func startHub(ctx context.Context, bin, base string) (*hub, error) {
 		return nil, err
 	}
 	config := filepath.Join(data, "binnacle.yaml")
-	if err := os.WriteFile(config, []byte(hubConfig(data, base)), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(hubConfig(data, base)+more), 0o600); err != nil {
 		return nil, err
 	}
 	c, err := client.New(filepath.Join(data, "hub.sock"))

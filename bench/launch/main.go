@@ -74,15 +74,19 @@ func run(ctx context.Context) error {
 	if b, err := exec.CommandContext(ctx, *bin, "version").Output(); err == nil {
 		r.Version = strings.TrimSpace(string(b))
 	}
-	h, err := startHub(ctx, *bin, *base)
-	if err != nil {
-		return err
-	}
-	steps := launches()
+	steps, more, end := launches(), "", func() error { return nil }
 	if *ecosystems {
-		steps = []step{environments(some)}
+		ours, err := startServers(ctx)
+		if err != nil {
+			return err
+		}
+		steps, more, end = []step{environments(some, ours.missing)}, ours.config, ours.close
 	}
-	err = errors.Join(measure(ctx, r, h, *rounds, steps), h.close(ctx))
+	h, err := startHub(ctx, *bin, *base, more)
+	if err != nil {
+		return errors.Join(err, end())
+	}
+	err = errors.Join(measure(ctx, r, h, *rounds, steps), h.close(ctx), end())
 	if *peer && !*ecosystems && err == nil {
 		if err := measureJupyterHub(ctx, r, *rounds); err != nil {
 			r.Missing = append(r.Missing, "JupyterHub: "+err.Error())

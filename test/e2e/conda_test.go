@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -18,58 +16,12 @@ import (
 	"github.com/binnacle-hub/binnacle/test/condachannel"
 )
 
-// pipVersion is what our channel has; any will do.
-const pipVersion = "25.3"
-
-// condaChannel is a conda-forge of our own. Its python is honest about what it
-// is, a virtual environment of the image's Python 3.13 in a package; pip and
-// tabulate are the real ones, made of their wheels; tabulate got a script that runs
-// when it is installed, and one that runs when the environment is used.
-func condaChannel(t *testing.T) (_ *condachannel.Channel, subdir string) {
-	t.Helper()
-	subdir = "linux-64"
-	if runtime.GOARCH == "arm64" {
-		subdir = "linux-aarch64"
-	}
-	packages := []condachannel.Package{
-		{
-			Name: "python", Version: "3.13.0", Subdir: subdir,
-			Files: map[string]string{"pyvenv.cfg": "home = /usr/bin\ninclude-system-site-packages = false\n"},
-			Links: map[string]string{"bin/python": "/usr/bin/python3", "bin/python3": "python", "bin/python3.13": "python"},
-		},
-	}
-	for _, wheel := range wheels(t, "pip=="+pipVersion, "tabulate==0.9.0") {
-		p, err := condachannel.FromWheel(wheel)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if p.Name == "tabulate" {
-			p.Files["bin/.tabulate-post-link.sh"] = "mkdir -p \"$PREFIX/share\"\necho 1,2 | tabulate --sep , --format plain > \"$PREFIX/share/linked.txt\"\n"
-			p.Files["etc/conda/activate.d/tabulate.sh"] = "export TABULATED=$(cat \"$CONDA_PREFIX/share/linked.txt\")\n"
-		}
-		packages = append(packages, p)
-	}
-	c, err := condachannel.New("conda-forge", packages...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c, subdir
-}
-
-// wheels fetches some from the Python package index, as anybody does.
+// wheels fetches some from the Python package index.
 func wheels(t *testing.T, names ...string) []string {
 	t.Helper()
-	dir := t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "python3", "-m", "venv", dir+"/venv").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	args := append([]string{"download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--dest", dir}, names...)
-	if out, err := exec.CommandContext(t.Context(), dir+"/venv/bin/pip", args...).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	found, err := filepath.Glob(dir + "/*.whl")
-	if err != nil || len(found) != len(names) {
-		t.Fatalf("fetched %v, %v", found, err)
+	found, err := condachannel.Wheels(t.Context(), t.TempDir(), names...)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return found
 }
@@ -77,7 +29,11 @@ func wheels(t *testing.T, names ...string) []string {
 // TestConda launches repositories whose environment conda makes, from a channel of
 // our own on a host of our own, and runs their notebooks.
 func TestConda(t *testing.T) {
-	channel, subdir := condaChannel(t)
+	channel, err := condachannel.Course(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	subdir := condachannel.Subdir()
 	the.late.mux.Handle("/conda/", http.StripPrefix("/conda", condachannel.Serve(channel)))
 	run := func(test, name string, files map[string]string) {
 		t.Run(test, func(t *testing.T) {
@@ -150,7 +106,7 @@ func condaLock(t *testing.T, channel *condachannel.Channel, subdir, wheel string
 
 // channelPackages are those that our channel has: subdirectory, name and version.
 func channelPackages(subdir string) [][3]string {
-	return [][3]string{{subdir, "python", "3.13.0"}, {"noarch", "pip", pipVersion}, {"noarch", "tabulate", "0.9.0"}}
+	return [][3]string{{subdir, "python", "3.13.0"}, {"noarch", "pip", condachannel.PipVersion}, {"noarch", "tabulate", "0.9.0"}}
 }
 
 // indexed is the address that a wheel has in a lock, and its SHA-256. The address

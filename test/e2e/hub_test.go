@@ -104,7 +104,7 @@ func newWorld() (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.cran = cran.Start(port, rPackages()...)
+	w.cran = cran.Start(port, cran.Examples()...)
 	if port, err = w.far.Listen(); err != nil {
 		return nil, err
 	}

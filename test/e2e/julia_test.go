@@ -33,32 +33,15 @@ func startLate(l net.Listener) *lateServer {
 // serveJulia offers a real Julia, the last that Debian had, with packages of ours.
 func serveJulia(t *testing.T) {
 	t.Helper()
-	file, err := juliaserver.Debian(t.Context())
+	s, err := juliaserver.Example(t.Context())
 	if errors.Is(err, olddebian.ErrNone) {
 		t.Skip(err) // Debian takes old releases away
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	tarball, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const fathom = "5b7c2f0a-1d2e-4f3a-8b9c-6d7e8f901a2b"
-	s, err := juliaserver.New(
-		[]juliaserver.Release{{Version: juliaserver.DebianVersion, Tarball: tarball}, {Version: "1.99.0", Tarball: []byte("not allowed")}},
-		[]juliaserver.Package{juliaserver.Kernel(), {
-			Name: "Knots", UUID: knotsUUID, Version: "1.1.0", Deps: map[string]string{"Fathom": fathom},
-			Files: map[string]string{"src/Knots.jl": "module Knots\nusing Fathom\nspeed() = 2 * Fathom.depth\nend\n"},
-		}, {Name: "Fathom", UUID: fathom, Version: "6.0.0", Files: map[string]string{"src/Fathom.jl": "module Fathom\nconst depth = 6\nend\n"}}},
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
 	the.late.mux.Handle("/", s)
 }
-
-const knotsUUID = "3d0f8c1e-6c3b-4c0a-9a55-0e2f4b1c7d21"
 
 func juliaNotebook(code string) string {
 	return `{"cells": [{"cell_type": "code", "id": "a", "metadata": {}, "outputs": [], "execution_count": null, "source": "` + code + `"}],
@@ -68,7 +51,7 @@ func juliaNotebook(code string) string {
 // TestJulia builds with a real Julia from a server of our own and runs a cell in it.
 func TestJulia(t *testing.T) {
 	serveJulia(t)
-	const project = "[deps]\nKnots = \"" + knotsUUID + "\"\n\n[compat]\njulia = \"1.5 - 1.6\"\n"
+	const project = juliaserver.ExampleProject
 	launchFiles := func(t *testing.T, files map[string]string) string {
 		t.Helper()
 		dir := t.TempDir()

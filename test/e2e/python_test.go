@@ -3,15 +3,15 @@ package e2e_test
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/binnacle-hub/binnacle"
-	"github.com/binnacle-hub/binnacle/test/githost"
 	"github.com/binnacle-hub/binnacle/test/olddebian"
 	"github.com/binnacle-hub/binnacle/test/uvpython"
 )
@@ -71,19 +71,17 @@ func TestPythonFiles(t *testing.T) {
 // reach: the lock names the commit, and the branch has gone on since.
 func withGit(t *testing.T) map[string]string {
 	t.Helper()
-	host, err := githost.On(net.JoinHostPort(the.far.Addr().String(), "0"))
+	repo, err := the.git.Repo(t.Context(), "harbour", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := host.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	repo, err := host.Repo(t.Context(), "harbour", "")
+	home, err := url.Parse(the.git.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Builds don't reach this machine, where our git host is, but the far host.
+	the.late.mux.Handle("/git/", http.StripPrefix("/git", httputil.NewSingleHostReverseProxy(home)))
+	address := the.late.URL + "/git" + strings.TrimPrefix(repo.URL, the.git.URL)
 	locked, err := repo.Commit(t.Context(), map[string]string{
 		"pyproject.toml": "[build-system]\nrequires = [\"hatchling\"]\nbuild-backend = \"hatchling.build\"\n[project]\nname = \"harbour\"\nversion = \"1\"\n",
 		"harbour.py":     "depth = 6\n",
@@ -96,8 +94,8 @@ func withGit(t *testing.T) map[string]string {
 	}
 	more := map[string]string{}
 	for name, c := range map[string][2]string{
-		"pyproject.toml": {"humanize = \"^4.9\"\n", fmt.Sprintf("harbour = {git = %q, branch = \"main\"}\n", repo.URL)},
-		"poetry.lock":    {"\n[extras]\n", fmt.Sprintf("\n[[package]]\nname = \"harbour\"\nversion = \"1\"\ndescription = \"\"\noptional = false\npython-versions = \"*\"\ngroups = [\"main\"]\nfiles = []\ndevelop = false\n\n[package.source]\ntype = \"git\"\nurl = %q\nreference = \"main\"\nresolved_reference = %q\n", repo.URL, locked)},
+		"pyproject.toml": {"humanize = \"^4.9\"\n", fmt.Sprintf("harbour = {git = %q, branch = \"main\"}\n", address)},
+		"poetry.lock":    {"\n[extras]\n", fmt.Sprintf("\n[[package]]\nname = \"harbour\"\nversion = \"1\"\ndescription = \"\"\noptional = false\npython-versions = \"*\"\ngroups = [\"main\"]\nfiles = []\ndevelop = false\n\n[package.source]\ntype = \"git\"\nurl = %q\nreference = \"main\"\nresolved_reference = %q\n", address, locked)},
 	} {
 		text, err := os.ReadFile(filepath.Join("../../examples/poetry-library", name))
 		if err != nil || !strings.Contains(string(text), c[0]) {

@@ -12,21 +12,6 @@ import (
 	"github.com/binnacle-hub/binnacle/test/cran"
 )
 
-// rPackages are what our CRAN has: packages of our own making that do as much of
-// what real ones of the same name do as the examples use.
-func rPackages() []cran.Package {
-	const words = `english <- function(x) structure(x, class = "english")
-as.character.english <- function(x, ...) c("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")[unclass(x) + 1]`
-	const names = "exportPattern(\"^[a-z]\")\nS3method(as.character, english)\n"
-	return []cran.Package{
-		{Name: "praise", Version: "1.0.0", Code: `praise <- function(template = "") sub("${Exclamation}", "Wow", template, fixed = TRUE)`},
-		{Name: "english", Version: "1.2-5", Since: "2020-01-01", Code: words, Files: map[string]string{"NAMESPACE": names}},
-		{Name: "english", Version: "1.2-6", Since: "2021-08-01", Code: words, Files: map[string]string{
-			"NAMESPACE": names + "useDynLib(english)\n", "src/code.c": "int twice(int n) { return 2 * n; }\n", // something to compile
-		}},
-	}
-}
-
 // TestR launches repositories with R from Debian and packages from a CRAN of our
 // own, and runs their notebooks through R's kernel.
 func TestR(t *testing.T) {
