@@ -85,7 +85,12 @@ func (r *reader) npmPackages() error {
 	if p.local() {
 		return r.npmInTree(file, m, locked, packages)
 	}
-	step := Step{Stage: StageEnvironment, Branch: "npm", From: []Location{{File: file}}, Packages: packages, Inputs: []Input{{Name: "package.json", Content: npmWanted(r, file)}}}
+	step := Step{Stage: StageEnvironment, Branch: "npm", From: []Location{{File: file}}, Packages: packages}
+	wanted := Input{Name: "package.json", Content: npmWanted(r, file)}
+	if m.name == "yarn" { // its lock has the project, too
+		wanted.Content = npmWanted(r, file, "name", "bin")
+	}
+	step.Inputs = []Input{wanted}
 	if !locked {
 		r.note(file, 0, "package.json has no lock: its versions are looked up as of the commit's day.", "Commit the package-lock.json that `npm install` writes.")
 		m = jsManagers()[0]
@@ -258,15 +263,17 @@ func (r *reader) npmFlags() string {
 }
 
 // npmWanted is package.json without what does not decide about packages, so
-// that a new script or version number installs nothing again.
-func npmWanted(r *reader, file string) []byte {
+// that a new script or version number installs nothing again. More are names of
+// fields that do decide.
+func npmWanted(r *reader, file string, more ...string) []byte {
 	text, _, err := r.text(file)
 	var all map[string]any
 	if err != nil || json.Unmarshal([]byte(text), &all) != nil {
 		return []byte("{}") // it was read before
 	}
 	kept := map[string]any{}
-	for _, name := range []string{"dependencies", "devDependencies", "optionalDependencies", "peerDependencies", "peerDependenciesMeta", "dependenciesMeta", "bundleDependencies", "bundledDependencies", "overrides", "resolutions", "pnpm", "type"} {
+	deciding := []string{"dependencies", "devDependencies", "optionalDependencies", "peerDependencies", "peerDependenciesMeta", "dependenciesMeta", "bundleDependencies", "bundledDependencies", "overrides", "resolutions", "pnpm", "type"}
+	for _, name := range append(deciding, more...) {
 		if v, ok := all[name]; ok {
 			kept[name] = v
 		}

@@ -140,8 +140,10 @@ print(os.path.basename(path)[33:])`, "harbour-6")
 		t.Fatalf("%v: %s", err, out)
 	}
 	the.late.mux.Handle("/nix-cache/", http.StripPrefix("/nix-cache", http.FileServer(http.Dir(dir))))
-	second := the.exampleWith(t, "nix", map[string]string{"default.nix": head + with + "derivation" + strings.Replace(shell, "[ knots ]", "[ knots harbour ]", 1)})
-	l, server = ready(t, the.public(), binnacle.LaunchRequest{Repo: second.URL})
-	stopAfter(t, l)
-	cell(t, server, `import subprocess; print(subprocess.run(["harbour"], capture_output=True, text=True).stdout.strip())`, "six fathoms")
+	t.Run("second", func(t *testing.T) {
+		repo := the.exampleWith(t, "nix", map[string]string{"default.nix": head + with + "derivation" + strings.Replace(shell, "[ knots ]", "[ knots harbour ]", 1)})
+		l, server := ready(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
+		stopAfter(t, l)
+		cell(t, server, `import subprocess; print(subprocess.run(["harbour"], capture_output=True, text=True).stdout.strip())`, "six fathoms")
+	})
 }
