@@ -151,3 +151,17 @@ func TestMirrors(t *testing.T) {
 		})
 	}
 }
+
+// TestNixCache tells Nix of the operator's cache, and of the key that signed it.
+func TestNixCache(t *testing.T) {
+	var cfg config.Config
+	cfg.Mirrors.NixCache = "https://nix.example.org/cache"
+	const cache = "substituters = https://nix.example.org/cache" //nolint:misspell // as Nix spells it
+	if got := cli.BuildEnv(cfg)["NIX_CONFIG"]; got != cache {
+		t.Errorf("without a key: %q", got)
+	}
+	cfg.Mirrors.NixCacheKey = "nix.example.org-1:abc="
+	if got := cli.BuildEnv(cfg)["NIX_CONFIG"]; got != cache+"\nextra-trusted-public-keys = nix.example.org-1:abc=" {
+		t.Errorf("with a key: %q", got)
+	}
+}

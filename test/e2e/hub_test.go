@@ -3,8 +3,6 @@ package e2e_test
 import (
 	"bufio"
 	"context"
-	"crypto/ed25519"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -256,16 +254,10 @@ base: {archive: %s}
 source: {allow: [127.0.0.0/8], fetch_timeout: 2m}
 build: {limits: {memory: 4294967296, pids: 1000, disk: 8589934592}, env: {UV_PYTHON_DOWNLOADS_JSON_URL: "%[7]s/python/downloads.json"}}
 network: {allow: [%[4]s]}
-mirrors: {cran: "%[5]s", rstudio: "%[6]s", julia: "%[7]s", julia_releases: "%[7]s/bin", nixpkgs: "%[7]s/channels", conda: "%[7]s/conda", python: "%[7]s/python", bioconductor: "%[7]s/bioconductor", nix_cache: "%[7]s/nix-cache", nix_cache_key: "%[8]s"}
+mirrors: {cran: "%[5]s", rstudio: "%[6]s", julia: "%[7]s", julia_releases: "%[7]s/bin", nixpkgs: "%[7]s/channels", conda: "%[7]s/conda", python: "%[7]s/python", bioconductor: "%[7]s/bioconductor"}
 launch: {per_owner: 0, address_rate: 0, max_sessions: 30, limits: {memory: 1073741824}}
-`, w.data, w.addr, filepath.Join(os.TempDir(), "binnacle-test-base.tar"), w.far.Network(), w.cran.URL, "http://"+w.far.Addr().String(), w.late.URL, nixKey(nixSecret().Public().(ed25519.PublicKey)))
+`, w.data, w.addr, filepath.Join(os.TempDir(), "binnacle-test-base.tar"), w.far.Network(), w.cran.URL, "http://"+w.far.Addr().String(), w.late.URL)
 }
-
-// nixSecret signs packages in our Nix cache.
-func nixSecret() ed25519.PrivateKey { return ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)) }
-
-// nixKey is a key as Nix writes it.
-func nixKey(key []byte) string { return "test-1:" + base64.StdEncoding.EncodeToString(key) }
 
 // example makes a repository of the git host from a folder of examples.
 func (w *world) example(t *testing.T, name string) *githost.Repo {
