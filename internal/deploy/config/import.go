@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"gopkg.in/yaml.v3"
 )
 
 // Imported is what binderhub-deploy's configuration means here.
@@ -33,11 +35,13 @@ type legacy struct {
 	example string
 }
 
-// IsImportable says that a file is a config.json of binderhub-deploy.
+// IsImportable says that a file is a config.json of binderhub-deploy, or is meant to
+// be one: what is wrong with it is for [Import] to say.
 func IsImportable(b []byte) bool {
 	var doc map[string]json.RawMessage
 	if json.Unmarshal(b, &doc) != nil {
-		return false
+		b = bytes.TrimSpace(b)
+		return bytes.HasPrefix(b, []byte("{")) && (bytes.Contains(b, []byte(`"binderhub"`)) || bytes.Contains(b, []byte(`"container_registry"`)))
 	}
 	_, hub := doc["binderhub"]
 	_, registry := doc["container_registry"]
@@ -57,10 +61,60 @@ func Import(b []byte) (Imported, Problems) {
 		}
 	}
 	if err != nil {
-		return Imported{Config: Default()}, Problems{{Message: "is not JSON: " + err.Error()}}
+		p := Problem{Message: "is not JSON: " + err.Error()}
+		if e, ok := errors.AsType[*json.SyntaxError](err); ok {
+			p.Line = 1 + bytes.Count(b[:e.Offset], []byte("\n"))
+		}
+		return Imported{Config: Default()}, Problems{p}
 	}
 	values, ps := flatten(doc)
-	return convert(values, ps, func(k legacy) string { return k.path })
+	lines, twice := linesOf(b)
+	i, ps := convert(values, append(ps, twice...), func(k legacy) string { return k.path })
+	for n := range ps {
+		if ps[n].Line == 0 {
+			ps[n].Line = lines[ps[n].Path]
+		}
+	}
+	slices.SortStableFunc(ps, func(a, b Problem) int { return a.Line - b.Line })
+	return i, ps
+}
+
+// linesOf says on which line each key of a JSON document is, by its path, and which
+// keys are there twice. All JSON is YAML, whose parser knows lines.
+func linesOf(b []byte) (map[string]int, Problems) {
+	lines, ps := map[string]int{}, Problems{}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(bytes.ReplaceAll(b, []byte("\t"), []byte(" ")), &doc); err != nil || len(doc.Content) == 0 {
+		return lines, nil
+	}
+	var walk func(prefix string, n *yaml.Node)
+	walk = func(prefix string, n *yaml.Node) {
+		if n.Kind != yaml.MappingNode {
+			return
+		}
+		for i := 0; i < len(n.Content); i += 2 {
+			key := n.Content[i]
+			path := prefix + strings.TrimSuffix(key.Value, ":")
+			if _, twice := lines[path]; twice {
+				ps = append(ps, Problem{Path: path, Line: key.Line, Message: "is set twice", Example: exampleOf(path)})
+				continue
+			}
+			lines[path] = key.Line
+			walk(path+".", n.Content[i+1])
+		}
+	}
+	walk("", doc.Content[0])
+	return lines, ps
+}
+
+// exampleOf is how a key of config.json may be written.
+func exampleOf(path string) string {
+	for _, k := range legacyKeys() {
+		if k.path == path {
+			return k.example
+		}
+	}
+	return ""
 }
 
 // ImportEnviron reads the variables of binderhub-deploy's container mode. ok is
@@ -153,7 +207,7 @@ func convert(values map[string]string, ps Problems, name func(legacy) string) (I
 		if v != "" && k.note != "" {
 			i.Notes = append(i.Notes, name(k)+": "+k.note)
 		}
-		if k.set == nil {
+		if k.set == nil || ps.has(name(k)) { // its value is of a wrong kind
 			continue
 		}
 		if problem := k.set(&i, v); problem != "" {

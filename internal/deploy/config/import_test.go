@@ -108,6 +108,15 @@ func TestImportEachKeyWrong(t *testing.T) {
 			}
 		})
 	}
+	for text, want := range map[string]string{
+		strings.Replace(string(legacyFile(t)), `"ada",`, `"ada"`, 1):                                    "line 10: is not JSON: invalid character",
+		strings.Replace(string(legacyFile(t)), `"sku": "Basic"`, `"sku": "Basic", "sku": "Premium"`, 1): `line 4: acr.sku: is set twice; for example "Basic"`,
+		strings.Replace(string(legacyFile(t)), `"Research"`, `""`, 1):                                   "line 6: azure.subscription: is missing",
+	} {
+		if _, ps := config.Import([]byte(text)); len(ps) != 1 || !strings.HasPrefix(ps[0].String(), want) || !config.IsImportable([]byte(text)) {
+			t.Errorf("want %q, got %q", want, ps)
+		}
+	}
 	for _, text := range []string{"", "{", "[]", "{}x"} {
 		if _, ps := config.Import([]byte(text)); len(ps) == 0 {
 			t.Errorf("%q has no problem", text)
@@ -242,6 +251,7 @@ func TestDefect14NothingOutdated(t *testing.T) {
 
 func FuzzImport(f *testing.F) {
 	f.Add([]byte(`{"binderhub":{"name":"a"},"azure":{"node_count":"3"}}`))
+	f.Add([]byte("{\"binderhub\":{\"name\":\"a\",\"name\":null}}"))
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		config.Import(b)
 	})

@@ -26,7 +26,9 @@ func secret(path, env string, to func(*Config) *string, setting string) legacy {
 }
 
 // gone is a key that has no counterpart.
-func gone(path, env, note string) legacy { return legacy{path: path, env: env, note: note} }
+func gone(path, env, note string) legacy {
+	return legacy{path: path, env: env, note: note, example: "null"}
+}
 
 // flag reads true or false in the ways people write them: "false" is false.
 func flag(path, env string, to func(*Config) *bool) legacy {

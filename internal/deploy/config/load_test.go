@@ -79,7 +79,7 @@ func TestEachFieldWrong(t *testing.T) {
 		{"services small", with("  network: {services: 10.1.1.0/29}\n"), "azure.network.services: must have at least 256"},
 		{"storage", with("  storage: maybe\n"), `azure.storage: "maybe" is neither true nor false`},
 		{"storage number", with("  storage: 1\n"), `azure.storage: "1" is neither true nor false`},
-		{"cloud half", with("  cloud: {authority: 'https://login.example.org'}\n"), "azure.cloud: resource_manager and authority are both needed"},
+		{"cloud half", with("  cloud: {authority: 'https://login.example.org'}\n"), "azure.cloud.resource_manager: is missing: it and azure.cloud.authority are both needed"},
 		{"cloud http", with("  cloud: {prices: 'http://prices.example.org'}\n"), "azure.cloud.prices: must be an https address"},
 		{"context missing", "name: my-hub\ntarget: cluster\ndns: {domain: hub.example.org}\n", "cluster.context: is missing: must name a context of the kubeconfig"},
 		{"namespace", "name: my-hub\ntarget: cluster\ncluster: {context: a, namespace: A}\ndns: {domain: hub.example.org}\n", "cluster.namespace: must be lower-case"},

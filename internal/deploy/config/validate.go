@@ -28,6 +28,7 @@ func (c Config) validate(ps *Problems) {
 	case TargetAzure:
 		c.azure(ps)
 	case TargetCluster:
+		check(ps, "cluster.kubeconfig", c.Cluster.Kubeconfig, optional, file, "must be a file")
 		check(ps, "cluster.context", c.Cluster.Context, required, `\S+`, "must name a context of the kubeconfig")
 		check(ps, "cluster.namespace", c.Cluster.Namespace, optional, `[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?`, "must be lower-case letters, digits and hyphens")
 	case TargetHost:
@@ -36,6 +37,8 @@ func (c Config) validate(ps *Problems) {
 	c.registry(ps)
 	c.names(ps)
 	c.watch(ps)
+	check(ps, "image", c.Image, optional, image, "must be the name of an image")
+	check(ps, "verify.repository", c.Verify.Repository, optional, `[^\s/]+/\S*[^\s/]\S*`, "must be a repository as links name it, or its address")
 	for _, from := range c.Access.From {
 		if _, err := netip.ParsePrefix(from); err != nil {
 			ps.add("access.from", "%q is not a range of addresses", from)
@@ -54,15 +57,18 @@ func (c Config) host(ps *Problems) {
 	if _, _, port := h.Split(); port != "" {
 		check(ps, "host.address", port, optional, `[1-9][0-9]{0,4}`, "must end with a port")
 	}
-	const path = `[^"\n\r\x00-][^"\n\r\x00]*`
-	check(ps, "host.identity", h.Identity, optional, path, "must be a file")
-	check(ps, "host.known_hosts", h.KnownHosts, optional, path, "must be a file")
+	check(ps, "host.identity", h.Identity, optional, file, "must be a file")
+	check(ps, "host.known_hosts", h.KnownHosts, optional, file, "must be a file")
 	check(ps, "host.data", h.Data, optional, `(/[A-Za-z0-9._-]+)+`, "must be an absolute path of letters, digits and ._-")
 	const longest = 36 // sockets live below it
 	if len(h.Data) > longest {
 		ps.add("host.data", "must be at most %d characters long", longest)
 	}
-	check(ps, "host.listen", h.Listen, optional, `(\[[0-9a-f:]+\]|[0-9.]+)?:[0-9]{1,5}`, "must be an address and a port")
+	if _, err := netip.ParseAddrPort(h.Listen); h.Listen != "" && err != nil {
+		if _, err := netip.ParseAddrPort("0.0.0.0" + h.Listen); err != nil { // ":443" is every address
+			ps.add("host.listen", "must be an address and a port, not %q", h.Listen)
+		}
+	}
 	if data, ok := c.Hub["data"].(string); ok && data != h.Data {
 		ps.add("hub.data", "is host.data here")
 	}
@@ -88,6 +94,9 @@ func (c Config) watch(ps *Problems) {
 	if c.Target == TargetHost {
 		address, rule = `(https?|ssh|file)://\S+|[\w.-]+@[\w.-]+:\S+`, "must be the address of a repository"
 	}
+	if strings.Contains(w.Repository, "@") && c.Target != TargetHost { // what stands before it may be secret
+		ps.add("watch.repository", "%s", rule)
+	}
 	check(ps, "watch.repository", w.Repository, optional, address, rule)
 	if w.Repository == "" {
 		for path, value := range map[string]string{"watch.branch": w.Branch, "watch.token_from": w.TokenFrom, "watch.status": w.Status, "watch.identity": w.Identity} {
@@ -106,7 +115,7 @@ func (c Config) watch(ps *Problems) {
 	if d, err := time.ParseDuration(w.Interval); err != nil || d < shortest {
 		ps.add("watch.interval", "must be a time of at least %s, not %q", shortest, w.Interval)
 	}
-	check(ps, "watch.token_from", w.TokenFrom, w.Status != "", wherePattern, whereRule)
+	where(ps, "watch.token_from", w.TokenFrom, w.Status != "")
 	if w.Status != "" {
 		oneOf(ps, "watch.status", w.Status, Forges()...)
 	}
@@ -134,6 +143,24 @@ func check(ps *Problems, path, value string, must bool, pattern, rule string) {
 	}
 }
 
+// where holds what says where a secret is against its two forms. It is never shown:
+// some write the secret itself.
+func where(ps *Problems, path, value string, must bool) {
+	const rule = "must say where the secret is, env:NAME or file:PATH"
+	switch {
+	case value == "" && must:
+		ps.add(path, "is missing: %s", rule)
+	case value != "" && !regexp.MustCompile(`^(?:env:[A-Za-z_][A-Za-z0-9_]*|file:`+file+`)$`).MatchString(value):
+		ps.add(path, "%s; the secret itself does not belong into this file", rule)
+	}
+}
+
+// file is the name of a file, image that of an image.
+const (
+	file  = `[^"\n\r\x00-][^"\n\r\x00]*`
+	image = `[A-Za-z0-9][A-Za-z0-9._-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?`
+)
+
 func oneOf(ps *Problems, path, value string, allowed ...string) {
 	list := strings.Join(allowed, ", ")
 	switch {
@@ -154,22 +181,36 @@ func (c Config) azure(ps *Problems) {
 	oneOf(ps, "azure.sign_in", a.SignIn, SignIns()...)
 	check(ps, "azure.tenant", a.Tenant, optional, uuid+`|[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)+`, "must be the id or the domain of a tenant")
 	check(ps, "azure.client", a.Client, optional, uuid, "must be an id")
-	check(ps, "azure.secret_from", a.SecretFrom, a.SignIn == "service_principal", wherePattern, whereRule)
+	where(ps, "azure.secret_from", a.SecretFrom, a.SignIn == "service_principal")
 	check(ps, "azure.service_connection", a.ServiceConnection, a.SignIn == "pipelines", uuid, "must be the id of the service connection")
 	check(ps, "azure.kubernetes", a.Kubernetes, optional, `1\.\d{2}(\.\d+)?`, "must be a version")
 	oneOf(ps, "azure.tier", a.Tier, "free", "standard")
 	c.nodes(ps)
 	c.network(ps)
+	c.cloud(ps)
+}
+
+func (c Config) cloud(ps *Problems) {
+	a := c.Azure
 	for path, value := range map[string]string{
 		"azure.cloud.resource_manager": a.Cloud.ResourceManager, "azure.cloud.authority": a.Cloud.Authority,
 		"azure.cloud.audience": a.Cloud.Audience, "azure.cloud.prices": a.Cloud.Prices,
 	} {
-		if u, err := url.Parse(value); value != "" && (err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil) {
+		u, err := url.Parse(value)
+		switch {
+		case value == "":
+		case strings.Contains(value, "@"): // what stands before it may be secret
+			ps.add(path, "must be an https address without a user")
+		case err != nil || u.Scheme != "https" || u.Host == "":
 			ps.add(path, "must be an https address, not %q", value)
 		}
 	}
-	if (a.Cloud.ResourceManager == "") != (a.Cloud.Authority == "") {
-		ps.add("azure.cloud", "resource_manager and authority are both needed, or none")
+	check(ps, "azure.cloud.ca_file", a.Cloud.CAFile, optional, file, "must be a file")
+	switch {
+	case a.Cloud.ResourceManager == "" && a.Cloud.Authority != "":
+		ps.add("azure.cloud.resource_manager", "is missing: it and azure.cloud.authority are both needed, or none")
+	case a.Cloud.ResourceManager != "" && a.Cloud.Authority == "":
+		ps.add("azure.cloud.authority", "is missing: it and azure.cloud.resource_manager are both needed, or none")
 	}
 }
 
@@ -177,11 +218,6 @@ func (c Config) azure(ps *Problems) {
 func SignIns() []string {
 	return []string{"cli", "device", "service_principal", "managed_identity", "workload_identity", "pipelines"}
 }
-
-const (
-	wherePattern = `env:[A-Za-z_][A-Za-z0-9_]*|file:.+`
-	whereRule    = "must say where the secret is, env:NAME or file:PATH"
-)
 
 func (c Config) nodes(ps *Problems) {
 	n := c.Azure.Nodes
@@ -194,6 +230,7 @@ func (c Config) nodes(ps *Problems) {
 		ps.add("azure.nodes.min", "must be 1 to %d, not %d", most, n.Min)
 	}
 	switch {
+	case ps.has("azure.nodes.min"): // it is told what it may be
 	case n.Max < n.Min:
 		ps.add("azure.nodes.max", "must be at least azure.nodes.min (%d), not %d", n.Min, n.Max)
 	case n.Max > most:
@@ -236,7 +273,9 @@ func (c Config) network(ps *Problems) {
 				ps.add(r.path, "%s overlaps %s (%s)", r.text, s.path, s.prefix)
 			}
 		}
-		seen = append(seen, named{r.path, p})
+		if !ps.has(r.path) {
+			seen = append(seen, named{r.path, p})
+		}
 	}
 }
 
@@ -253,9 +292,9 @@ func (c Config) registry(ps *Problems) {
 	}
 	needed := r.Kind == RegistryDockerHub
 	check(ps, "registry.username", r.Username, needed, `\S+`, "must be a user's name")
-	check(ps, "registry.password_from", r.PasswordFrom, needed || r.Username != "", wherePattern, whereRule)
+	where(ps, "registry.password_from", r.PasswordFrom, needed || r.Username != "")
 	check(ps, "registry.organisation", r.Organisation, optional, `[a-z0-9_-]{4,}`, "must be the name of an organisation on Docker Hub")
-	check(ps, "registry.host", r.Host, r.Kind == RegistryOther, host+`(:[0-9]{1,5})?`, "must be the host of a registry")
+	check(ps, "registry.host", r.Host, r.Kind == RegistryOther, host+`(:[1-9][0-9]{0,4})?`, "must be the host of a registry")
 }
 
 const host = `[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*`
