@@ -2,12 +2,12 @@ package button_test
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +20,8 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/deploy/page"
 	"github.com/binnacle-hub/binnacle/test/armtemplate"
 )
+
+//go:generate go test -run TestRulesPage -update .
 
 func made() button.Button {
 	return button.Button{Image: "registry.example.org/binnacle:1", Base: "https://git.example.org/institute/hub/raw/main/"}
@@ -119,48 +121,11 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// The rules of Azure's template test kit that apply here, in our words.
-func TestTemplateRules(t *testing.T) {
+// What the template tells in the end: where the hub is, where its progress was, and
+// the file to go on with; no secret.
+func TestOutputs(t *testing.T) {
 	t.Parallel()
-	text, template := made().Template(), parse(t)
-	if template.Schema != "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#" || !strings.Contains(text, `"contentVersion": "1.0.0.0"`) {
-		t.Error("schema or version")
-	}
-	for name, p := range template.Parameters {
-		if p.Metadata.Description == "" {
-			t.Errorf("the parameter %s is not described", name)
-		}
-		if secret := strings.EqualFold(p.Type, "secureString"); secret != regexp.MustCompile(`(?i)password|secret|key|token`).MatchString(name) || secret && p.DefaultValue != "" {
-			t.Errorf("the parameter %s: a secret is a secureString without default, and nothing else is", name)
-		}
-	}
-	if l := template.Parameters["location"]; l.DefaultValue != "[resourceGroup().location]" {
-		t.Errorf("location is %v", l.DefaultValue)
-	}
-	// The newest stable versions of each kind that we know of, or ones that are not
-	// older than two years.
-	versions := map[string]string{
-		"Microsoft.ManagedIdentity/userAssignedIdentities": "2023-01-31", "Microsoft.Authorization/roleAssignments": "2022-04-01",
-		"Microsoft.ContainerInstance/containerGroups": "2023-05-01", "Microsoft.Resources/deploymentScripts": "2023-08-01",
-	}
-	for _, r := range template.Resources {
-		kind := fmt.Sprint(r["type"])
-		if r["apiVersion"] != versions[kind] {
-			t.Errorf("%s has the version %v", kind, r["apiVersion"])
-		}
-		if location, ok := r["location"]; ok && location != "[parameters('location')]" {
-			t.Errorf("%s is in %v", kind, location)
-		}
-		if name := fmt.Sprint(r["name"]); !strings.HasPrefix(name, "[") {
-			t.Errorf("%s is always named %s", kind, name)
-		}
-	}
-	if found := regexp.MustCompile(`https?://[a-z.]*(azure|windows|microsoft)[a-z.]*`).FindAllString(strings.Replace(text, template.Schema, "", 1), -1); len(found) > 0 {
-		t.Errorf("addresses of a cloud belong into environment(): %q", found)
-	}
-	if strings.Contains(text, "/subscriptions/") || strings.Contains(text, "/providers/") {
-		t.Error("ids are written by hand, not by resourceId()")
-	}
+	template := parse(t)
 	d, err := template.Deploy(azure(), map[string]any{"name": "my-hub", "registry": "dockerhub", "dockerHubUsername": "ada", "dockerHubPassword": "the-secret-of-ada"})
 	if err != nil {
 		t.Fatal(err)
@@ -182,99 +147,187 @@ func TestTemplateRules(t *testing.T) {
 	if c, ps := config.Load([]byte(outputs["binnacleYaml"])); len(ps) > 0 || c.Azure.SignIn != "cli" || c.Azure.Region != "westeurope" {
 		t.Errorf("the file to go on with: %v %+v", ps, c)
 	}
-	for name := range template.Parameters {
-		if !d.Used["parameters."+name] {
-			t.Errorf("the parameter %s is not used", name)
-		}
-	}
-	for name := range template.Variables {
-		if !d.Used["variables."+name] {
-			t.Errorf("the variable %s is not used", name)
-		}
-	}
 }
 
-type element struct {
-	Name, Type  string
-	Label       any
-	ToolTip     string
-	Constraints struct {
-		Regex, ValidationMessage string
-		AllowedValues            []struct{ Label, Value string }
+// filled is the template with values for its parameters.
+func filled(t *testing.T, text string) (*armtemplate.Deployment, error) {
+	t.Helper()
+	template, err := armtemplate.Parse(text)
+	if err != nil {
+		return nil, err
 	}
+	return template.Deploy(azure(), map[string]any{"name": "my-hub", "registry": "dockerhub", "dockerHubUsername": "ada", "dockerHubPassword": "the-secret-of-ada"})
 }
 
-// The form asks for parameters of the template, and each answer that it lets
-// through is one that binnacle.yaml takes.
-func TestForm(t *testing.T) {
+// Template and form against schemas, the vendor's own models of each resource, and
+// the rules of Azure's template test kit.
+func TestRules(t *testing.T) {
 	t.Parallel()
-	var form struct {
-		Schema     string `json:"$schema"`
-		Handler    string
-		Parameters struct {
-			Basics []element
-			Steps  []struct {
-				Name, Label string
-				Elements    []element
-			}
-			Outputs map[string]string
-		}
-	}
-	if err := json.Unmarshal([]byte(made().Form()), &form); err != nil {
+	d, err := filled(t, made().Template())
+	if err != nil {
 		t.Fatal(err)
 	}
-	if form.Handler != "Microsoft.Azure.CreateUIDef" || !strings.HasSuffix(form.Schema, "/CreateUIDefinition.MultiVm.json#") {
-		t.Errorf("%s %s", form.Handler, form.Schema)
+	for _, problem := range armtemplate.Check(d, made().Template(), made().Form()) {
+		t.Error(problem)
 	}
-	known := map[string]element{"location()": {}}
-	all := slices.Clone(form.Parameters.Basics)
-	for _, e := range form.Parameters.Basics {
-		known["basics('"+e.Name+"')"] = e
-	}
-	for _, s := range form.Parameters.Steps {
-		for _, e := range s.Elements {
-			known["steps('"+s.Name+"')."+e.Name] = e
-			all = append(all, e)
+}
+
+var update = flag.Bool("update", false, "write the page of the rules")
+
+// The page says of each rule of the kit how it is held up, or why it does not apply.
+func TestRulesPage(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("# The button's files and the rules of Azure's template test kit\n\n<!-- Written by `make generate` from the code; do not edit. -->\n\n" +
+		"Azure has a kit of tests for templates and forms. Its program is not run here: it needs PowerShell and lists of all of Azure.\n" +
+		"Each of its rules is a check of ours in Go (`test/armtemplate`), which a test shows to fail when the files are spoiled.\n" +
+		"A rule that does not apply has a check that it still does not. The kit's rules for files of parameters are not here: there is no such file.\n")
+	table(&b, "The template", armtemplate.TemplateRules())
+	table(&b, "The form", armtemplate.FormRules())
+	const page = "../../../docs/reference/button-rules.md"
+	if *update {
+		if err := os.WriteFile(page, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
 		}
 	}
-	for _, e := range all {
-		if e.ToolTip == "" || e.Label == nil {
-			t.Errorf("%s: no label or tip", e.Name)
-		}
-		if _, err := regexp.Compile(e.Constraints.Regex); err != nil || strings.HasSuffix(e.Type, "Box") && (e.Constraints.Regex == "" || e.Constraints.ValidationMessage == "") {
-			t.Errorf("%s is not validated: %v", e.Name, err)
-		}
+	want, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
 	}
-	template := parse(t)
-	asked := map[string]bool{}
-	source := regexp.MustCompile(`^\[(?:int\()?((?:basics|steps)\('\w+'\)(?:\.\w+)?|location\(\))\)?\]$`)
-	for name, from := range form.Parameters.Outputs {
-		p, ok := template.Parameters[name]
-		if m := source.FindStringSubmatch(from); m != nil {
-			from = m[1]
-		}
-		e, there := known[from]
-		if !ok || !there {
-			t.Errorf("the output %s: parameter %v, element %q %v", name, ok, from, there)
-		}
-		asked[from] = true
-		if secret := e.Type == "Microsoft.Common.PasswordBox"; secret != strings.EqualFold(p.Type, "secureString") {
-			t.Errorf("%s: %s for a %s", name, e.Type, p.Type)
-		}
-		for _, v := range e.Constraints.AllowedValues {
-			if len(p.AllowedValues) > 0 && !slices.Contains(p.AllowedValues, any(v.Value)) {
-				t.Errorf("%s: the form offers %s", name, v.Value)
+	if diff := cmp.Diff(string(want), b.String()); diff != "" {
+		t.Errorf("the page is old; run `make generate` (-page +code):\n%s", diff)
+	}
+}
+
+func table(b *strings.Builder, title string, rules []armtemplate.Rule) {
+	fmt.Fprintf(b, "\n## %s\n\n| rule of the kit | what is checked |\n| --- | --- |\n", title)
+	for _, r := range rules {
+		fmt.Fprintf(b, "| %s | %s |\n", r.Kit, r.Says)
+	}
+}
+
+// Each check can fail: the same files with one thing spoiled are told, by the check
+// that is meant to see it.
+func TestSpoiled(t *testing.T) {
+	t.Parallel()
+	const first = `"resources": [
+    {`
+	add := func(resource string) []string {
+		return []string{first, `"resources": [` + resource + `, {`}
+	}
+	seen := map[string]bool{}
+	const location = `"location": "[parameters('location')]"`
+	for _, tt := range []struct {
+		rule           string
+		template, form []string // text, and what it becomes
+	}{
+		{"JSONFiles-Should-Be-Valid", []string{`"contentVersion": "1.0.0.0",`, `"contentVersion": "1.0.0.0",,`}, nil},
+		{"JSONFiles-Should-Be-Valid", nil, []string{`"version"`, `version`}},
+		{"schema", []string{`"contentVersion": "1.0.0.0"`, `"contentVersion": "1"`}, nil},
+		{"schema", []string{`"outputs": {`, `"output": {}, "outputs": {`}, nil},
+		{"schema", []string{`"type": "int"`, `"type": "integer"`}, nil},
+		{"schema", []string{`"defaultValue": 3`, `"defaultValue": "3"`}, nil},
+		{"schema", []string{`"metadata": {"description": "Region of everything."}`, `"metadata": {}`}, nil},
+		{"schema", []string{`"apiVersion": "2022-04-01"`, `"apiversion": "2022-04-01"`}, nil},
+		{"schema", []string{`"dependsOn": ["[resourceId('Microsoft.ManagedIdentity`, `"dependson": ["[resourceId('Microsoft.ManagedIdentity`}, nil},
+		{"schema, evaluated", []string{`"osType": "Linux",`, ``}, nil},
+		{"schema, evaluated", []string{`"retentionInterval": "PT1H"`, `"retentionInterval": "1h"`}, nil},
+		{"schema, evaluated", []string{`"principalType": "ServicePrincipal"`, `"principaltype": "ServicePrincipal"`}, nil},
+		{"schema, evaluated", []string{`"cpu": 1, `, ``}, nil},
+		{"expressions", []string{`[concat(parameters('name'), '-deploy')]`, `[conct(parameters('name'), '-deploy')]`}, nil},
+		{"model", []string{`"restartPolicy": "Never"`, `"restartpolicy": "Never"`}, nil},
+		{"model", []string{`"dnsNameLabel"`, `"dnsNamelabel"`}, nil},
+		{"model", []string{`"cleanupPreference": "Always"`, `"cleanup": "Always"`}, nil},
+		{"model", []string{`"cpu": 1`, `"cpu": "1"`}, nil},
+		{"model", []string{`"osType": "Linux",`, `"osType": "Linux", "location": "here",`}, nil},
+		{"model", add(`{"type": "Microsoft.Cache/redis", "apiVersion": "2024-11-01", "name": "x", ` + location + `}`), nil},
+		{"DeploymentTemplate-Schema-Is-Correct", []string{`2019-04-01/deploymentTemplate`, `2015-01-01/deploymentTemplate`}, nil},
+		{"Parameters-Must-Be-Referenced", []string{`"parameters": {`, `"parameters": {"colour": {"type": "string", "defaultValue": "x", "metadata": {"description": "x"}},`}, nil},
+		{"Variables-Must-Be-Referenced", []string{`"variables": {`, `"variables": {"colour": "x",`}, nil},
+		{"Password-params-must-be-secure", []string{`"type": "securestring"`, `"type": "string"`}, nil},
+		{"Secure-String-Parameters-Cannot-Have-Default", []string{"\"securestring\",\n      \"defaultValue\": \"\"", "\"securestring\",\n      \"defaultValue\": \"hunter2\""}, nil},
+		{"Min-And-Max-Value-Are-Numbers", []string{`"maxValue": 100`, `"maxValue": "100"`}, nil},
+		{"Location-Should-Not-Be-Hardcoded", []string{`[resourceGroup().location]`, `westeurope`}, nil},
+		{"Location-Should-Not-Be-Hardcoded", []string{`"region": "[parameters('location')]"`, `"region": "[resourceGroup().location]"`}, nil},
+		{"Resources-Should-Have-Location", []string{location + `,`, `"location": "westeurope",`}, nil},
+		{"Resources-Should-Not-Be-Ambiguous", []string{`resourceId('Microsoft.ContainerInstance/containerGroups', variables('setup'))`, `resourceId('Microsoft.ContainerInstance/container', variables('setup'))`}, nil},
+		{"ResourceIds-should-not-contain", []string{`subscriptionResourceId('Microsoft`, `subscriptionResourceId(subscription().subscriptionId, 'Microsoft`}, nil},
+		{"IDs-Should-Be-Derived-From-ResourceIDs", []string{`"[subscriptionResourceId('Microsoft.Authorization/roleDefinitions', variables('contributor'))]"`, `"[concat('/subscriptions/x', variables('contributor'))]"`}, nil},
+		{"Template-Should-Not-Contain-Blanks", []string{`"tags": "[variables('tags')]"`, `"tags": {}`}, nil},
+		{"DependsOn-Best-Practices", []string{`"dependsOn": ["[resourceId('Microsoft.ManagedIdentity/userAssignedIdentities', variables('identity'))]"]`, `"dependsOn": ["[concat('x', variables('identity'))]"]`}, nil},
+		{"DependsOn-Must-Not-Be-Conditional", []string{`"dependsOn": ["[resourceId('Microsoft.ManagedIdentity/userAssignedIdentities', variables('identity'))]"]`, `"dependsOn": ["[if(variables('onDockerHub'), variables('identity'), 'x')]"]`}, nil},
+		{"DeploymentTemplate-Must-Not-Contain-Hardcoded-Uri", []string{`[environment().resourceManager]`, `https://management.azure.com/`}, nil},
+		{"URIs-Should-Be-Properly-Constructed", []string{`"outputs": {`, `"outputs": {"hubUrl": {"type": "string", "value": "x", "url": "[concat('http://', 'x')]"},`}, nil},
+		{"Dynamic-Variable-References-Should-Not-Use-Concat", []string{`[variables('tags')]`, `[variables(concat('ta', 'gs'))]`}, nil},
+		{"Expressions-May-Not-Be-Used-As-Parameter-Or-Variable-Names", []string{`"outputs": {`, `"outputs": {"[parameters('name')]": {"type": "string", "value": "x"},`}, nil},
+		{"Outputs-Must-Not-Contain-Secrets", []string{`"outputs": {`, `"outputs": {"login": {"type": "string", "value": "[concat('x', parameters('dockerHubPassword'))]"},`}, nil},
+		{"Outputs-Must-Not-Contain-Secrets", []string{`"outputs": {`, `"outputs": {"keys": {"type": "string", "value": "[listKeys('x', '2024-11-30').keys[0]]"},`}, nil},
+		{"apiVersions-Should-Be-Recent", []string{`"apiVersion": "2024-11-30"`, `"apiVersion": "2018-11-30"`}, nil},
+		{"apiVersions-Should-Be-Recent", []string{`"apiVersion": "2023-05-01"`, `"apiVersion": "2024-05-01-preview"`}, nil},
+		{"apiVersions-Should-Be-Recent-In-Reference-Functions", []string{`variables('identity')), '2024-11-30').clientId`, `variables('identity')), '2018-11-30').clientId`}, nil},
+		{"Reference-Function-Must-Not-Use-Preview-ApiVersion", []string{`variables('identity')), '2024-11-30').clientId`, `variables('identity')), '2025-01-31-preview').clientId`}, nil},
+		{"providers_apiVersions-Is-Not-Permitted", []string{`"apiVersion": "2022-04-01"`, `"apiVersion": "[providers('Microsoft.Authorization', 'roleAssignments').apiVersions[0]]"`}, nil},
+		{"Deployment-Resources-Must-Not-Be-Debug", add(`{"type": "Microsoft.Resources/deployments", "apiVersion": "2024-11-01", "name": "x", ` + location + `}`), nil},
+		{"Parameter-Types-Should-Be-Consistent", add(`{"type": "Microsoft.Resources/deployments", "apiVersion": "2024-11-01", "name": "x", ` + location + `}`), nil},
+		{"Secure-Params-In-Nested-Deployments", add(`{"type": "Microsoft.Resources/deployments", "apiVersion": "2024-11-01", "name": "x", ` + location + `}`), nil},
+		{"External-Links-Must-Reference-ArtifactsLocation", []string{`"timeout": "PT2H"`, `"timeout": "PT2H", "primaryScriptUri": "https://git.example.org/x"`}, nil},
+		{"artifacts-parameter", []string{`"parameters": {`, `"parameters": {"_artifactsLocation": {"type": "string", "metadata": {"description": "x"}, "defaultValue": "x"},`}, nil},
+		{"CommandToExecute-Must-Use-ProtectedSettings-For-Secrets", []string{`"osType": "Linux"`, `"osType": "Linux", "commandToExecute": "x"`}, nil},
+		{"ManagedIdentityExtension-must-not-be-used", add(`{"type": "Microsoft.Compute/virtualMachines/extensions", "apiVersion": "2024-11-01", "name": "x", ` + location + `}`), nil},
+		{"adminUsername-Should-Not-Be-A-Literal", []string{`"osType": "Linux"`, `"osType": "Linux", "adminUsername": "ada"`}, nil},
+		{"adminPassword-Should-Not-Be-A-Literal", []string{`"osType": "Linux"`, `"osType": "Linux", "adminPassword": "x"`}, nil},
+		{"VM-Images-Should-Use-Latest-Version", []string{`"osType": "Linux"`, `"osType": "Linux", "imageReference": "x"`}, nil},
+		{"VM-Size-Should-Be-A-Parameter", []string{`"osType": "Linux"`, `"osType": "Linux", "vmSize": "x"`}, nil},
+		{"Virtual-Machines-Should-Not-Be-Preview", add(`{"type": "Microsoft.Compute/virtualMachines", "apiVersion": "2024-11-01", "name": "x", ` + location + `}`), nil},
+		{"schema of the form", nil, []string{`"placeholder": "my-hub",`, `"placeHolder": "my-hub",`}},
+		{"schema of the form", nil, []string{`"type": "Microsoft.Common.DropDown"`, `"type": "Microsoft.Common.Dropdown"`}},
+		{"schema of the form", nil, []string{`, "confirmPassword": "The access token again"`, ``}},
+		{"schema of the form", nil, []string{`"regex": "^[a-z]`, `"regex": "^([a-z]`}},
+		{"CreateUIDefinition-Should-Have-Schema", nil, []string{`0.1.2-preview/CreateUIDefinition`, `0.1.1-preview/CreateUIDefinition`}},
+		{"Handler-Must-Be-Correct", nil, []string{`Microsoft.Azure.CreateUIDef"`, `Microsoft.Compute.MultiVm"`}},
+		{"CreateUIDefinition-Must-Have-Parameters", nil, []string{`"outputs": {`, `"output": {`}},
+		{"CreateUIDefinition-Must-Not-Have-Blanks", nil, []string{`"label": "Size"`, `"label": ""`}},
+		{"Controls-In-Outputs-Must-Exist", nil, []string{`"[steps('address').email]"`, `"[steps('address').mail]"`}},
+		{"Outputs-Must-Be-Present-In-Template-Parameters", nil, []string{`"email": "[steps`, `"mail": "[steps`}},
+		{"Outputs-Must-Be-Present-In-Template-Parameters", nil, []string{`"[int(steps('size').people)]"`, `"[steps('size').people]"`}},
+		{"Parameters-Without-Default-Must-Exist-In-CreateUIDefinition", nil, []string{`"name": "[basics('name')]",`, ``}},
+		{"Location-Should-Be-In-Outputs", nil, []string{`"location": "[location()]",`, ``}},
+		{"Allowed-Values-Should-Actually-Be-Allowed", nil, []string{`"value": "dockerhub"`, `"value": "quay"`}},
+		{"Allowed-Values-Should-Actually-Be-Allowed", nil, []string{`"label": "About 20", "value": "3"`, `"label": "About 20", "value": "4"`}},
+		{"Allowed-Values-Should-Actually-Be-Allowed", nil, []string{`"defaultValue": "About 20"`, `"defaultValue": "About 30"`}},
+		{"Password-Textboxes-Must-Be-Used-For-Password-Parameters", []string{`"type": "securestring"`, `"type": "string"`}, nil},
+		{"PasswordBoxes-Must-Have-Min-Length", nil, []string{`^.{12,}$`, `^.{8,}$`}},
+		{"Credential-Confirmation-Should-Not-Be-Hidden", nil, []string{`"hideConfirmation": false`, `"hideConfirmation": true`}},
+		{"Textboxes-Are-Well-Formed", nil, []string{`, "validationMessage": "A mail address."`, ``}},
+		{"Validations-Must-Have-Message", nil, []string{`, "validationMessage": "A mail address."`, ``}},
+		{"Tooltips-Should-Be-Present", nil, []string{`"toolTip": "A member of the organisation, if you name one."`, `"toolTip": " "`}},
+		{"Usernames-Should-Not-Have-A-Default", nil, []string{`"label": "User of Docker Hub"`, `"label": "User of Docker Hub", "defaultValue": "ada"`}},
+		{"HideExisting-Must-Be-Correctly-Handled", nil, []string{`"type": "Microsoft.Common.DropDown"`, `"type": "Microsoft.Storage.StorageAccountSelector"`}},
+		{"VMSizes-Must-Match-Template", nil, []string{`"type": "Microsoft.Common.DropDown"`, `"type": "Microsoft.Compute.SizeSelector"`}},
+		{"Parameters-Property-Must-Exist", []string{`"parameters": {`, `"parameter": {`}, nil},
+	} {
+		spoil := func(text string, edit []string) string {
+			if edit == nil {
+				return text
 			}
+			if !strings.Contains(text, edit[0]) {
+				t.Errorf("%s: there is no %s", tt.rule, edit[0])
+			}
+			return strings.Replace(text, edit[0], edit[1], 1)
 		}
-	}
-	for from := range known {
-		if !asked[from] {
-			t.Errorf("%s is asked for nothing", from)
+		text, form := spoil(made().Template(), tt.template), spoil(made().Form(), tt.form)
+		d, err := filled(t, text)
+		if err != nil {
+			d = &armtemplate.Deployment{Azure: azure()}
 		}
+		found := armtemplate.Check(d, text, form)
+		if !slices.ContainsFunc(found, func(p string) bool { return strings.HasPrefix(p, tt.rule+": ") }) {
+			t.Errorf("%s does not see %q %q: %q", tt.rule, tt.template, tt.form, found)
+		}
+		seen[tt.rule] = true
 	}
-	for name, p := range template.Parameters {
-		if _, ok := form.Parameters.Outputs[name]; !ok && p.DefaultValue == nil {
-			t.Errorf("%s is neither asked for nor has a default", name)
+	for _, r := range slices.Concat(armtemplate.TemplateRules(), armtemplate.FormRules()) {
+		if !seen[r.Kit] {
+			t.Errorf("nothing is spoiled to see %s fail", r.Kit)
 		}
 	}
 }
