@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"maps"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +30,9 @@ type Env struct {
 	Width    func() int
 	// Version is this build's.
 	Version string
+	// Poll is the pause between two looks at what a cloud works on; 0 is each
+	// cloud's own.
+	Poll time.Duration
 }
 
 // app is one run of the command line.

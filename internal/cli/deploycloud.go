@@ -41,7 +41,7 @@ func (d *deployment) azure(ctx context.Context, i config.Imported) (*azure.Cloud
 	if err != nil {
 		return nil, err
 	}
-	return azure.New(ctx, azure.Options{Config: i.Config, Credential: cred, Identity: identity, Transport: transport})
+	return azure.New(ctx, azure.Options{Config: i.Config, Credential: cred, Identity: identity, Transport: transport, Poll: d.Poll})
 }
 
 // acr has the credentials of the registry on Azure: those of the file, or a token
@@ -165,10 +165,15 @@ func (d *deployment) apply(ctx context.Context, at *place, yes bool) error {
 	}
 	defer done()
 	at.engine.Journal.Copied = at.archive.copier(ctx)
-	p, err := at.engine.Plan(ctx)
-	if err != nil {
-		return err
+	if at.plan == nil {
+		p, err := at.engine.Plan(ctx)
+		if err != nil {
+			return err
+		}
+		at.plan = &p
 	}
+	p := *at.plan
+	at.plan = nil
 	if p.Writes() > 0 {
 		if err := d.checkCloud(ctx, at.engine, false); err != nil {
 			return err
@@ -182,7 +187,10 @@ func (d *deployment) apply(ctx context.Context, at *place, yes bool) error {
 			return err
 		}
 	}
-	res, err := at.engine.Up(ctx)
+	res, err := at.engine.Apply(ctx, p)
+	if err == nil {
+		err = at.sweep(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -310,6 +318,9 @@ func (d *deployment) down(ctx context.Context, name string, asJSON bool) error {
 		}
 	}
 	receipt, err := e.Down(ctx)
+	if err == nil && c.Target == config.TargetCluster {
+		err = at.sweep(ctx)
+	}
 	if err != nil {
 		return err
 	}

@@ -209,38 +209,9 @@ func TestDeployInterrupted(t *testing.T) {
 func TestDeployDomain(t *testing.T) {
 	t.Parallel()
 	var delegated atomic.Bool
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	handler := func(w dns.ResponseWriter, q *dns.Msg) {
-		m := new(dns.Msg)
-		m.SetReply(q)
-		records := map[string][]string{"example.org.": {"ns.example.org."}}
-		if delegated.Load() {
-			records["hub.example.org."] = []string{"ns1-01.azure-dns.example.org.", "ns2-01.azure-dns.example.org."}
-		}
-		for _, server := range records[q.Question[0].Name] {
-			if q.Question[0].Qtype == dns.TypeNS {
-				m.Answer = append(m.Answer, &dns.NS{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeNS, Class: dns.ClassINET}, Ns: server})
-			}
-		}
-		_ = w.WriteMsg(m)
-	}
-	server, started := &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(handler)}, make(chan struct{})
-	server.NotifyStartedFunc = func() { close(started) }
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = server.ActivateAndServe()
-	}()
-	<-started
-	t.Cleanup(func() {
-		_ = server.Shutdown()
-		<-done
-	})
+	resolver := parentZone(t, &delegated)
 	s := azuresim.Start(t, &azuresim.Azure{})
-	file, environ := onAzure(t, s, "dns: {label: my-hub-label}", "dns: {label: my-hub-label, domain: hub.example.org, resolver: '"+pc.LocalAddr().String()+"'}",
+	file, environ := onAzure(t, s, "dns: {label: my-hub-label}", "dns: {label: my-hub-label, domain: hub.example.org, resolver: '"+resolver+"'}",
 		"name: myhubimages", "name: myhubimages, username: hub, password_from: 'env:REGISTRY'")
 	environ = append(environ, "REGISTRY=hidden")
 	do := func(args ...string) string {
@@ -273,4 +244,41 @@ func TestDeployDomain(t *testing.T) {
 	delegated.Store(true)
 	said(do("plan", "--json"), `"https.acme.domain": "hub.example.org"`, `"https.acme.also": "[\"`+label+`\"]"`, `"url": "https://hub.example.org"`)
 	said(do("up", "--yes", "--no-hub"), "hub.example.org is delegated by example.org.")
+}
+
+// parentZone is a name server of example.org, which delegates hub.example.org or
+// does not, and returns its address.
+func parentZone(t *testing.T, delegated *atomic.Bool) string {
+	t.Helper()
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler := func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg)
+		m.SetReply(q)
+		records := map[string][]string{"example.org.": {"ns.example.org."}}
+		if delegated.Load() {
+			records["hub.example.org."] = []string{"ns1-01.azure-dns.example.org.", "ns2-01.azure-dns.example.org."}
+		}
+		for _, server := range records[q.Question[0].Name] {
+			if q.Question[0].Qtype == dns.TypeNS {
+				m.Answer = append(m.Answer, &dns.NS{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeNS, Class: dns.ClassINET}, Ns: server})
+			}
+		}
+		_ = w.WriteMsg(m)
+	}
+	server, started := &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(handler)}, make(chan struct{})
+	server.NotifyStartedFunc = func() { close(started) }
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.ActivateAndServe()
+	}()
+	<-started
+	t.Cleanup(func() {
+		_ = server.Shutdown()
+		<-done
+	})
+	return pc.LocalAddr().String()
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/internal/deploy"
 	"github.com/binnacle-hub/binnacle/internal/deploy/button"
 	"github.com/binnacle-hub/binnacle/internal/deploy/config"
 	"github.com/binnacle-hub/binnacle/internal/deploy/page"
@@ -125,7 +126,7 @@ func (d *deployment) describe() error {
 	return writeNew(d.file, []byte(text), true, "", "")
 }
 
-// openSoon opens the place as soon as that is allowed: on Azure a role that was
+// openSoon opens the place, with its plan, as soon as that is allowed: on Azure a role that was
 // just given is seen some minutes later.
 func (d *deployment) openSoon(ctx context.Context, rights time.Duration) (*place, error) {
 	const looks = 60
@@ -133,7 +134,9 @@ func (d *deployment) openSoon(ctx context.Context, rights time.Duration) (*place
 	for {
 		at, err := d.open(ctx)
 		if err == nil {
-			if _, err = at.engine.Plan(ctx); err == nil {
+			var p deploy.Plan
+			if p, err = at.engine.Plan(ctx); err == nil {
+				at.plan = &p
 				return at, nil
 			}
 			at.close(ctx)

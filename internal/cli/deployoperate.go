@@ -381,7 +381,16 @@ func (d *deployment) wakeMachines(ctx context.Context) error {
 func (d *deployment) logsCommand() *cobra.Command {
 	var o release.LogOptions
 	cmd := &cobra.Command{
-		Use: "logs", Short: "Show what the hub and the builders say", Args: cobra.NoArgs,
+		Use: "logs", Short: "Show what the hub and the builders say",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return &binnacle.Error{
+				Code: binnacle.CodeInvalid, Op: "cli.logs", Message: fmt.Sprintf("%s is not expected here: with logs, -f follows.", args[0]),
+				Hint: "binnacle deploy logs --file " + args[0],
+			}
+		},
 		Example: "  binnacle deploy logs -f --component hub\n  binnacle deploy logs --previous --since 1h",
 		Long: "Each line begins with the pod's name. The component cloud is the journal of what deploy asked the\n" +
 			"cloud for; sessions are the pods of people. A build's log is the builder's, and on the launch's page.",
@@ -404,7 +413,9 @@ func (d *deployment) logsCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&o.Component, "component", "", "only this `part`: "+strings.Join(release.Components(), ", ")+" or cloud; default hub and builders")
-	cmd.Flags().BoolVarP(&o.Follow, "follow", "F", false, "go on as more is said")
+	// As everywhere, logs -f follows; it hides -f of the file here.
+	cmd.Flags().StringVar(&d.file, "file", deployFile, "the `file` that describes the deployment")
+	cmd.Flags().BoolVarP(&o.Follow, "follow", "f", false, "go on as more is said")
 	cmd.Flags().BoolVar(&o.Previous, "previous", false, "of the run before, when a container was started again")
 	cmd.Flags().DurationVar(&o.Since, "since", 0, "only from so long ago, like 30m")
 	cmd.Flags().Int64Var(&o.Tail, "tail", 0, "only the last so many lines of each pod")

@@ -27,6 +27,8 @@ type place struct {
 	engine *deploy.Engine
 	// hub works on the hub itself; nil with --no-hub.
 	hub worker
+	// plan was made when the place was opened; nil when it has yet to be made.
+	plan *deploy.Plan
 	// archive is the deployment's storage account; nil without one.
 	archive *archive
 	// domain tells what is still missing before the hub's own domain works; nil
@@ -52,6 +54,16 @@ func (p *place) close(ctx context.Context) {
 	_ = p.hub.Close(ctx) // if not, it ends by itself
 }
 
+// sweep removes what a run that was killed left beside the deployment.
+func (p *place) sweep(ctx context.Context) error {
+	if s, ok := p.hub.(interface {
+		Sweep(ctx context.Context) error
+	}); ok {
+		return s.Sweep(ctx)
+	}
+	return nil
+}
+
 // open signs in and returns the place, whose engine has no journal yet and reads
 // only.
 func (d *deployment) open(ctx context.Context) (*place, error) {
@@ -60,7 +72,7 @@ func (d *deployment) open(ctx context.Context) (*place, error) {
 		return nil, err
 	}
 	d.notes(i.Notes)
-	p := &place{config: i.Config, engine: &deploy.Engine{Progress: d.step}}
+	p := &place{config: i.Config, engine: &deploy.Engine{Progress: d.step, Poll: d.Poll}}
 	if d.inside != nil {
 		if ready, err := d.openInside(p, i); ready || err != nil {
 			return p, err
@@ -177,7 +189,7 @@ func (d *deployment) onCluster(ctx context.Context, p *place, i config.Imported)
 	}
 	cloud := cluster.New(o)
 	p.hub = &onCluster{cloud, i.Config.Name, o.Tell}
-	p.engine.Cloud, p.engine.Poll = cloud, time.Second
+	p.engine.Cloud, p.engine.Poll = cloud, cmp.Or(d.Poll, time.Second)
 	who, err := cloud.Who(ctx)
 	fmt.Fprintf(d.Err, "Kubernetes: %s\n", clean(who))
 	return err

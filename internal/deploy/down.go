@@ -83,6 +83,9 @@ func (e *Engine) Down(ctx context.Context) (Receipt, error) {
 		}
 		receipt.Deleted = append(receipt.Deleted, s.Resource)
 	}
+	if err := e.closeGone(ctx); err != nil {
+		return receipt, err
+	}
 	left, err := e.PlanDown(ctx)
 	if err != nil {
 		return receipt, err

@@ -43,15 +43,21 @@ type Result struct {
 // Check looks for what would go wrong; nothing is created.
 func (e *Engine) Check(ctx context.Context) ([]Finding, error) { return e.Cloud.Check(ctx) }
 
-// Up makes what is wanted be there. It may be stopped at any moment and run
-// again; when everything is as wanted it writes nothing. Returns the error of
-// the first step that failed.
+// Up makes what is wanted be there: a plan, and [Engine.Apply] on it.
 func (e *Engine) Up(ctx context.Context) (Result, error) {
 	p, err := e.Plan(ctx)
 	if err != nil {
 		return Result{}, err
 	}
-	var res Result
+	return e.Apply(ctx, p)
+}
+
+// Apply carries out a plan. It may be stopped at any moment; a new plan continues
+// then. When everything is as wanted it writes nothing and asks nothing. A plan may
+// be old: each resource is looked at again before something is written to it.
+// Returns the error of the first step that failed, and conflict when somebody else
+// has made in the meantime what was to be made.
+func (e *Engine) Apply(ctx context.Context, p Plan) (res Result, err error) {
 	for _, s := range p.Steps {
 		if !s.Action.Writes() {
 			if err := e.close(s.Resource); err != nil {
@@ -67,6 +73,15 @@ func (e *Engine) Up(ctx context.Context) (Result, error) {
 			res.Written = append(res.Written, s)
 		}
 	}
+	if err := e.closeGone(ctx); err != nil {
+		return res, err
+	}
+	if p.Writes() == 0 { // the plan has just read everything
+		for _, s := range p.Steps {
+			res.Resources = append(res.Resources, s.Resource)
+		}
+		return res, nil
+	}
 	res.Resources, err = e.verify(ctx)
 	return res, err
 }
@@ -81,10 +96,25 @@ func (e *Engine) close(r Resource) error {
 	return e.Journal.write(entry)
 }
 
+// closeGone ends the operations of earlier runs on what is not there any more: a run
+// that was killed while it deleted does not come by again.
+func (e *Engine) closeGone(ctx context.Context) error {
+	for _, r := range e.Journal.pending() {
+		_, err := e.Cloud.Find(ctx, r)
+		if binnacle.CodeOf(err) != binnacle.CodeNotFound {
+			continue
+		}
+		if err := e.close(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // verify reads everything back: an operation that ended well is not yet a
 // resource that is as wanted.
 func (e *Engine) verify(ctx context.Context) ([]Resource, error) {
-	p, err := e.Plan(ctx)
+	p, err := e.compareAll(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -115,18 +145,24 @@ func (e *Engine) apply(ctx context.Context, s Step) (written bool, err error) {
 	_, resumed := e.Journal.Open(s.Resource)
 	resumed = resumed || s.Action == ActionWait
 	e.tell(Event{Action: s.Action, Resource: s.Resource, Resumed: resumed})
-	if resumed || s.Resource.State == StateDeleting {
+	begun := resumed || s.Resource.State == StateDeleting
+	if begun {
 		// What an earlier run began decides what is left to do.
 		if err := e.settle(ctx, s.Resource); err != nil {
 			return false, err
 		}
+	}
+	if begun || s.Action != ActionDelete { // clouds look themselves before they delete
 		again, problem, err := e.again(ctx, s)
-		if err != nil || problem != "" || !again.Action.Writes() {
-			if problem != "" {
-				err = binnacle.Errorf(binnacle.CodeConflict, "%s", problem)
-			}
-			e.tell(Event{Action: s.Action, Resource: s.Resource, Done: true, Resumed: true, Took: e.Journal.now().Sub(start)})
+		if problem != "" {
+			err = binnacle.Errorf(binnacle.CodeConflict, "%s", problem)
+		}
+		if err != nil {
 			return false, err
+		}
+		if !again.Action.Writes() {
+			e.tell(Event{Action: s.Action, Resource: s.Resource, Done: true, Resumed: begun, Took: e.Journal.now().Sub(start)})
+			return false, nil
 		}
 		s = again
 	}
@@ -137,7 +173,7 @@ func (e *Engine) apply(ctx context.Context, s Step) (written bool, err error) {
 	return true, nil
 }
 
-// again decides anew after an earlier operation has ended.
+// again decides anew, by how the resource is now.
 func (e *Engine) again(ctx context.Context, s Step) (Step, string, error) {
 	if s.Action != ActionDelete {
 		return e.compare(ctx, s.Resource)

@@ -104,6 +104,16 @@ func killedAt(t *testing.T, n, upCalls int, after, forgets bool) {
 	if err := with(t, dir, m, run(t.Context())); err != nil {
 		t.Fatalf("call %d, after %v, lost %v: %v", n, after, forgets, err)
 	}
+	if err := with(t, dir, m, func(e *deploy.Engine) error {
+		for _, r := range m.wanted {
+			if entry, open := e.Journal.Open(r); open {
+				t.Errorf("call %d, after %v: the journal leaves open: %+v", n, after, entry)
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
 	kinds := []string{"group/g", "network/n", "cluster/c", "address/a"}
 	for _, key := range kinds {
 		if c := count(m.begun, "create "+key); c != 1 {

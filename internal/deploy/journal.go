@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -174,6 +176,16 @@ func (j *Journal) write(e Entry) error {
 func (j *Journal) Open(r Resource) (Entry, bool) {
 	e, ok := j.open[r.Key()]
 	return e, ok
+}
+
+// pending are the resources with operations that have not ended, in the order of
+// their keys.
+func (j *Journal) pending() []Resource {
+	var out []Resource
+	for _, key := range slices.Sorted(maps.Keys(j.open)) {
+		out = append(out, Resource{Kind: j.open[key].Kind, Name: j.open[key].Name})
+	}
+	return out
 }
 
 // Close lets other processes open the journal.

@@ -55,6 +55,15 @@ func (p Plan) Total() (t Price, ok bool) {
 // Plan compares what is wanted with what is there. It changes nothing. Returns
 // conflict, with all of them, when something can't become what is wanted.
 func (e *Engine) Plan(ctx context.Context) (Plan, error) {
+	p, err := e.compareAll(ctx)
+	if err == nil {
+		e.price(ctx, &p)
+	}
+	return p, err
+}
+
+// compareAll is a plan without prices.
+func (e *Engine) compareAll(ctx context.Context) (Plan, error) {
 	wanted, err := e.Cloud.Wanted(ctx)
 	if err != nil {
 		return Plan{}, err
@@ -80,7 +89,6 @@ func (e *Engine) Plan(ctx context.Context) (Plan, error) {
 	if err := e.superfluous(ctx, wanted, &p); err != nil {
 		return Plan{}, err
 	}
-	e.price(ctx, &p)
 	return p, nil
 }
 

@@ -51,6 +51,10 @@ func ofType(typ string, check func(e map[string]any) string) func(files) []strin
 
 // FormRules are those for the form.
 func FormRules() []Rule {
+	return slices.Concat(formRules(), connectionRules(), elementRules())
+}
+
+func formRules() []Rule {
 	return []Rule{
 		{"CreateUIDefinition-Should-Have-Schema", "The schema is that of the handler's version.", func(f files) (out []string) {
 			if want := "/schemas/" + str(f.form["version"]) + "/CreateUIDefinition.MultiVm.json#"; !strings.HasSuffix(str(f.form["$schema"]), want) {
@@ -73,6 +77,11 @@ func FormRules() []Rule {
 		{"CreateUIDefinition-Must-Not-Have-Blanks", "Nothing is empty that would mean something empty.", func(f files) []string {
 			return blanks(f.formText, "basics", "defaultValue", "steps")
 		}},
+	}
+}
+
+func connectionRules() []Rule {
+	return []Rule{
 		{"Controls-In-Outputs-Must-Exist", "Every output comes from an element, and every element goes into one.", func(f files) (out []string) {
 			used := map[string]bool{}
 			for name, o := range f.outputs() {
@@ -123,6 +132,11 @@ func FormRules() []Rule {
 			}
 			return out
 		}},
+	}
+}
+
+func elementRules() []Rule {
+	return []Rule{
 		{"PasswordBoxes-Must-Have-Min-Length", "A secret has 12 characters at least.", ofType("Microsoft.Common.PasswordBox", func(e map[string]any) string {
 			m := regexp.MustCompile(`\{(\d+)`).FindStringSubmatch(str(object(e["constraints"])["regex"]))
 			if m == nil {

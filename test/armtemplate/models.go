@@ -63,17 +63,18 @@ func models() map[string]model {
 // asked is a transport that keeps which version a request is of.
 type asked struct{ version string }
 
+// Do keeps the version and goes nowhere.
 func (a *asked) Do(r *http.Request) (*http.Response, error) {
 	a.version = r.URL.Query().Get("api-version")
-	return nil, errAsked{}
+	return nil, askedError{}
 }
 
-type errAsked struct{}
+type askedError struct{}
 
-func (errAsked) Error() string { return "this goes nowhere" }
+func (askedError) Error() string { return "this goes nowhere" }
 
 // NonRetriable keeps the library from trying again.
-func (errAsked) NonRetriable() {}
+func (askedError) NonRetriable() {}
 
 // version is the one that the vendor's library speaks for a type.
 func (m model) version(ctx context.Context) (string, error) {

@@ -132,11 +132,11 @@ func absentInForm(pattern string) func(files) []string {
 }
 
 // nowhere is a check that a pattern is not in the template's text.
-func nowhere(pattern, message string) func(files) []string {
+func nowhere(pattern string) func(files) []string {
 	re := regexp.MustCompile(pattern)
 	return func(f files) (out []string) {
 		for _, found := range re.FindAllString(f.text, -1) {
-			out = append(out, fmt.Sprintf("%s: %s", message, found))
+			out = append(out, "it holds "+found)
 		}
 		return out
 	}
@@ -166,6 +166,10 @@ func blanks(text string, may ...string) (out []string) {
 
 // TemplateRules are those for the template.
 func TemplateRules() []Rule {
+	return slices.Concat(documentRules(), placeRules(), textRules(), outputRules(), versionRules(), otherRules())
+}
+
+func documentRules() []Rule {
 	none := func(files) []string { return nil }
 	return []Rule{
 		{"JSONFiles-Should-Be-Valid", "Both files are JSON.", none /* Check has read them */},
@@ -207,6 +211,11 @@ func TemplateRules() []Rule {
 			})
 			return out
 		}},
+	}
+}
+
+func placeRules() []Rule {
+	return []Rule{
 		{"Location-Should-Not-Be-Hardcoded", "The parameter location is the resource group's unless said otherwise, and nobody else asks for that.", func(f files) (out []string) {
 			l := object(object(f.template["parameters"])["location"])
 			if l["type"] != "string" || l["defaultValue"] != "[resourceGroup().location]" {
@@ -238,7 +247,7 @@ func TemplateRules() []Rule {
 			}
 			return out
 		}},
-		{"ResourceIds-should-not-contain", "Ids are not glued together, and say nothing that is the default.", nowhere(`(?i)\b(?:\w*resourceId|reference|list\w+)\s*\(\s*(?:concat|resourceGroup|subscription)\s*\(`, "it holds")},
+		{"ResourceIds-should-not-contain", "Ids are not glued together, and say nothing that is the default.", nowhere(`(?i)\b(?:\w*resourceId|reference|list\w+)\s*\(\s*(?:concat|resourceGroup|subscription)\s*\(`)},
 		{"IDs-Should-Be-Derived-From-ResourceIDs", "What is called id comes from resourceId() or reference().", func(f files) (out []string) {
 			each(f.template["resources"], func(at, key string, in map[string]any) {
 				text := str(in[key])
@@ -251,17 +260,19 @@ func TemplateRules() []Rule {
 			}
 			return out
 		}},
+	}
+}
+
+func textRules() []Rule {
+	return []Rule{
 		{"Template-Should-Not-Contain-Blanks", "Nothing is empty that would mean something empty.", func(f files) []string {
 			return blanks(f.text, "resources", "outputs", "variables", "parameters", "functions", "properties", "defaultValue", "value")
 		}},
 		{"DependsOn-Best-Practices", "What a resource waits for is an id, not glued together.", dependsOn(`(?i)^\s*\[\s*concat\s*\(`)},
 		{"DependsOn-Must-Not-Be-Conditional", "What a resource waits for depends on nothing.", dependsOn(`(?i)^\s*\[\s*if\s*\(`)},
-		{"DeploymentTemplate-Must-Not-Contain-Hardcoded-Uri", "Addresses of a cloud come from environment(), so that national clouds work.", func(f files) (out []string) {
+		{"DeploymentTemplate-Must-Not-Contain-Hardcoded-Uri", "Addresses of a cloud come from environment(), so that national clouds work.", func(f files) []string {
 			text := strings.Replace(f.text, str(f.template["$schema"]), "", 1)
-			for _, found := range regexp.MustCompile(`(?i)[a-z0-9.-]*\.(azure|windows|microsoft\w*|azure-\w+|cloudapi)\.(com|net|cn|us|de)`).FindAllString(text, -1) {
-				out = append(out, found)
-			}
-			return out
+			return regexp.MustCompile(`(?i)[a-z0-9.-]*\.(azure|windows|microsoft\w*|azure-\w+|cloudapi)\.(com|net|cn|us|de)`).FindAllString(text, -1)
 		}},
 		{"URIs-Should-Be-Properly-Constructed", "What is called uri or url is not glued together.", func(f files) (out []string) {
 			each(f.template, func(at, key string, in map[string]any) {
@@ -271,7 +282,12 @@ func TemplateRules() []Rule {
 			})
 			return out
 		}},
-		{"Dynamic-Variable-References-Should-Not-Use-Concat", "Which variable is meant stands in the text.", nowhere(`(?i)\bvariables\(\s*concat\(`, "it holds")},
+		{"Dynamic-Variable-References-Should-Not-Use-Concat", "Which variable is meant stands in the text.", nowhere(`(?i)\bvariables\(\s*concat\(`)},
+	}
+}
+
+func outputRules() []Rule {
+	return []Rule{
 		{"Expressions-May-Not-Be-Used-As-Parameter-Or-Variable-Names", "Names of parameters, variables and outputs are names.", func(f files) (out []string) {
 			for _, section := range []string{"parameters", "variables", "outputs"} {
 				for name := range object(f.template[section]) {
@@ -296,6 +312,11 @@ func TemplateRules() []Rule {
 			})
 			return out
 		}},
+	}
+}
+
+func versionRules() []Rule {
+	return []Rule{
 		{"apiVersions-Should-Be-Recent", "No version is a preview or older than what the vendor's library for Go speaks. (The kit wants none older than two years unless it is the last; it has a list of all.)", func(f files) []string {
 			return versionProblems(list(f.template["resources"]))
 		}},
@@ -309,8 +330,14 @@ func TemplateRules() []Rule {
 			}
 			return out
 		}},
-		{"Reference-Function-Must-Not-Use-Preview-ApiVersion", "reference() asks with no preview.", nowhere(`(?i)\breference\([^"]*-preview'`, "it holds")},
-		{"providers_apiVersions-Is-Not-Permitted", "Versions are written down, not asked for.", nowhere(`(?i)\bproviders\s*\(`, "it holds")},
+		{"Reference-Function-Must-Not-Use-Preview-ApiVersion", "reference() asks with no preview.", nowhere(`(?i)\breference\([^"]*-preview'`)},
+		{"providers_apiVersions-Is-Not-Permitted", "Versions are written down, not asked for.", nowhere(`(?i)\bproviders\s*\(`)},
+	}
+}
+
+// otherRules do not apply: each makes sure of that.
+func otherRules() []Rule {
+	return []Rule{
 		{"Deployment-Resources-Must-Not-Be-Debug", "Does not apply: no template within this one.", absent(`(?i)^debugSetting$|^Microsoft\.Resources/deployments$`)},
 		{"Parameter-Types-Should-Be-Consistent", "Does not apply: no template within this one.", absent(`(?i)^Microsoft\.Resources/deployments$`)},
 		{"Secure-Params-In-Nested-Deployments", "Does not apply: no template within this one.", absent(`(?i)^Microsoft\.Resources/deployments$`)},

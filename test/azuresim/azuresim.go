@@ -82,6 +82,8 @@ type Azure struct {
 	Created time.Time
 	// Passwords are those of the registry's tokens that were made, in order.
 	Passwords []string
+	// Front stands before it and may keep requests from it; nil lets all through.
+	Front func(http.Handler) http.Handler
 
 	mu        sync.Mutex
 	url       string
@@ -89,6 +91,8 @@ type Azure struct {
 	ops       map[string]string    // operation → id of the resource
 	writes    []string             // "PUT type/name"
 	requests  int
+	lists     int
+	waiting   int             // for whom types the code
 	tokens    map[string]bool // of registries, by lower-case id
 }
 
@@ -110,7 +114,11 @@ func Start(t testing.TB, a *Azure) *Server {
 		a.CoresFree = 100
 	}
 	a.resources, a.ops, a.tokens = map[string]*Resource{}, map[string]string{}, map[string]bool{}
-	srv := httptest.NewTLSServer(a)
+	var handler http.Handler = a
+	if a.Front != nil {
+		handler = a.Front(a)
+	}
+	srv := httptest.NewTLSServer(handler)
 	t.Cleanup(srv.Close)
 	a.url = srv.URL
 	ca := filepath.Join(t.TempDir(), "ca.pem")
@@ -130,6 +138,12 @@ func (a *Azure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(path, "/api/retail/prices"):
 		a.prices(w, r)
+	case path == "/pipelines/oidc":
+		if r.Header.Get("Authorization") != "Bearer "+Secret || r.URL.Query().Get("serviceConnectionId") == "" {
+			answer(w, http.StatusUnauthorized, map[string]any{"message": "TF400813: not authorized"})
+			return
+		}
+		answer(w, http.StatusOK, map[string]any{"oidcToken": Assertion})
 	case path == "/msi/token":
 		a.ownIdentity(w, r)
 	case strings.Contains(path, "/oauth2/") || strings.Contains(path, "/.well-known/"):
@@ -152,7 +166,12 @@ func (a *Azure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// signIn gives tokens to who knows the secret.
+// Assertion is what another issuer says of the client: a token of a cluster, or of a
+// pipeline, that Azure was told to trust.
+const Assertion = "an-assertion-of-another-issuer"
+
+// signIn gives tokens to who knows the secret, who brings the assertion, and who has
+// typed a code into a browser, which is not done at once.
 func (a *Azure) signIn(w http.ResponseWriter, r *http.Request) {
 	tenant := strings.Split(r.URL.Path, "/")[1]
 	if strings.Contains(r.URL.Path, "/.well-known/") {
@@ -161,7 +180,22 @@ func (a *Azure) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_ = r.ParseForm()
-	if tenant != Tenant || r.Form.Get("client_id") != Client || r.Form.Get("client_secret") != Secret {
+	if tenant == Tenant && strings.HasSuffix(r.URL.Path, "/devicecode") {
+		a.waiting = 1
+		answer(w, http.StatusOK, map[string]any{
+			"device_code": Assertion, "user_code": "ABCD-EFGH", "verification_uri": a.url + "/device", "expires_in": 900, "interval": 1,
+			"message": "Open " + a.url + "/device and enter the code ABCD-EFGH.",
+		})
+		return
+	}
+	device := r.Form.Get("device_code") == Assertion
+	if device && a.waiting > 0 {
+		a.waiting--
+		answer(w, http.StatusBadRequest, map[string]any{"error": "authorization_pending", "error_description": "AADSTS70016: Authorization is pending."})
+		return
+	}
+	proved := r.Form.Get("client_id") == Client && (r.Form.Get("client_secret") == Secret || r.Form.Get("client_assertion") == Assertion)
+	if tenant != Tenant || !proved && !device {
 		answer(w, http.StatusUnauthorized, map[string]any{"error": "invalid_client", "error_description": "AADSTS7000215: Invalid client secret provided."})
 		return
 	}
@@ -208,6 +242,25 @@ func (a *Azure) State() map[string]string {
 	return out
 }
 
+// Whole is all of the state: every resource as JSON by its id, and the registries'
+// tokens.
+func (a *Azure) Whole() map[string]string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := map[string]string{}
+	for id, r := range a.resources {
+		b, err := json.Marshal(r.json())
+		if err != nil {
+			b = []byte(err.Error())
+		}
+		out[id] = string(b)
+	}
+	for id := range a.tokens {
+		out[id] = "a token"
+	}
+	return out
+}
+
 // Writes are the requests that changed something, in order.
 func (a *Azure) Writes() []string {
 	a.mu.Lock()
@@ -220,6 +273,13 @@ func (a *Azure) Requests() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.requests
+}
+
+// Lists is how often somebody asked for all that is in a group: once for each plan.
+func (a *Azure) Lists() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.lists
 }
 
 // Add puts a resource of somebody else there: type and name, in a group.

@@ -159,6 +159,7 @@ func (a *Azure) drop(key string) {
 			delete(a.resources, below)
 		}
 	}
+	maps.DeleteFunc(a.tokens, func(id string, _ bool) bool { return strings.HasPrefix(id, key+"/") })
 	if res != nil && res.Type == typeCluster {
 		if group := res.property("nodeResourceGroup"); group != "" {
 			a.drop("/subscriptions/" + Subscription + "/resourcegroups/" + strings.ToLower(group))
@@ -423,6 +424,7 @@ func (a *Azure) operation(w http.ResponseWriter, r *http.Request) {
 
 // list has the resources of a group; those inside others are not among them.
 func (a *Azure) list(w http.ResponseWriter, group string) {
+	a.lists++
 	prefix := "/subscriptions/" + Subscription + "/resourcegroups/" + strings.ToLower(group)
 	if a.resources[prefix] == nil {
 		fail(w, http.StatusNotFound, "ResourceGroupNotFound", "Resource group '"+group+"' could not be found.")

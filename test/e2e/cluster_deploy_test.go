@@ -10,9 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"gopkg.in/yaml.v3"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/binnacle-hub/binnacle/internal/deploy/backup"
 	"github.com/binnacle-hub/binnacle/internal/deploy/button"
 	"github.com/binnacle-hub/binnacle/internal/deploy/page"
 	"github.com/binnacle-hub/binnacle/test/armtemplate"
@@ -239,11 +241,64 @@ func (h *clusterHub) commits(t *testing.T) {
 	}
 }
 
-// down removes what was made on the cloud, and nothing that is somebody else's.
+// backup: one file has what can't be made again, only the passphrase opens it, and it
+// holds what the hub knows and what it takes to bring it up elsewhere.
+func (h *clusterHub) backup(t *testing.T) {
+	file, passphrase := filepath.Join(h.dir, "hub.tar"), filepath.Join(h.dir, "passphrase")
+	if err := os.WriteFile(passphrase, []byte("of the institute\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.deploy(t, 0, "backup", "--output", file, "--passphrase-from", "file:"+passphrase)
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := backup.Open(f, info.Size(), func() (string, error) { return "of somebody else", nil }); err == nil {
+		t.Error("another passphrase opens it")
+	}
+	b, err := backup.Open(f, info.Size(), func() (string, error) { return "of the institute", nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"deployment/binnacle.yaml": h.example.URL, "deployment/journal": `"kind":"release"`, "hub/store.jsonl": strings.TrimPrefix(h.example.URL, "http://"),
+	} {
+		if text, err := b.Read(name); err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s in the backup has no %s: %v, %d bytes", name, want, err, len(text))
+		}
+	}
+	// On a machine that has nothing but the file and the passphrase.
+	again := filepath.Join(t.TempDir(), "binnacle.yaml")
+	h.deploy(t, 0, "restore", file, "--file", again, "--passphrase-from", "file:"+passphrase)
+	if got, want := read(t, again), read(t, filepath.Join(h.dir, "binnacle.yaml")); got != want {
+		t.Errorf("the deployment's file is\n%s\nnot\n%s", got, want)
+	}
+}
+
+// down removes what was made on the cloud, and nothing that is somebody else's: the
+// receipt says so, and so does the cloud.
 func (h *clusterHub) down(t *testing.T) {
-	h.azure.Add("binnacle-"+h.namespace, "Microsoft.Compute/disks", "somebodys", nil)
-	if out := h.deploy(t, 0, "down", "--confirm", h.namespace); !strings.Contains(out, "of the deployment "+h.namespace+" is left") || !strings.Contains(out, "somebodys") {
-		t.Error("no receipt")
+	group := "binnacle-" + h.namespace
+	h.azure.Add(group, "Microsoft.Compute/disks", "somebodys", nil)
+	out := h.deploy(t, 0, "down", "--confirm", h.namespace)
+	for _, want := range []string{
+		"done: delete cluster " + h.namespace + ",",
+		" deleted; nothing of the deployment " + h.namespace + " is left.\n",
+		"left alone, because it is not ours: resource group " + group + "\n",
+		"left alone, because it is not ours: Microsoft.Compute/disks somebodys\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the receipt lacks %q", want)
+		}
+	}
+	want := map[string]string{"Microsoft.Resources/resourceGroups/" + group: "Succeeded", "Microsoft.Compute/disks/somebodys": "Succeeded"}
+	if diff := cmp.Diff(want, h.azure.State()); diff != "" {
+		t.Errorf("what is left on the cloud (-want +got):\n%s", diff)
 	}
 	if out := h.deploy(t, 0, "down"); !strings.Contains(out, "0 deleted") {
 		t.Error("something was left")

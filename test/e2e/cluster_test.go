@@ -243,7 +243,7 @@ func within(t *testing.T, patience time.Duration, what string, is func() bool) {
 // TestKubernetes is the whole story on a real cluster: `binnacle deploy` brings the
 // hub there, a person opens the page, launches a repository, runs a cell and stops
 // it; what breaks meanwhile is told and mended; what the institute commits is
-// followed; in the end nothing is left.
+// followed; what can't be made again is backed up; in the end nothing is left.
 func TestKubernetes(t *testing.T) {
 	h := installHub(t)
 	repo := h.example
@@ -274,6 +274,7 @@ func TestKubernetes(t *testing.T) {
 	t.Run("Rolling", h.rolling)
 	t.Run("Counted", h.counted)
 	t.Run("Commits", h.commits)
+	t.Run("Backup", h.backup)
 	t.Run("Down", h.down)
 	h.uninstall(t)
 	eventually(t, "the namespace of sessions is removed", func() bool {

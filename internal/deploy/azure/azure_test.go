@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -35,41 +36,7 @@ func settings(s *azuresim.Server) config.Config {
 	return c
 }
 
-// errKilled ends a request as the death of the process would.
-type killedError struct{}
-
-func (killedError) Error() string { return "killed" }
-
-// NonRetriable keeps the SDK from trying again.
-func (killedError) NonRetriable() {}
-
-// mortal is a transport that dies in one request, and stays dead.
-type mortal struct {
-	http  *http.Client
-	mu    sync.Mutex
-	calls int
-	// killAt is the number of the request; after says that Azure got it.
-	killAt int
-	after  bool
-}
-
-func (m *mortal) Do(r *http.Request) (*http.Response, error) {
-	m.mu.Lock()
-	m.calls++
-	n := m.calls
-	m.mu.Unlock()
-	if m.killAt > 0 && (n > m.killAt || n == m.killAt && !m.after) {
-		return nil, killedError{}
-	}
-	resp, err := m.http.Do(r)
-	if err == nil && n == m.killAt {
-		resp.Body.Close()
-		return nil, killedError{}
-	}
-	return resp, err
-}
-
-func open(t *testing.T, c config.Config, transport *mortal) (*azure.Cloud, error) {
+func open(t *testing.T, c config.Config, transport *http.Client) (*azure.Cloud, error) {
 	t.Helper()
 	cred, identity, err := azure.SignIn{Config: c, Secret: azuresim.Secret, Transport: transport}.Credential()
 	if err != nil {
@@ -80,7 +47,7 @@ func open(t *testing.T, c config.Config, transport *mortal) (*azure.Cloud, error
 
 func mustOpen(t *testing.T, c config.Config, s *azuresim.Server) *azure.Cloud {
 	t.Helper()
-	cloud, err := open(t, c, &mortal{http: s.HTTP})
+	cloud, err := open(t, c, s.HTTP)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +55,7 @@ func mustOpen(t *testing.T, c config.Config, s *azuresim.Server) *azure.Cloud {
 }
 
 // run opens the cloud and the journal in dir as a new process would.
-func run(t *testing.T, dir string, c config.Config, transport *mortal, f func(context.Context, *deploy.Engine) error) error {
+func run(t *testing.T, dir string, c config.Config, transport *http.Client, f func(context.Context, *deploy.Engine) error) error {
 	t.Helper()
 	cloud, err := open(t, c, transport)
 	if err != nil {
@@ -125,74 +92,24 @@ func TestUpTwiceThenDown(t *testing.T) {
 	t.Parallel()
 	s := azuresim.Start(t, &azuresim.Azure{})
 	dir, c := t.TempDir(), settings(s)
-	if err := run(t, dir, c, &mortal{http: s.HTTP}, up); err != nil {
+	if err := run(t, dir, c, s.HTTP, up); err != nil {
 		t.Fatal(err)
 	}
 	first := s.Writes()
 	if len(first) != 7 {
 		t.Errorf("%d writes: %q", len(first), first)
 	}
-	if err := run(t, dir, c, &mortal{http: s.HTTP}, up); err != nil {
+	if err := run(t, dir, c, s.HTTP, up); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(first, s.Writes()); diff != "" {
 		t.Errorf("the second run wrote:\n%s", diff)
 	}
-	if err := run(t, dir, c, &mortal{http: s.HTTP}, down); err != nil {
+	if err := run(t, dir, c, s.HTTP, down); err != nil {
 		t.Fatal(err)
 	}
 	if left := s.State(); len(left) > 0 {
 		t.Errorf("left: %v", left)
-	}
-}
-
-// Killed in any request, before or after Azure got it, with operations that are
-// remembered or not: run again, it ends the same and nothing was made twice.
-func TestDefect08KilledAtEveryRequest(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes some seconds")
-	}
-	t.Parallel()
-	whole := azuresim.Start(t, &azuresim.Azure{})
-	m := &mortal{http: whole.HTTP}
-	dir, c := t.TempDir(), settings(whole)
-	if err := run(t, dir, c, m, up); err != nil {
-		t.Fatal(err)
-	}
-	upCalls, want := m.calls, whole.State()
-	if err := run(t, dir, c, m, down); err != nil {
-		t.Fatal(err)
-	}
-	all := m.calls
-	t.Logf("%d requests up, %d down", upCalls, all-upCalls)
-	for n := 1; n <= all; n++ {
-		// Alternating keeps it short: each request is met before and after.
-		for _, after := range []bool{false, true} {
-			s := azuresim.Start(t, &azuresim.Azure{})
-			c, dir, f := settings(s), t.TempDir(), up
-			at, end := n, want
-			if n > upCalls {
-				if err := run(t, dir, c, &mortal{http: s.HTTP}, up); err != nil {
-					t.Fatal(err)
-				}
-				f, at, end = down, n-upCalls, map[string]string{}
-			}
-			_ = run(t, dir, c, &mortal{http: s.HTTP, killAt: at, after: after}, f)
-			s.Forget = n%2 == 0
-			if err := run(t, dir, c, &mortal{http: s.HTTP}, f); err != nil {
-				t.Errorf("request %d, after %v: %v", n, after, err)
-				continue
-			}
-			if diff := cmp.Diff(end, s.State()); diff != "" {
-				t.Errorf("request %d, after %v:\n%s", n, after, diff)
-			}
-			seen := map[string]int{}
-			for _, w := range s.Writes() {
-				if seen[w]++; seen[w] > 1 {
-					t.Errorf("request %d, after %v: twice: %s", n, after, w)
-				}
-			}
-		}
 	}
 }
 
@@ -216,13 +133,13 @@ func TestSequences(t *testing.T) {
 			s := azuresim.Start(t, tt.azure)
 			c, dir := settings(s), t.TempDir()
 			c.DNS.Label = "my-hub-label"
-			err := run(t, dir, c, &mortal{http: s.HTTP}, up)
+			err := run(t, dir, c, s.HTTP, up)
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) || binnacle.CodeOf(err) != tt.code {
 				t.Fatalf("want %q (%s), got %v (%s)", tt.want, tt.code, err, binnacle.CodeOf(err))
 			}
 			// Mended, it goes on where it was.
 			s.Taken, s.CoresFree, s.Disabled = nil, 100, false
-			if err := run(t, dir, c, &mortal{http: s.HTTP}, up); err != nil {
+			if err := run(t, dir, c, s.HTTP, up); err != nil {
 				t.Fatal(err)
 			}
 			for _, st := range s.State() {
@@ -238,7 +155,7 @@ func TestChange(t *testing.T) {
 	t.Parallel()
 	s := azuresim.Start(t, &azuresim.Azure{})
 	dir, c := t.TempDir(), settings(s)
-	if err := run(t, dir, c, &mortal{http: s.HTTP}, up); err != nil {
+	if err := run(t, dir, c, s.HTTP, up); err != nil {
 		t.Fatal(err)
 	}
 	before := len(s.Writes())
@@ -256,7 +173,7 @@ func TestChange(t *testing.T) {
 		}
 	})
 	c.Azure.Nodes.Max, c.Azure.Storage = 5, false
-	if err := run(t, dir, c, &mortal{http: s.HTTP}, up); err != nil {
+	if err := run(t, dir, c, s.HTTP, up); err != nil {
 		t.Fatal(err)
 	}
 	got := s.Writes()[before:]
@@ -264,7 +181,7 @@ func TestChange(t *testing.T) {
 		t.Errorf("wrote %q", got)
 	}
 	c.Azure.Nodes.Size = "Standard_D8s_v5"
-	if err := run(t, dir, c, &mortal{http: s.HTTP}, up); binnacle.CodeOf(err) != binnacle.CodeConflict || !strings.Contains(err.Error(), "cluster my-hub has size Standard_D4s_v5, which can't be changed to Standard_D8s_v5") {
+	if err := run(t, dir, c, s.HTTP, up); binnacle.CodeOf(err) != binnacle.CodeConflict || !strings.Contains(err.Error(), "cluster my-hub has size Standard_D4s_v5, which can't be changed to Standard_D8s_v5") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -291,7 +208,7 @@ func TestDefect13DownLeavesForeignThings(t *testing.T) {
 			add(s.Azure)
 			before, dir, c := s.State(), t.TempDir(), settings(s)
 			for _, f := range []func(context.Context, *deploy.Engine) error{up, down, down} {
-				if err := run(t, dir, c, &mortal{http: s.HTTP}, f); err != nil {
+				if err := run(t, dir, c, s.HTTP, f); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -308,11 +225,11 @@ func TestDefect13GroupWithForeignThingsStays(t *testing.T) {
 	t.Parallel()
 	s := azuresim.Start(t, &azuresim.Azure{})
 	dir, c := t.TempDir(), settings(s)
-	if err := run(t, dir, c, &mortal{http: s.HTTP}, up); err != nil {
+	if err := run(t, dir, c, s.HTTP, up); err != nil {
 		t.Fatal(err)
 	}
 	s.Add("binnacle-my-hub", "Microsoft.Compute/disks", "d", nil)
-	if err := run(t, dir, c, &mortal{http: s.HTTP}, down); err != nil {
+	if err := run(t, dir, c, s.HTTP, down); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"Microsoft.Compute/disks/d", "Microsoft.Resources/resourceGroups/binnacle-my-hub"}
@@ -326,7 +243,7 @@ func TestDefect13GroupWithForeignThingsStays(t *testing.T) {
 func TestDefect03RecordFollowsTheAddress(t *testing.T) {
 	t.Parallel()
 	s := azuresim.Start(t, &azuresim.Azure{})
-	if err := run(t, t.TempDir(), settings(s), &mortal{http: s.HTTP}, up); err != nil {
+	if err := run(t, t.TempDir(), settings(s), s.HTTP, up); err != nil {
 		t.Fatal(err)
 	}
 	b, err := json.Marshal(s.Body("Microsoft.Network/dnsZones/A", "hub.example.org/@"))
@@ -339,7 +256,7 @@ func TestDefect03RecordFollowsTheAddress(t *testing.T) {
 func TestDefect09And11ManagedIdentity(t *testing.T) {
 	t.Parallel()
 	s := azuresim.Start(t, &azuresim.Azure{})
-	if err := run(t, t.TempDir(), settings(s), &mortal{http: s.HTTP}, up); err != nil {
+	if err := run(t, t.TempDir(), settings(s), s.HTTP, up); err != nil {
 		t.Fatal(err)
 	}
 	body := s.Body("Microsoft.ContainerService/managedClusters", "my-hub")
@@ -454,12 +371,73 @@ func TestSignInIsRefused(t *testing.T) {
 	}
 }
 
+// Every way to sign in gets a token of its own kind, and says who it is.
+func TestSignIn(t *testing.T) {
+	s := azuresim.Start(t, &azuresim.Azure{})
+	dir := t.TempDir()
+	write := func(name, text string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	// az as it is installed, signed in.
+	write("az", "#!/bin/sh\necho \"$*\" >> "+dir+"/asked\necho '{\"accessToken\": \"a-token-of-the-simulator\", \"expires_on\": 4102444800, \"tokenType\": \"Bearer\"}'\n", 0o700)
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	for _, e := range s.Identity() {
+		name, value, _ := strings.Cut(e, "=")
+		t.Setenv(name, value)
+	}
+	t.Setenv("AZURE_FEDERATED_TOKEN_FILE", write("federated", azuresim.Assertion, 0o600))
+	t.Setenv("SYSTEM_OIDCREQUESTURI", s.URL+"/pipelines/oidc")
+	for way, want := range map[string]string{
+		"cli": "whom az is signed in as", "device": "you, by device code", "service_principal": "service principal " + azuresim.Client,
+		"managed_identity": "managed identity " + azuresim.Client, "workload_identity": "workload identity " + azuresim.Client,
+		"pipelines": "service connection 44444444-4444-4444-4444-444444444444",
+	} {
+		c := settings(s)
+		c.Azure.SignIn, c.Azure.ServiceConnection = way, "44444444-4444-4444-4444-444444444444"
+		if way != "service_principal" {
+			c.Azure.SecretFrom = ""
+		}
+		if ps := c.Validate(); len(ps) > 0 {
+			t.Errorf("%s: the file is wrong: %v", way, ps)
+		}
+		prompted := ""
+		cred, identity, err := azure.SignIn{
+			Config: c, Secret: azuresim.Secret, Transport: s.HTTP, Environ: []string{"SYSTEM_ACCESSTOKEN=" + azuresim.Secret}, Prompt: func(m string) { prompted = m },
+		}.Credential()
+		if err != nil || identity != want {
+			t.Errorf("%s: %q, %v", way, identity, err)
+			continue
+		}
+		cloud, err := azure.New(t.Context(), azure.Options{Config: c, Credential: cred, Identity: identity, Transport: s.HTTP})
+		if err != nil {
+			t.Errorf("%s: %v: %v", way, err, errors.Unwrap(err))
+			continue
+		}
+		if who, err := cloud.Who(t.Context()); err != nil || who != want+", subscription "+azuresim.Subscription {
+			t.Errorf("%s: who: %q %v", way, who, err)
+		}
+		if (way == "device") != strings.Contains(prompted, "ABCD-EFGH") {
+			t.Errorf("%s: asked the person %q", way, prompted)
+		}
+	}
+	if asked, err := os.ReadFile(filepath.Join(dir, "asked")); err != nil || strings.Count(string(asked), "account get-access-token") != 1 {
+		t.Errorf("az was asked %q: %v", asked, err)
+	}
+	if len(config.SignIns()) != 6 {
+		t.Errorf("there are %d ways, and six are tried", len(config.SignIns()))
+	}
+}
+
 func TestNoSuchSubscription(t *testing.T) {
 	t.Parallel()
 	s := azuresim.Start(t, &azuresim.Azure{})
 	c := settings(s)
 	c.Azure.Subscription = "Other"
-	_, err := open(t, c, &mortal{http: s.HTTP})
+	_, err := open(t, c, s.HTTP)
 	if e, ok := errors.AsType[*binnacle.Error](err); !ok || e.Code != binnacle.CodeNotFound || !strings.Contains(e.Hint, azuresim.SubscriptionName) {
 		t.Errorf("got %v", err)
 	}

@@ -18,7 +18,7 @@ func TestSleepAndWake(t *testing.T) {
 	if err := c.Sleep(t.Context()); binnacle.CodeOf(err) != binnacle.CodeNotFound {
 		t.Errorf("sleep without a cluster: %v", err)
 	}
-	if err := run(t, t.TempDir(), settings(s), &mortal{http: s.HTTP}, up); err != nil {
+	if err := run(t, t.TempDir(), settings(s), s.HTTP, up); err != nil {
 		t.Fatal(err)
 	}
 	before := len(s.Writes())

@@ -125,7 +125,7 @@ func (c *Cloud) connect(ctx context.Context) error {
 		return err
 	}
 	c.helm, c.client = helm, helm.Kubernetes()
-	c.lock = newLock(c.client, c.o.Config.Namespace(), c.o.Config.Name, c.o.Holder)
+	c.lock = newLock(c.client, c.o.Config.Namespace(), c.o.Config.Name, c.o.Holder, c.o.Tell)
 	return nil
 }
 
@@ -137,6 +137,18 @@ func (c *Cloud) Close(ctx context.Context) error {
 		return nil
 	}
 	return c.lock.release(ctx)
+}
+
+// Sweep removes what a run that was killed may have left beside the deployment: its
+// lock.
+func (c *Cloud) Sweep(ctx context.Context) error {
+	if err := c.connect(ctx); err != nil {
+		if binnacle.CodeOf(err) == binnacle.CodeNotFound {
+			return nil
+		}
+		return err
+	}
+	return c.lock.sweep(ctx)
 }
 
 // Lock takes the deployment's lock, for what is done beside plans; Close gives

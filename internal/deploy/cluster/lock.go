@@ -19,7 +19,7 @@ import (
 // leaseTime, by the clocks of both.
 const (
 	leaseTime  = 30 * time.Second
-	leaseRenew = leaseTime / 3
+	leaseRenew = leaseTime / 6
 )
 
 // lock is the deployment's lock as one process sees it.
@@ -27,6 +27,7 @@ type lock struct {
 	client          kubernetes.Interface
 	namespace, name string
 	holder          string
+	tell            func(string) // may be nil
 
 	mu   sync.Mutex
 	held bool
@@ -34,8 +35,8 @@ type lock struct {
 	done sync.WaitGroup
 }
 
-func newLock(client kubernetes.Interface, namespace, deployment, holder string) *lock {
-	return &lock{client: client, namespace: namespace, name: deployment + "-deploy", holder: holder}
+func newLock(client kubernetes.Interface, namespace, deployment, holder string, tell func(string)) *lock {
+	return &lock{client: client, namespace: namespace, name: deployment + "-deploy", holder: holder, tell: tell}
 }
 
 // free says that a lease is nobody's any more.
@@ -56,14 +57,19 @@ func (l *lock) heldByOther(ctx context.Context) (bool, error) {
 }
 
 // take holds the lock from now on, and is nothing when we hold it. Returns
-// conflict, with who it is, when another process holds it.
+// conflict, with who it is, when another process holds it and works. One that was
+// killed is waited out.
 func (l *lock) take(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.held {
 		return nil
 	}
-	if err := l.write(ctx); err != nil {
+	err := l.write(ctx)
+	if binnacle.CodeOf(err) == binnacle.CodeConflict {
+		err = l.outlast(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	l.held = true
@@ -97,6 +103,38 @@ func (l *lock) write(ctx context.Context) error {
 	return explain("lock the deployment", err)
 }
 
+// outlast takes the lock of a holder who does not renew it any more. Returns
+// conflict as soon as one does.
+func (l *lock) outlast(ctx context.Context) error {
+	const pause = 200 * time.Millisecond
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	var first *coordination.LeaseSpec
+	for {
+		have, err := l.client.CoordinationV1().Leases(l.namespace).Get(ctx, l.name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+			return l.write(ctx)
+		case err != nil:
+			return explain("look who works on the deployment", err)
+		case free(have):
+			return l.write(ctx)
+		case first == nil:
+			first = &have.Spec
+			if l.tell != nil {
+				l.tell(fmt.Sprintf("another run holds the deployment's lock: %s; is it still at work? If not, this goes on after %s at most", *have.Spec.HolderIdentity, leaseTime))
+			}
+		case *have.Spec.HolderIdentity != *first.HolderIdentity || !have.Spec.RenewTime.Equal(first.RenewTime):
+			return busy(*have.Spec.HolderIdentity)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
 func busy(who string) error {
 	return &binnacle.Error{
 		Code: binnacle.CodeConflict, Op: "cluster.lock", Message: fmt.Sprintf("Another run works on this deployment: %s.", who),
@@ -127,6 +165,19 @@ func (l *lock) forget() {
 		l.done.Wait()
 		l.held = false
 	}
+}
+
+// sweep removes the lease of a run that was killed; one that somebody holds stays.
+func (l *lock) sweep(ctx context.Context) error {
+	leases := l.client.CoordinationV1().Leases(l.namespace)
+	have, err := leases.Get(ctx, l.name, metav1.GetOptions{})
+	if err == nil && free(have) {
+		err = leases.Delete(ctx, l.name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &have.ResourceVersion}})
+	}
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil // it went, or somebody took it
+	}
+	return explain("remove a lock that nobody holds", err)
 }
 
 // release removes the lease when it is ours.
