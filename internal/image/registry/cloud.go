@@ -29,9 +29,13 @@ type cloud interface {
 func newCloud(host string, under http.RoundTripper) cloud {
 	switch {
 	case hasSuffix(host, ".azurecr.io", ".azurecr.cn", ".azurecr.us"):
-		return &azure{client: &http.Client{Transport: under}, scheme: "https", credential: podIdentity}
+		client := &http.Client{Transport: under}
+		return &azure{client: client, scheme: "https", credential: sync.OnceValues(func() (azcore.TokenCredential, error) { return podIdentity(client) })}
 	case hasSuffix(host, ".pkg.dev", ".gcr.io") || host == "gcr.io":
-		return googleCloud{}
+		return &googleCloud{}
+	}
+	if region := regionOf(host); region != "" {
+		return &amazon{client: &http.Client{Transport: under}, region: region}
 	}
 	return nil
 }
@@ -45,14 +49,43 @@ func hasSuffix(s string, suffixes ...string) bool {
 	return false
 }
 
-type googleCloud struct{}
+// googleCloud is the account of the pod or the machine in Google Cloud. It is not
+// go-containerregistry's keychain, which takes a first failure for good: the
+// metadata server of a pod that has just started often answers a moment later.
+type googleCloud struct {
+	mu  sync.Mutex
+	who authn.Authenticator // renews its tokens by itself
+}
 
-func (googleCloud) sign(ctx context.Context, target authn.Resource) (authn.Authenticator, error) {
-	return authn.Resolve(ctx, google.Keychain, target)
+func (g *googleCloud) sign(ctx context.Context, target authn.Resource) (authn.Authenticator, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.who != nil {
+		return g.who, nil
+	}
+	ctx = context.WithoutCancel(ctx) // tokens are renewed with it later
+	who, err := google.NewEnvAuthenticator(ctx)
+	if err != nil {
+		if who, _ = google.NewGcloudAuthenticator(ctx); who == nil || who == authn.Anonymous { // on a developer's machine
+			return nil, noIdentity(target, "Google Cloud", "its service account needs the roles Artifact Registry Reader and Writer", err)
+		}
+	}
+	g.who = who
+	return who, nil
+}
+
+// noIdentity says that the pod's identity in a cloud is of no use.
+func noIdentity(target authn.Resource, cloud, needs string, err error) error {
+	return &binnacle.Error{
+		Code: binnacle.CodeUnavailable, Op: "registry.identity", Err: err, Message: "This hub can't sign in to the registry " + target.RegistryStr() + " with its identity in " + cloud + ".",
+		Hint: "Tell the operator of this hub: " + needs + " there; else kubernetes.registry.docker_config names a file with credentials.",
+	}
 }
 
 // podIdentity is workload identity, or the identity of the machine.
-func podIdentity() (azcore.TokenCredential, error) { return azidentity.NewDefaultAzureCredential(nil) }
+func podIdentity(client *http.Client) (azcore.TokenCredential, error) {
+	return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: azcore.ClientOptions{Transport: client}})
+}
 
 // azure changes the pod's token of Entra for one of the registry (ACR's
 // /oauth2/exchange).
@@ -75,10 +108,7 @@ func (a *azure) sign(ctx context.Context, target authn.Resource) (authn.Authenti
 	if time.Now().After(a.until) {
 		token, err := a.exchange(ctx, target.RegistryStr())
 		if err != nil {
-			return nil, &binnacle.Error{
-				Code: binnacle.CodeUnavailable, Op: "registry.azure", Err: err, Message: "This hub can't sign in to the registry " + target.RegistryStr() + " with its identity in Azure.",
-				Hint: "Tell the operator of this hub: its identity needs the roles AcrPull and AcrPush there; else kubernetes.registry.docker_config names a file with credentials.",
-			}
+			return nil, noIdentity(target, "Azure", "its identity needs the roles AcrPull and AcrPush", err)
 		}
 		a.token, a.until = token, time.Now().Add(lasting)
 	}

@@ -24,3 +24,16 @@ func AuthConfig(ctx context.Context, r *Registry, host string) (types.AuthConfig
 func RetryAfter(header string, now time.Time, fallback time.Duration) time.Duration {
 	return retryAfter(header, now, fallback)
 }
+
+// CloudOf names the cloud that a registry's host belongs to.
+func CloudOf(host string) string {
+	switch c := newCloud(host, nil).(type) {
+	case *azure:
+		return "azure"
+	case *googleCloud:
+		return "google"
+	case *amazon:
+		return "amazon " + c.region
+	}
+	return ""
+}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -29,6 +30,10 @@ func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err != nil || !busy(res.StatusCode) || n == waits-1 || req.Body != nil && req.GetBody == nil {
 			return res, err
 		}
+		if line := usedUp(res); line != "" {
+			p.tell(line)
+			return res, nil
+		}
 		wait := retryAfter(res.Header.Get("Retry-After"), time.Now(), time.Second<<n)
 		if wait > longestWait {
 			return res, nil
@@ -46,6 +51,19 @@ func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	panic("unreachable")
+}
+
+// usedUp says that a registry's answer is no matter of seconds, as Docker Hub tells
+// it: "RateLimit-Limit: 100;w=21600" with "RateLimit-Remaining: 0;w=21600" is
+// none left of a hundred in six hours. It is empty for every other answer.
+func usedUp(res *http.Response) string {
+	remaining, _, _ := strings.Cut(res.Header.Get("RateLimit-Remaining"), ";")
+	limit, window, _ := strings.Cut(res.Header.Get("RateLimit-Limit"), ";w=")
+	seconds, err := strconv.ParseUint(window, 10, 32)
+	if n, bad := strconv.ParseUint(limit, 10, 32); res.StatusCode != http.StatusTooManyRequests || remaining != "0" || err != nil || bad != nil || n == 0 || res.Header.Get("Retry-After") != "" {
+		return ""
+	}
+	return fmt.Sprintf("The registry %s lets this hub fetch %s images in %s, and they are used up.", res.Request.URL.Host, limit, time.Duration(seconds)*time.Second)
 }
 
 func (p *patient) tell(line string) {
