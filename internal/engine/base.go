@@ -112,7 +112,11 @@ func (e *Engine) baseArchive(ctx context.Context, key string, out func(string)) 
 		return "", done, fmt.Errorf("make the base image: %w", err)
 	}
 	defer os.RemoveAll(part)
-	if err := e.cfg.Base.bootstrap(ctx, filepath.Join(part, "tar"), out); err != nil {
+	began := time.Now().Truncate(time.Second)
+	if err := e.cfg.Base.bootstrap(ctx, filepath.Join(part, "raw"), out); err != nil {
+		return "", done, err
+	}
+	if err := settle(filepath.Join(part, "raw"), filepath.Join(part, "tar"), began); err != nil {
 		return "", done, err
 	}
 	if err := os.Rename(filepath.Join(part, "tar"), tar); err != nil {

@@ -34,6 +34,7 @@ import (
 	"github.com/moby/buildkit/worker"
 	"github.com/moby/buildkit/worker/base"
 	ctdworker "github.com/moby/buildkit/worker/containerd"
+	"github.com/moby/sys/userns"
 	bolt "go.etcd.io/bbolt"
 	"go.opentelemetry.io/otel/metric/noop"
 	"golang.org/x/sync/errgroup"
@@ -114,17 +115,22 @@ func newWorker(ctx context.Context, e *Engine, root string) (*base.Worker, error
 	if err != nil {
 		return nil, err
 	}
-	runc, err := runcexecutor.New(runcexecutor.Opt{
+	executorOpt := runcexecutor.Opt{
 		Root:              e.execDir(),
 		CommandCandidates: []string{e.paths.Runc},
 		ProcessMode:       oci.ProcessSandbox,
 		DNS:               dns,
 		ResourceMonitor:   monitor,
-	}, opt.NetworkProviders)
+	}
+	grouped := e.grouped(ctx)
+	if !grouped {
+		executorOpt.Rootless, executorOpt.OOMScoreAdj = true, new(stepOOMScore)
+	}
+	runc, err := runcexecutor.New(executorOpt, opt.NetworkProviders)
 	if err != nil {
 		return nil, err
 	}
-	if opt.Executor, err = newStepExecutor(runc, e); err != nil {
+	if opt.Executor, err = newStepExecutor(runc, e, grouped); err != nil {
 		return nil, err
 	}
 	transport := e.transport()
@@ -139,6 +145,24 @@ func newWorker(ctx context.Context, e *Engine, root string) (*base.Worker, error
 	}
 	w.SourceManager.Register(source)
 	return w, nil
+}
+
+// stepOOMScore makes a build step without a group of its own the first to go when
+// the memory of all is used up, before the builder itself.
+const stepOOMScore = 500
+
+// grouped tells whether steps have control groups of their own, and with them
+// limits. It is false in a user namespace that may make none; elsewhere what is
+// wrong with groups is an error of each step.
+func (e *Engine) grouped(ctx context.Context) bool {
+	if !userns.RunningInUserNS() {
+		return true
+	}
+	err := e.groups().probe()
+	if err != nil {
+		e.log.WarnContext(ctx, "build steps have no limits of memory and CPU of their own: this user namespace may not make control groups", "error", err)
+	}
+	return err == nil
 }
 
 // execDir is where BuildKit mounts the root of a running step.

@@ -47,6 +47,22 @@ func (e *Engine) groups() cgroups {
 	return g
 }
 
+// probe makes the groups of all steps, which says whether the machine lets us. In
+// a user namespace it may not: groups of version 1 belong to the machine's root,
+// and those of version 2 to us only where the runtime gives them away.
+func (g cgroups) probe() error {
+	if len(g.mounts) == 0 {
+		return errors.New("there are no control groups")
+	}
+	for _, m := range g.mounts {
+		if err := os.MkdirAll(filepath.Join(m, g.parent), 0o755); err != nil {
+			return err
+		}
+	}
+	_, err := g.make("probe", 1)
+	return errors.Join(err, removeGroups(g.mounts, filepath.Join(g.parent, "probe")))
+}
+
 // group is one build step's.
 type group struct {
 	cgroups

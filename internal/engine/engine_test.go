@@ -77,8 +77,9 @@ func TestBaseAndSteps(t *testing.T) {
 	if err := os.WriteFile(bundle, []byte("authorities\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	archive := filepath.Join(dir(t), "base.tar")
 	e := start(t, engine.Config{
-		Dir: dir(t), Base: engine.Base{Packages: []string{"ca-certificates"}}, CABundle: bundle,
+		Dir: dir(t), Base: engine.Base{Packages: []string{"ca-certificates"}, Archive: archive}, CABundle: bundle,
 		Env: map[string]string{"PIP_INDEX_URL": "http://index.example.org"}, BuildLimits: binnacle.Limits{Memory: 64 << 20, PIDs: 32, Disk: 512 << 20},
 	})
 	name, err := e.EnsureBase(t.Context(), func(string) {})
@@ -127,6 +128,7 @@ func TestBaseAndSteps(t *testing.T) {
 			t.Errorf("a step wrote more than it may: %v %s", err, out)
 		}
 	})
+	t.Run("in a user namespace", func(t *testing.T) { inUserNamespace(t, archive) })
 }
 
 func TestOneProcessPerDirectory(t *testing.T) {

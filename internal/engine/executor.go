@@ -43,10 +43,11 @@ type stepExecutor struct {
 	bundle string
 	limits binnacle.Limits
 	groups cgroups
+	alone  bool   // without groups, which nobody lets us make
 	dir    string // on the file system that layers are written to
 }
 
-func newStepExecutor(inner executor.Executor, e *Engine) (*stepExecutor, error) {
+func newStepExecutor(inner executor.Executor, e *Engine, grouped bool) (*stepExecutor, error) {
 	bundle := e.cfg.CABundle
 	switch bundle {
 	case "none":
@@ -61,7 +62,7 @@ func newStepExecutor(inner executor.Executor, e *Engine) (*stepExecutor, error) 
 			}
 		}
 	}
-	x := &stepExecutor{Executor: inner, bundle: bundle, limits: e.cfg.BuildLimits, groups: e.groups(), dir: e.cfg.Dir}
+	x := &stepExecutor{Executor: inner, bundle: bundle, limits: e.cfg.BuildLimits, groups: e.groups(), alone: !grouped, dir: e.cfg.Dir}
 	if bundle != "" {
 		for _, name := range caVariables {
 			x.env = append(x.env, name+"="+caTarget)
@@ -81,19 +82,47 @@ func (x *stepExecutor) Run(ctx context.Context, id string, root executor.Mount, 
 		id = identity.NewID()
 	}
 	process.Meta.Env = withDefaults(process.Meta.Env, x.env)
-	process.Meta.LinuxResources = x.resources()
-	group, err := x.groups.make(id, x.limits.PIDs)
+	done, err := x.bound(id, &process.Meta)
 	if err != nil {
 		return nil, err
 	}
-	process.Meta.CgroupParent = group.parent
 	if x.bundle != "" {
 		mounts = append(slices.Clone(mounts), executor.Mount{Src: hostFile(x.bundle), Dest: caTarget, Readonly: true})
 	}
 	ctx, stop := x.boundDisk(ctx, process.Stderr)
 	rec, err := x.Executor.Run(ctx, id, root, mounts, process, started)
 	stop()
-	return rec, errors.Join(err, group.remove())
+	return rec, errors.Join(err, done())
+}
+
+// bound puts the limits into what is known of a step; the returned function takes
+// away what that made, and ends what the step may have left.
+func (x *stepExecutor) bound(id string, meta *executor.Meta) (func() error, error) {
+	if x.alone {
+		// The kernel counts all processes of a user in this namespace together. When
+		// the step ends, its process namespace ends what is left of it.
+		if n := mayProcesses(x.limits.PIDs); n > 0 {
+			meta.Ulimit = append(slices.Clone(meta.Ulimit), &pb.Ulimit{Name: "nproc", Soft: n, Hard: n})
+		}
+		return func() error { return nil }, nil
+	}
+	group, err := x.groups.make(id, x.limits.PIDs)
+	if err != nil {
+		return nil, err
+	}
+	meta.LinuxResources, meta.CgroupParent = x.resources(), group.parent
+	return group.remove, nil
+}
+
+// mayProcesses is a number of processes that an rlimit may be set to: nobody here
+// may raise the one that we have.
+func mayProcesses(n int64) int64 {
+	var have unix.Rlimit
+	err := unix.Getrlimit(unix.RLIMIT_NPROC, &have)
+	if limit := int64(have.Max); err == nil && limit >= 0 && limit < n { //nolint:gosec // no limit is a negative one
+		return limit
+	}
+	return n
 }
 
 // diskInterval is how often the disk is looked at while a step runs.

@@ -1,0 +1,7 @@
+package engine
+
+// Settle is settle.
+var Settle = settle
+
+// RemoveGroups is removeGroups.
+var RemoveGroups = removeGroups
