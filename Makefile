@@ -52,9 +52,17 @@ IMAGE      ?= binnacle:dev
 IMAGE_DATA ?= /var/tmp/binnacle-image
 .PHONY: image
 image: setup build ## Build the image for Kubernetes with Binnacle itself (IMAGE=registry.example.org/binnacle:1 PUSH=1)
-	rm -rf .tools/image && mkdir -p .tools/image && cp -p bin/binnacle tools/image/Dockerfile .tools/image/
+	rm -rf .tools/image && mkdir -p .tools/image && cp bin/binnacle tools/image/Dockerfile .tools/image/
 	$(SUDO) bin/binnacle --config tools/image/binnacle.yaml --data $(IMAGE_DATA) build .tools/image --tag $(IMAGE) \
 		$(if $(PUSH),--push,--output bin/binnacle-image.tar)
+
+.PHONY: image-twice
+image-twice: setup build ## Build that image twice from nothing, and compare the digests
+	rm -rf .tools/image && mkdir -p .tools/image && cp bin/binnacle tools/image/Dockerfile .tools/image/
+	for n in 1 2; do $(SUDO) rm -rf $(IMAGE_DATA)-$$n; \
+		$(SUDO) bin/binnacle --config tools/image/binnacle.yaml --data $(IMAGE_DATA)-$$n build .tools/image --tag $(IMAGE) \
+			--output bin/binnacle-image.tar | sed -n 2p > .tools/image-$$n; $(SUDO) rm -rf $(IMAGE_DATA)-$$n; done
+	cat .tools/image-1 .tools/image-2 && grep -q ^sha256: .tools/image-1 && cmp .tools/image-1 .tools/image-2
 
 .PHONY: setup setup-test
 setup: ## Install the system packages that building and running need
