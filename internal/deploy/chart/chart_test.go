@@ -19,6 +19,7 @@ import (
 	v2 "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/lint"
 	"helm.sh/helm/v4/pkg/engine"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -61,7 +62,13 @@ func render(t *testing.T, v map[string]any) (map[string]string, error) {
 }
 
 func renderChart(c *v2.Chart, v map[string]any) (map[string]string, error) {
+	return renderFor(c, v, "v1.34.4")
+}
+
+// renderFor renders for a cluster of that version.
+func renderFor(c *v2.Chart, v map[string]any, version string) (map[string]string, error) {
 	caps := common.DefaultCapabilities.Copy()
+	caps.KubeVersion.Version = version
 	all, err := util.ToRenderValues(c, v, common.ReleaseOptions{Name: "hub", Namespace: "binder", Revision: 1, IsInstall: true}, caps)
 	if err != nil {
 		return nil, err
@@ -390,6 +397,26 @@ func TestMistakes(t *testing.T) {
 				t.Errorf("%v\nwant: %s", err, tt.want)
 			}
 		})
+	}
+}
+
+// An older Kubernetes would drop hostUsers, and run builders as root of the node.
+func TestUserNamespacesOfBuilders(t *testing.T) {
+	t.Parallel()
+	c, err := chart.Load("1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := values(t, "everything")
+	for version, ok := range map[string]bool{"v1.32.9": false, "v1.33.0": true, "v1.34.4-eks-1": true} {
+		if _, err := renderFor(c, v, version); (err == nil) != ok || !ok && !strings.Contains(err.Error(), "needs Kubernetes 1.33") {
+			t.Errorf("%s: %v", version, err)
+		}
+	}
+	pod := decode[*appsv1.StatefulSet](t, rendered(t, "everything"))["hub-binnacle-builders"].Spec.Template.Spec
+	s := pod.Containers[0].SecurityContext
+	if pod.HostUsers == nil || *pod.HostUsers || s.Privileged != nil && *s.Privileged || len(s.Capabilities.Drop) == 0 {
+		t.Errorf("builders in user namespaces: %v %+v", pod.HostUsers, s)
 	}
 }
 

@@ -57,6 +57,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- default (printf "%s-builders-tls" (include "binnacle.fullname" .)) .Values.builders.tls.existingSecret -}}
 {{- end }}
 
+{{- /* What making containers takes: mounts, networks, and the files of all their users. */}}
+{{- define "binnacle.builderCapabilities" -}}
+[AUDIT_WRITE, CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, KILL, MKNOD, NET_ADMIN, NET_BIND_SERVICE, NET_RAW, SETFCAP, SETGID, SETPCAP, SETUID, SYS_ADMIN, SYS_CHROOT, SYS_PTRACE, SYS_RESOURCE]
+{{- end }}
+
 {{- define "binnacle.imagePrefix" -}}
 {{- if .Values.registry.imagePrefix -}}{{ .Values.registry.imagePrefix }}
 {{- else if .Values.inClusterRegistry.enabled -}}{{ .Values.inClusterRegistry.address }}/binnacle
@@ -110,6 +115,9 @@ topologySpreadConstraints:
 {{- end }}
 {{- if and (gt (int .Values.scheduling.userPlaceholder.replicas) 0) (not .Values.scheduling.podPriority.enabled) }}
 {{- fail "scheduling.userPlaceholder: needs scheduling.podPriority.enabled, else placeholders keep sessions out instead of keeping room for them" }}
+{{- end }}
+{{- if and .Values.builders.userNamespace (semverCompare "<1.33-0" .Capabilities.KubeVersion.Version) }}
+{{- fail (printf "builders.userNamespace: needs Kubernetes 1.33, and this is %s, which may run builders as root of the node all the same" .Capabilities.KubeVersion.Version) }}
 {{- end }}
 {{- if eq (include "binnacle.sessionsNamespace" .) .Release.Namespace }}
 {{- fail "sessions.namespace: must not be the release's own namespace: sessions must not share one with the hub's Secrets" }}
