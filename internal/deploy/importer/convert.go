@@ -89,17 +89,18 @@ func seconds(to string) func(*conversion, any) ([]string, error) {
 
 func sentence(format string, args ...any) error { return fmt.Errorf(format, args...) }
 
-// memory is a session's limit.
-func memory(c *conversion, v any) ([]string, error) {
-	n, err := size(v)
-	if err != nil {
-		return nil, err
+// memory is a limit; without one it is what we have by default, as none says.
+func memory(to, none string) func(*conversion, any) ([]string, error) {
+	return func(c *conversion, v any) ([]string, error) {
+		n, err := size(v)
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			return nil, errors.New(none)
+		}
+		return []string{to}, c.set(to, n)
 	}
-	const to = "config.launch.limits.memory"
-	if n == 0 {
-		return nil, sentence("Sessions without a limit are not served; it is 2GiB.")
-	}
-	return []string{to}, c.set(to, n)
 }
 
 // share turns a guarantee into its share of the limit.

@@ -9,6 +9,8 @@ const (
 	whyRegistry   = "Put the login into a Secret: kubectl create secret docker-registry binnacle-registry --docker-server=… --docker-username=… --docker-password=…"
 	whyAlways     = "It is always so."
 	whyBuilder    = "Images are built by BuildKit in builders of ours: no Docker, no repo2docker, no build pods."
+	whyStep       = "It is of one step of a build; builders.resources is of all builds of a builder."
+	noStep        = "Steps of a build without a limit are not run; see config.build.limits.memory."
 	whySignIn     = "People are not asked to sign in yet: put a reverse proxy that does in front of it."
 )
 
@@ -79,6 +81,8 @@ func chartRules() map[string]rule {
 	} {
 		r[path] = same(path)
 	}
+	sessions := "Sessions come through it too: their WebSockets, events and uploads want annotations and config.trusted_proxies (\"Ways in\" of docs/kubernetes.md)."
+	r["ingress.enabled"] = rule{outcome: Taken, to: "ingress.enabled", why: sessions}
 	return r
 }
 
@@ -116,11 +120,12 @@ func binderRules() map[string]rule {
 		r[key] = different(whyHTML)
 	}
 	for _, key := range []string{
-		"build_image", "build_namespace", "build_docker_host", "build_docker_config", "build_memory_request", "build_memory_limit", "build_class", "build_cleaner_class",
+		"build_image", "build_namespace", "build_docker_host", "build_docker_config", "build_memory_request", "build_class", "build_cleaner_class",
 		"registry_class", "push_secret", "build_cleanup_interval", "log_tail_lines", "builder_required", "executor_threads",
 	} {
 		r[key] = not(whyBuilder)
 	}
+	r["build_memory_limit"] = byWhy(whyStep, memory("config.build.limits.memory", noStep))
 	for _, key := range []string{"port", "config_file", "normalized_origin", "health_handler_class", "launch_quota_class", "build_token_check_origin", "build_token_expires_seconds"} {
 		r[key] = not(whyAlways)
 	}
@@ -144,6 +149,7 @@ func classRules() map[string]rule {
 		"BuildExecutor.repo2docker_extra_args":           different("Images are not built by repo2docker: see config.build and config.base."),
 		"BuildExecutor.registry_credentials":             different(whyRegistry),
 		"KubernetesBuildExecutor.**":                     not(whyBuilder),
+		"KubernetesBuildExecutor.memory_limit":           byWhy(whyStep, memory("config.build.limits.memory", noStep)),
 		"KubernetesBuildExecutor.node_selector":          to("builders.nodeSelector"),
 		"KubernetesBuildExecutor.extra_envs":             different("Variables of build steps are in config.build.env; proxies in config.outbound_proxy."),
 		"KubernetesBuildExecutor.repo2docker_extra_args": different("Images are not built by repo2docker: see config.build and config.base."),

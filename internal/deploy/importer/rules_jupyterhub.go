@@ -6,6 +6,7 @@ import "fmt"
 func hubRules() map[string]rule {
 	return below("jupyterhub.", map[string]rule{
 		"hub.**":                      not(whyOneProcess),
+		"hub.baseUrl":                 different("The hub is at the root of its name, and sessions are below /user/ there."),
 		"hub.resources":               different("It is one process with BinderHub: see hub.resources."),
 		"hub.concurrentSpawnLimit":    to("config.launch.max_starts"),
 		"hub.activeServerLimit":       by(total),
@@ -49,7 +50,7 @@ func hubRules() map[string]rule {
 func userRules() map[string]rule {
 	const pod = "Lay it over the pods of sessions: config.kubernetes.session.pod."
 	return below("jupyterhub.singleuser.", map[string]rule{
-		"memory.limit":     by(memory),
+		"memory.limit":     by(memory("config.launch.limits.memory", "Sessions without a limit are not served; it is 2GiB.")),
 		"memory.guarantee": by(share("jupyterhub.singleuser.memory.limit", "config.kubernetes.session.guarantee.memory", bytes)),
 		"cpu.limit":        to("config.launch.limits.cpu"),
 		"cpu.guarantee":    by(share("jupyterhub.singleuser.cpu.limit", "config.kubernetes.session.guarantee.cpu", number)),
