@@ -293,12 +293,14 @@ func TestProviders(t *testing.T) {
 			wantError(t, tt.name, err, binnacle.CodeUnavailable, "does not accept this hub's credentials")
 		})
 	}
+	p.mu.Lock()
 	for _, at := range []string{"sts.eu-west-1.amazonaws.com/", "login.microsoftonline.com/11111111-1111-1111-1111-111111111111/oauth2/v2.0/token", "hub.azurecr.io/oauth2/exchange", "europe-west1-docker.pkg.dev/v2/token"} {
 		if !p.seen[at] {
 			b, _ := json.Marshal(p.seen)
 			t.Errorf("%s was not asked: %s", at, b)
 		}
 	}
+	p.mu.Unlock()
 	t.Run("used up", func(t *testing.T) {
 		p.mu.Lock()
 		p.usedUp = true
