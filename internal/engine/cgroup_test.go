@@ -50,8 +50,8 @@ func TestRemoveGroupsOfVersion2(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(root, group)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the group is still there: %v", err)
 	}
-	<-ended
+	err := <-ended
 	if s, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || s.Signal() != syscall.SIGKILL {
-		t.Errorf("the step's process ended by %v", cmd.ProcessState)
+		t.Errorf("the step's process ended by %v", err)
 	}
 }
