@@ -10,39 +10,54 @@ EXEC := $(if $(SUDO),-exec "sudo -E")
 # The version comes from git where git trusts this checkout.
 VCS  := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo true || echo false)
 
+# One way to compile for all that is made and tested here, so that the packages of
+# others, which take minutes, are compiled once. The race detector needs its own.
+export CGO_ENABLED := 0
+export GOFLAGS     := $(filter-out -trimpath,$(GOFLAGS)) -trimpath
+
 EMBED   := internal/engine/runtime/bin
 RUNTIME := tools/runtime/go.mod tools/runtime/go.sum
 LINT    := .tools/golangci-lint
 EXAMPLE ?= examples/requirements
 FUZZTIME ?= 15s
 PKG     ?= ./...
-# These run BuildKit inside, whose solver has a data race of its own: it writes a
-# record into its log while another goroutine changes it (v0.34.2, TraceFields in
-# solver/cachekey.go). With -race they would fail now and then for that.
-UNRACED := /internal/(image|engine)$$
+# Not run with the race detector: what has BuildKit inside, whose solver has a data
+# race of its own (it writes a record into its log while another goroutine changes
+# it; v0.34.2, TraceFields in solver/cachekey.go), and the end-to-end tests, whose
+# subject is another process.
+UNRACED := /internal/(image|engine)$$|/test/e2e$$
 
 .PHONY: run
 run: setup build ## Install what is missing, build, start the hub, launch an example
 	@$(if $(SUDO),echo "sudo is used because sessions need root: network namespaces, mounts and control groups.",:)
 	$(SUDO) bin/binnacle serve --launch $(EXAMPLE)
 
-# Packages are listed backwards: test/e2e takes longest, and all others run beside it.
-.PHONY: test
-test: setup-test build lint kube-programs ## Install what tests need and run all of them
-	BINNACLE_TEST_REQUIRE=all go test -shuffle=on -p 2 -timeout 80m $(EXEC) $$(go list $(PKG) | grep -E '$(UNRACED)')
-	BINNACLE_TEST_REQUIRE=all go test -race -shuffle=on -p 2 -timeout 80m $(EXEC) $$(go list $(PKG) | grep -vE '$(UNRACED)' | sort -r)
+# The end-to-end tests take longest, and wait more than they compute, so all others
+# run beside them; within each of the two there is one package at a time. golangci-lint
+# has looked for what vet looks for.
+GOTEST := BINNACLE_TEST_REQUIRE=all go test -vet=off -shuffle=on -timeout 80m $(EXEC)
+.PHONY: test test-slow test-race
+test: setup-test ## Install what tests need and run all of them
+	@$(MAKE) --no-print-directory -j2 build kube-programs $(LINT)
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory -j2 -k test-slow test-race
+test-slow:
+	$(GOTEST) -p 1 $$(go list $(PKG) | grep -E '$(UNRACED)' | sort -r)
+test-race:
+	CGO_ENABLED=1 nice go build -race $(PKG)
+	CGO_ENABLED=1 $(GOTEST) -race -p 1 $$(go list $(PKG) | grep -vE '$(UNRACED)' | sort -r)
 
 .PHONY: build
 build: $(EMBED)/runc $(EMBED)/containerd-shim-runc-v2 ## Build bin/binnacle, with runc and the shim inside
-	CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -o bin/binnacle ./cmd/binnacle
+	go build -buildvcs=$(VCS) -o bin/binnacle ./cmd/binnacle
 
 $(EMBED)/runc: $(RUNTIME)
-	CGO_ENABLED=1 go -C tools/runtime build -trimpath -buildvcs=false -tags seccomp,netgo,osusergo \
+	CGO_ENABLED=1 go -C tools/runtime build -buildvcs=false -tags seccomp,netgo,osusergo \
 		-ldflags '-s -w -extldflags -static' -o ../../$@ github.com/opencontainers/runc
 	@touch $@
 
 $(EMBED)/containerd-shim-runc-v2: $(RUNTIME)
-	CGO_ENABLED=0 go -C tools/runtime build -trimpath -buildvcs=false -tags no_grpc \
+	go -C tools/runtime build -buildvcs=false -tags no_grpc \
 		-ldflags '-s -w' -o ../../$@ github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2
 	@touch $@
 
@@ -109,17 +124,17 @@ kube-down: kube-programs ## Stop it, and remove all that it made
 	@$(SUDO) $(KUBE)/kube down
 
 kube-programs: $(KUBE)/kubernetes $(KUBE)/containerd $(KUBE)/runc
-	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $(KUBE)/kube ./test/kube/cmd
-	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $(KUBE)/box ./test/kube/box
+	@go build -buildvcs=false -ldflags '-s -w' -o $(KUBE)/kube ./test/kube/cmd
+	@go build -buildvcs=false -ldflags '-s -w' -o $(KUBE)/box ./test/kube/box
 
 $(KUBE)/kubernetes: test/kube/components/go.mod test/kube/components/go.sum test/kube/components/main.go
 	v=$(KUBE_VERSION); p=k8s.io/component-base/version; minor=$${v#v1.}; \
-	CGO_ENABLED=0 go -C test/kube/components build -trimpath -buildvcs=false \
+	go -C test/kube/components build -buildvcs=false \
 		-ldflags "-s -w -X $$p.gitVersion=$$v -X $$p.gitMajor=1 -X $$p.gitMinor=$${minor%.*}" -o ../../../$@ .
 	@touch $@
 
 $(KUBE)/containerd: test/kube/components/node/go.mod test/kube/components/node/go.sum test/kube/components/node/coredns/main.go
-	CGO_ENABLED=0 go -C test/kube/components/node build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../../../$(KUBE)/ tool ./coredns
+	go -C test/kube/components/node build -buildvcs=false -ldflags '-s -w' -o ../../../../$(KUBE)/ tool ./coredns
 	@touch $@
 
 $(KUBE)/runc: $(EMBED)/runc $(EMBED)/containerd-shim-runc-v2
