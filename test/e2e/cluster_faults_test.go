@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -115,7 +117,7 @@ func (h *clusterHub) lostPod(t *testing.T, repo *githost.Repo) {
 	}
 	eventually(t, "the page of a lost session says so", func() bool {
 		res, body := fetch(t, l.Session.URL+"lab?token="+l.Session.Token)
-		return res.StatusCode >= http.StatusBadRequest && strings.Contains(body, "<html") && !strings.Contains(body, l.Session.Token)
+		return res.StatusCode >= http.StatusBadRequest && strings.Contains(body, "deleted in the cluster") && !strings.Contains(body, l.Session.Token)
 	})
 }
 
@@ -303,6 +305,8 @@ func (h *clusterHub) killedBuilder(t *testing.T) {
 
 // brokenRegistry: what is wrong with the registry is said, and running sessions go on.
 func (h *clusterHub) brokenRegistry(t *testing.T) {
+	session, s := ready(t, h.person, launchOf(h.example.URL))
+	k := kernelWith12Knots(t, s)
 	for how, want := range map[string]string{"down": "registry", "slow": "registry", "denied": "does not let this hub", "limited": "limits"} {
 		t.Run(how, func(t *testing.T) {
 			repo, err := h.git.Repo(t.Context(), strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")), plainDir(t, map[string]string{"a.txt": "one"}))
@@ -311,10 +315,14 @@ func (h *clusterHub) brokenRegistry(t *testing.T) {
 			}
 			h.SpoilRegistry(t, how)
 			l, _ := launch(t, h.person, launchOf(repo.URL))
+			runCell(t, k, "print(knots)", "12")
 			if l.Error == nil || !strings.Contains(l.Error.Message, want) || strings.Contains(l.Error.Message, "goroutine") {
 				t.Errorf("%+v", l.Error)
 			}
 		})
+	}
+	if err := errors.Join(k.Close(), h.person.Stop(t.Context(), session.Session.ID)); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -322,7 +330,7 @@ func (h *clusterHub) brokenRegistry(t *testing.T) {
 // soon as there is some.
 func (h *clusterHub) full(t *testing.T, repo *githost.Repo) {
 	t.Helper()
-	fillers := h.fill(t)
+	fillers := h.fill(t, "")
 	l, err := h.person.Launch(t.Context(), launchOf(repo.URL))
 	if err != nil {
 		t.Fatal(err)
@@ -344,10 +352,45 @@ func (h *clusterHub) full(t *testing.T, repo *githost.Repo) {
 	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
 		t.Error(err)
 	}
+	eventually(t, "what filled the nodes is gone", func() bool { return h.left(t, fillers) == 0 })
+	// Placeholders keep such room, and give way.
+	classes, err := h.Client.SchedulingV1().PriorityClasses().List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=" + h.namespace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(classes.Items, func(c schedulingv1.PriorityClass) bool { return strings.HasSuffix(c.Name, "-placeholder") })
+	if i < 0 {
+		t.Fatalf("no priority of placeholders among %d", len(classes.Items))
+	}
+	placeholders := h.fill(t, classes.Items[i].Name)
+	l, _ = ready(t, h.person, launchOf(repo.URL))
+	if n := h.left(t, placeholders); n != len(placeholders)-1 {
+		t.Errorf("%d of %d placeholders are left beside the session", n, len(placeholders))
+	}
+	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
+		t.Error(err)
+	}
+	h.remove(t, placeholders)
 }
 
-// fill puts a pod on each node that leaves no room for a session there.
-func (h *clusterHub) fill(t *testing.T) []string {
+// left is how many of the pods are there, and stay.
+func (h *clusterHub) left(t *testing.T, names []string) (n int) {
+	t.Helper()
+	for _, name := range names {
+		p, err := h.Client.CoreV1().Pods(h.namespace).Get(t.Context(), name, metav1.GetOptions{})
+		switch {
+		case err == nil && p.DeletionTimestamp == nil:
+			n++
+		case err != nil && !apierrors.IsNotFound(err):
+			t.Fatal(err)
+		}
+	}
+	return n
+}
+
+// fill puts a pod on each node that leaves no room for a session there; of a
+// priority, unless that is empty.
+func (h *clusterHub) fill(t *testing.T, priority string) []string {
 	t.Helper()
 	nodes, err := h.Client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
 	if err != nil {
@@ -369,7 +412,7 @@ func (h *clusterHub) fill(t *testing.T) []string {
 			}
 		}
 		filler := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "filler-" + n.Name}, Spec: corev1.PodSpec{
-			NodeSelector: map[string]string{corev1.LabelHostname: n.Name},
+			NodeSelector: map[string]string{corev1.LabelHostname: n.Name}, PriorityClassName: priority,
 			Containers: []corev1.Container{{
 				Name: "box", Image: h.Box, Args: []string{"wait"},
 				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceMemory: free}},
@@ -390,6 +433,9 @@ func (h *clusterHub) fill(t *testing.T) []string {
 func (h *clusterHub) remove(t *testing.T, pods []string) {
 	t.Helper()
 	for _, name := range pods {
-		h.killPod(t, name)
+		err := h.Client.CoreV1().Pods(h.namespace).Delete(t.Context(), name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))})
+		if err != nil && !apierrors.IsNotFound(err) { // it may have given way
+			t.Fatal(err)
+		}
 	}
 }

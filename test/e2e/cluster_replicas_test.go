@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -82,6 +83,21 @@ func (h *clusterHub) replicas(t *testing.T, repo *githost.Repo) {
 	t.Helper()
 	l, s := ready(t, h.person, launchOf(repo.URL))
 	k := kernelWith12Knots(t, s)
+	// Somebody works through a replica, which is killed.
+	serves := h.each(t)[0]
+	through := s
+	through.URL = strings.Replace(s.URL, h.url, serves.url, 1)
+	direct, err := through.Attach(t.Context(), k.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runCell(t, direct, "print(knots + 2)", "14")
+	h.killPod(t, serves.name)
+	_ = k.Close() // it may have been this replica's too
+	k = h.attach(t, s, k.ID)
+	runCell(t, k, "print(knots + 3)", "15")
+	_ = direct.Close()
+	eventually(t, "two replicas are ready again", func() bool { return len(h.ready(t)) == 2 })
 	leaders := map[string]bool{}
 	for range 2 {
 		leader := h.leader(t)
@@ -161,6 +177,42 @@ func (r replica) status(ctx context.Context, path string) (int, error) {
 	}
 	_, err = io.Copy(io.Discard, res.Body)
 	return res.StatusCode, errors.Join(err, res.Body.Close())
+}
+
+// together: through every replica it is the same hub. Who opens a link again gets
+// the launch that is under way, and a session is known as soon as it is made.
+func (h *clusterHub) together(t *testing.T, repo *githost.Repo) {
+	t.Helper()
+	eventually(t, "two replicas are ready again", func() bool { return len(h.ready(t)) == 2 })
+	doors := h.each(t)
+	first := &person{Client: dial(doors[0].url).WithToken(h.person.Token()), asked: h.person.asked}
+	defer func() { h.person.asked = first.asked }()
+	wish := binnacle.LaunchRequest{Repo: h.slow(t), BuildOnly: true}
+	l, err := first.Launch(t.Context(), wish)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := dial(doors[1].url).WithToken(first.Token())
+	again, err := second.Launch(t.Context(), wish)
+	if err != nil || again.ID != l.ID {
+		t.Errorf("the link opened again through the other replica: %s and %s, %v", l.ID, again.ID, err)
+	}
+	if err := second.Events(t.Context(), l.ID, 0, func(binnacle.Event) error { return nil }); err != nil {
+		t.Error(err)
+	}
+	for range 3 {
+		l, _ := launch(t, first, launchOf(repo.URL))
+		there, err := second.Get(t.Context(), l.ID)
+		if err != nil || there.Session == nil {
+			t.Fatalf("made through one replica, unknown to the other: %+v %v", there, err)
+		}
+		if code, err := doors[1].status(t.Context(), there.Session.ID+"/api/status?token="+there.Session.Token); err != nil || code != http.StatusOK {
+			t.Errorf("its first request through the other replica: %d %v", code, err)
+		}
+		if err := second.Stop(t.Context(), there.Session.ID); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // slow is a repository whose build takes some seconds.
@@ -284,12 +336,23 @@ func (h *clusterHub) rolling(t *testing.T) {
 func (h *clusterHub) counted(t *testing.T) {
 	t.Helper()
 	all, err := h.person.Launches(t.Context())
-	if err != nil || len(all) == 0 {
-		t.Fatalf("%d launches, %v", len(all), err)
+	if err != nil {
+		t.Fatal(err)
 	}
+	there := map[string]bool{}
 	for _, l := range all {
+		there[l.ID] = true
 		if !l.Phase.Final() {
 			t.Errorf("%s is still in %s", l.ID, l.Phase)
 		}
+	}
+	asked := map[string]bool{}
+	for _, id := range h.person.asked {
+		if asked[id] = true; !there[id] {
+			t.Errorf("%s is lost", id)
+		}
+	}
+	if len(asked) != len(all) || len(asked) < 15 {
+		t.Errorf("%d launches were asked for, %d are there", len(asked), len(all))
 	}
 }

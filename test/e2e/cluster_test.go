@@ -24,6 +24,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/hub/client"
 	"github.com/binnacle-hub/binnacle/test/azuresim"
 	"github.com/binnacle-hub/binnacle/test/githost"
@@ -44,9 +45,25 @@ type clusterHub struct {
 	example             *githost.Repo
 	git                 *githost.Host
 	url                 string // as browsers reach it, with a slash at the end
-	person              *client.Client
+	person              *person
 	postgres            *postgres.Server
 	made                int // repositories
+}
+
+// person is somebody whose launches are counted.
+type person struct {
+	*client.Client
+
+	asked []string // launches
+}
+
+// Launch counts what the hub has said yes to.
+func (p *person) Launch(ctx context.Context, req binnacle.LaunchRequest) (binnacle.Launch, error) {
+	l, err := p.Client.Launch(ctx, req)
+	if err == nil {
+		p.asked = append(p.asked, l.ID)
+	}
+	return l, err
 }
 
 // patience is how long a cluster may take for one thing.
@@ -90,7 +107,7 @@ func installHub(t *testing.T, changes ...func(*clusterHub)) *clusterHub {
 		change(h)
 	}
 	h.onAzure(t)
-	h.person = dial(h.url)
+	h.person = &person{Client: dial(h.url)}
 	h.up(t)
 	return h
 }
@@ -113,14 +130,15 @@ func (h *clusterHub) settings(number int) {
 	h.url = "http://" + address + "/"
 	small := map[string]any{"requests": map[string]any{"cpu": "50m", "memory": "128Mi"}}
 	h.values = map[string]any{
-		"url":      strings.TrimSuffix(h.url, "/"), // the cloud's own name for it is nobody's here
-		"image":    map[string]any{"pullPolicy": "Never"},
-		"registry": map[string]any{"insecure": true},
-		"caBundle": map[string]any{"configMap": "site-ca"},
-		"service":  map[string]any{"loadBalancerIP": address},
-		"hub":      map[string]any{"resources": small, "drainSeconds": 1, "persistence": map[string]any{"size": "1Gi"}},
-		"replicas": 2,
-		"database": map[string]any{"existingSecret": "hub-database"},
+		"url":        strings.TrimSuffix(h.url, "/"), // the cloud's own name for it is nobody's here
+		"image":      map[string]any{"pullPolicy": "Never"},
+		"registry":   map[string]any{"insecure": true},
+		"caBundle":   map[string]any{"configMap": "site-ca"},
+		"service":    map[string]any{"loadBalancerIP": address},
+		"hub":        map[string]any{"resources": small, "drainSeconds": 1, "persistence": map[string]any{"size": "1Gi"}},
+		"replicas":   2,
+		"scheduling": map[string]any{"podPriority": map[string]any{"enabled": true}},
+		"database":   map[string]any{"existingSecret": "hub-database"},
 		"builders": map[string]any{
 			"replicas": 2, "resources": small, "persistence": map[string]any{"enabled": false}, "terminationGracePeriodSeconds": 30,
 		},
@@ -263,6 +281,7 @@ func TestKubernetes(t *testing.T) {
 	t.Run("SecondLaunch", func(t *testing.T) { h.second(t, repo) })
 	t.Run("KilledHubs", func(t *testing.T) { h.killedHubs(t, repo) })
 	t.Run("Replicas", func(t *testing.T) { h.replicas(t, repo) })
+	t.Run("Together", func(t *testing.T) { h.together(t, repo) })
 	t.Run("Database", h.withoutDatabase)
 	t.Run("LostPod", func(t *testing.T) { h.lostPod(t, repo) })
 	t.Run("Strangers", func(t *testing.T) { h.strangers(t, repo) })

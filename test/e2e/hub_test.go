@@ -302,8 +302,15 @@ func room(t *testing.T) {
 	}
 }
 
+// launcher is a client, or one who counts.
+type launcher interface {
+	Launch(ctx context.Context, req binnacle.LaunchRequest) (binnacle.Launch, error)
+	Events(ctx context.Context, id string, after int64, yield func(binnacle.Event) error) error
+	Get(ctx context.Context, id string) (binnacle.Launch, error)
+}
+
 // launch asks for a repository and follows it to its end.
-func launch(t *testing.T, c *client.Client, req binnacle.LaunchRequest) (binnacle.Launch, []binnacle.Event) {
+func launch(t *testing.T, c launcher, req binnacle.LaunchRequest) (binnacle.Launch, []binnacle.Event) {
 	t.Helper()
 	room(t)
 	l, err := c.Launch(t.Context(), req)
@@ -313,7 +320,7 @@ func launch(t *testing.T, c *client.Client, req binnacle.LaunchRequest) (binnacl
 	return follow(t, c, l.ID)
 }
 
-func follow(t *testing.T, c *client.Client, id string) (binnacle.Launch, []binnacle.Event) {
+func follow(t *testing.T, c launcher, id string) (binnacle.Launch, []binnacle.Event) {
 	t.Helper()
 	var events []binnacle.Event
 	err := c.Events(t.Context(), id, 0, func(e binnacle.Event) error {
@@ -331,7 +338,7 @@ func follow(t *testing.T, c *client.Client, id string) (binnacle.Launch, []binna
 }
 
 // ready launches and insists on a session.
-func ready(t *testing.T, c *client.Client, req binnacle.LaunchRequest) (binnacle.Launch, jupyter.Server) {
+func ready(t *testing.T, c launcher, req binnacle.LaunchRequest) (binnacle.Launch, jupyter.Server) {
 	t.Helper()
 	l, events := launch(t, c, req)
 	if l.Phase != binnacle.PhaseReady || l.Session == nil {
