@@ -293,6 +293,7 @@ func TestKubernetes(t *testing.T) {
 	t.Run("Rolling", h.rolling)
 	t.Run("Counted", h.counted)
 	t.Run("Commits", h.commits)
+	t.Run("Inside", h.inside)
 	t.Run("Backup", h.backup)
 	t.Run("Down", h.down)
 	h.uninstall(t)

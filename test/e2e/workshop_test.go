@@ -1,15 +1,18 @@
 package e2e_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/binnacle-hub/binnacle/test/azuresim"
 	"github.com/binnacle-hub/binnacle/test/kube"
+	"github.com/binnacle-hub/binnacle/test/machine"
 	"github.com/binnacle-hub/binnacle/test/workshop"
 )
 
@@ -23,10 +26,19 @@ func TestWorkshop(t *testing.T) {
 	lesson.Run(t)
 }
 
-// TestWorkshopMachine is the lesson on a hub of one's own.
+// TestWorkshopMachine is the lesson on a machine with systemd of its own: the real
+// hub is deployed there, verified by a real launch, changed by commits, taken back
+// when one is bad, and removed. What is done by hand is done on this machine.
 func TestWorkshopMachine(t *testing.T) {
-	address, err := freeAddress()
-	if err != nil {
+	room(t)
+	m := machine.Start(t)
+	for from, to := range map[string]string{the.bin: "program", filepath.Join(os.TempDir(), "binnacle-test-base.tar"): "base.tar"} {
+		if err := os.Link(from, filepath.Join(m.Srv(), to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := filepath.Join(m.Srv(), "lesson")
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.MkdirTemp("/tmp", "bw")
@@ -38,12 +50,37 @@ func TestWorkshopMachine(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	there := strings.Join(m.Via(), " ") + ` 'cd "$1" && shift && exec "$@"' sh "/srv/lesson${PWD#` + dir + `}" `
 	lesson := workshop.Lesson{
-		Page: "../../docs/workshop/2-one-machine.md", Dir: t.TempDir(),
-		Binnacle: "exec " + the.bin + " --data " + data + " \"$@\"\n",
-		Replace:  map[string]string{"127.0.0.1:8585": address},
+		Page: "../../docs/workshop/2-one-machine.md", Dir: dir,
+		Binnacle: "case \"$*\" in\n*\"--config hub.yaml\"*) exec " + the.bin + " --data " + data + " \"$@\" ;;\n*) exec " + there + "/srv/program \"$@\" ;;\nesac\n",
+		Programs: map[string]string{"systemctl": "exec " + there + "systemctl \"$@\"\n"},
+		Replace: map[string]string{
+			"127.0.0.1:8585": free(t), "127.0.0.1:8586": free(t), "/srv/by-hand": data, "file:///home/ada/": "file:///srv/lesson/",
+			"{repository: gh/binder-examples/requirements}": "{repository: " + the.example(t, "requirements").URL + "}",
+			"hub: {launch: {": "hub: {base: {archive: /srv/base.tar}, source: {allow: [127.0.0.0/8]}, launch: {limits: {memory: 1GiB}, ",
+		},
 	}
+	defer func() {
+		if t.Failed() {
+			out, err := m.Try(context.WithoutCancel(t.Context()), "journalctl --no-pager -o cat -n 200 -u 'binnacle-*'")
+			t.Logf("%v\n%s", err, out)
+		}
+	}()
 	lesson.Run(t)
+	nothingOf(t, "/srv/binnacle")
+	if left := m.Run("ls -d /opt/binnacle* /srv/binnacle/ /run/binnacle* /etc/systemd/system/*binnacle* 2>/dev/null || true"); left != "" {
+		t.Errorf("left on the machine: %s", left)
+	}
+}
+
+func free(t *testing.T) string {
+	t.Helper()
+	address, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
 }
 
 // TestWorkshopCluster is the lesson on a real cluster, with a stand-in for the hub:
