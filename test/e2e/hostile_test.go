@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/test/githost"
 )
 
 // TestHostileAddresses are refused before anything is done, and say why.
@@ -44,18 +46,28 @@ func TestHostileAddresses(t *testing.T) {
 // TestHostileRepositories each end in a clear error within their limits, and
 // the hub serves on.
 func TestHostileRepositories(t *testing.T) {
+	fortran := map[string]string{
+		"requirements.txt": "# the tides\n./tidal\n", "tidal/tidal.f90": "end\n",
+		"tidal/pyproject.toml": "[build-system]\nrequires = ['meson-python']\nbuild-backend = 'mesonpy'\n[project]\nname = 'tidal'\nversion = '1'\n",
+		"tidal/meson.build":    "project('tidal', 'fortran', version: '1')\nimport('python').find_installation().extension_module('tidal', 'tidal.f90', install: true)\n",
+	}
 	for name, c := range map[string]struct {
-		files map[string]string
-		file  string
-		says  string
+		files   map[string]string
+		file    string
+		line    int
+		says    string
+		hint    string
+		excerpt string // in a line of it; empty when no tool ran
 	}{
-		"apt.txt with shell text":     {map[string]string{"apt.txt": "tree\nfoo; id\n"}, "apt.txt", ""},
-		"10 MB requirements.txt":      {map[string]string{"requirements.txt": strings.Repeat("# a long comment line\n", 500_000)}, "requirements.txt", ""},
-		"postBuild that forks":        {map[string]string{"postBuild": "#!/bin/bash\nf() { f | f & }\nf\nwait\nfor i in $(seq 3000); do sleep 100 & done; wait\nexit 1\n"}, "postBuild", ""},
-		"postBuild that takes memory": {map[string]string{"postBuild": "#!/usr/bin/env python3\nx = bytearray(64 << 30)\n"}, "postBuild", "memory"},
-		"apt.txt of an old release":   {map[string]string{"apt.txt": "tree\nlibgl1-mesa-glx\n"}, "apt.txt", "no package called libgl1-mesa-glx"},
-		"postBuild that fills disk":   {map[string]string{"postBuild": "#!/bin/bash\nfor i in $(seq 20); do fallocate -l 1G big$i; sleep 0.2; done; sleep 60\n"}, "postBuild", "disk"},
-		"both binder directories":     {map[string]string{"binder/apt.txt": "tree\n", ".binder/apt.txt": "tree\n"}, "", "binder"},
+		"apt.txt with shell text":     {map[string]string{"apt.txt": "tree\nfoo; id\n"}, "apt.txt", 2, "", "", ""},
+		"10 MB requirements.txt":      {map[string]string{"requirements.txt": strings.Repeat("# a long comment line\n", 500_000)}, "requirements.txt", 0, "larger than 1024 KiB", "", ""},
+		"postBuild that forks":        {map[string]string{"postBuild": "#!/bin/bash\nf() { f | f & }\nf\nwait\nfor i in $(seq 3000); do sleep 100 & done; wait\nexit 1\n"}, "postBuild", 0, "", "", "fork"},
+		"postBuild that takes memory": {map[string]string{"postBuild": "#!/usr/bin/env python3\nx = bytearray(64 << 30)\n"}, "postBuild", 0, "more memory than it may", "Install fewer packages at once", "x = bytearray(64 << 30)"},
+		"apt.txt of an old release":   {map[string]string{"apt.txt": "tree\nlibgl1-mesa-glx\n"}, "apt.txt", 2, "no package called libgl1-mesa-glx", "Write libgl1 instead", "E: Unable to locate package libgl1-mesa-glx"},
+		"postBuild that fills disk":   {map[string]string{"postBuild": "#!/bin/bash\nfor i in $(seq 20); do fallocate -l 1G big$i; sleep 0.2; done; sleep 60\n"}, "postBuild", 0, "disk of the build is full", "ask the operator of this hub for more room", "wrote more than the 8192 MiB it may"},
+		"both binder directories":     {map[string]string{"binder/apt.txt": "tree\n", ".binder/apt.txt": "tree\n"}, "", 0, "binder", "", ""},
+		"source that needs gfortran":  {fortran, "requirements.txt", 2, "the tool gfortran is missing", "Write gfortran into apt.txt.", "ERROR: Unknown compiler(s): [['gfortran']"},
+		"source that needs pg_config": {map[string]string{"requirements.txt": "--no-binary psycopg2\npsycopg2==2.9.9\n"}, "requirements.txt", 2, "the tool pg_config is missing", "Write libpq-dev into apt.txt.", "Error: pg_config executable not found."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			repo, err := the.git.Repo(t.Context(), strings.ReplaceAll(name, " ", "-"), "")
@@ -69,13 +81,72 @@ func TestHostileRepositories(t *testing.T) {
 			if l.Phase != binnacle.PhaseFailed || l.Error == nil {
 				t.Fatalf("ended as %s", l.Phase)
 			}
-			if l.Error.Code == binnacle.CodeInternal || l.Error.File != c.file || !strings.Contains(l.Error.Message, c.says) {
-				t.Errorf("the error is %+v; want one in %q", l.Error, c.file)
+			if l.Error.Code == binnacle.CodeInternal || l.Error.File != c.file || (c.line > 0 && l.Error.Line != c.line) || !strings.Contains(l.Error.Message, c.says) || l.Error.Hint == "" || !strings.Contains(l.Error.Hint, c.hint) {
+				t.Errorf("the error is %+v; want one in %s:%d that says %q %q", l.Error, c.file, c.line, c.says, c.hint)
+			}
+			if text := strings.Join(l.Error.Excerpt, "\n"); !strings.Contains(text, c.excerpt) || (text == "") != (c.excerpt == "") {
+				t.Errorf("the excerpt is\n%s\nand has no %q", text, c.excerpt)
 			}
 			if _, err := the.public().Version(t.Context()); err != nil {
 				t.Errorf("the hub does not serve on: %v", err)
 			}
 		})
+	}
+}
+
+// TestLimits has a hub with little patience, a postBuild that talks on and on, and
+// one that says nothing any more.
+func TestLimits(t *testing.T) {
+	const begun = "echo begun\n"
+	repos := map[string]*githost.Repo{}
+	for name, script := range map[string]string{
+		"": "true\n", "long": begun + "for i in $(seq 424242); do echo \"still at it, part $i\"; sleep 1; done\n", "silent": begun + "exec sleep 434343\n",
+	} {
+		repo, err := the.git.Repo(t.Context(), "limits-"+name, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := repo.Commit(t.Context(), map[string]string{"postBuild": "#!/bin/bash\n" + script}); err != nil {
+			t.Fatal(err)
+		}
+		repos[name] = repo
+	}
+	// The environment is there before the clock runs.
+	if l, events := launch(t, the.public(), binnacle.LaunchRequest{Repo: repos[""].URL, BuildOnly: true}); l.Phase != binnacle.PhaseReady {
+		t.Fatalf("ended as %s: %+v\n%s", l.Phase, l.Error, logOf(events))
+	}
+	restart := func(flags ...string) {
+		t.Helper()
+		if err := errors.Join(the.stop(), the.start(flags...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	restart("--set", "launch.build_timeout=25s", "--set", "launch.build_silence=12s")
+	defer restart()
+	long, err := the.operator().Launch(t.Context(), binnacle.LaunchRequest{Repo: repos["long"].URL, BuildOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent, err := the.operator().Launch(t.Context(), binnacle.LaunchRequest{Repo: repos["silent"].URL, BuildOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ id, says, hint, excerpt string }{
+		{silent.ID, "said nothing for 12 seconds", "waits for something that does not come", "begun"},
+		{long.ID, "took longer than 25 seconds", "raise build_timeout", "still at it, part "},
+	} {
+		l, events := follow(t, the.operator(), c.id)
+		e := l.Error
+		if e == nil || e.Code != binnacle.CodeTimeout || e.File != "postBuild" || !strings.Contains(e.Message, c.says) || !strings.Contains(e.Message, "It was at the step “postBuild”.") || !strings.Contains(e.Hint, c.hint) {
+			t.Errorf("the error is %+v; want one that says %q\n%s", e, c.says, logOf(events))
+			continue
+		}
+		if n := len(e.Excerpt); n == 0 || n > 10 || !strings.HasPrefix(e.Excerpt[n-1], c.excerpt) {
+			t.Errorf("the excerpt is %q; want the last words", e.Excerpt)
+		}
+	}
+	if running(t, "sleep 434343") {
+		t.Error("the build's step goes on")
 	}
 }
 

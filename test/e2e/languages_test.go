@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/binnacle-hub/binnacle"
@@ -68,6 +69,24 @@ func TestRust(t *testing.T) {
 		t.Skip("compiles a Rust kernel for minutes: see `make e2e-rust`")
 	}
 	runExample(t, "rust")
+	for name, c := range map[string]struct{ crate, says, hint string }{
+		"failing crate":   {"no-such-crate-of-the-tides = \"1\"", "no crate called no-such-crate-of-the-tides", "Check its name in Cargo.toml"},
+		"failing version": {"itoa = \"99\"", "No version of itoa", "Choose one that does"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			repo, err := the.git.Repo(t.Context(), strings.ReplaceAll(name, " ", "-"), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := repo.Commit(t.Context(), map[string]string{"Cargo.toml": "[package]\nname = \"a\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\n" + c.crate + "\n"}); err != nil {
+				t.Fatal(err)
+			}
+			l, _ := launch(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL, BuildOnly: true})
+			if e := l.Error; e == nil || e.Code != binnacle.CodeBuildFailed || e.File != "Cargo.toml" || e.Line != 6 || !strings.Contains(e.Message, c.says) || !strings.Contains(e.Hint, c.hint) || len(e.Excerpt) == 0 {
+				t.Errorf("ended as %s with %+v", l.Phase, e)
+			}
+		})
+	}
 }
 
 // TestDevcontainer joins Jupyter to an image that a Dockerfile makes, and
