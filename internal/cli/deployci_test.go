@@ -23,7 +23,6 @@ type runner struct {
 	dir   string // the clone
 	bin   string
 	forge *forgehost.Host
-	file  string // of the pipeline
 	env   []string
 }
 

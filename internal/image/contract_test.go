@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -102,7 +103,7 @@ func TestEntrypoint(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), entrypoint, "bash", "-c", server)
-			cmd.Env, cmd.Stderr = append(c.env, "PATH="+os.Getenv("PATH")), t.Output()
+			cmd.Env, cmd.Stderr = append(slices.Clone(c.env), "PATH="+os.Getenv("PATH")), t.Output()
 			out, err := cmd.StdoutPipe()
 			if err != nil {
 				t.Fatal(err)

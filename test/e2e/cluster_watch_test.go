@@ -7,12 +7,11 @@ import (
 	"strings"
 	"testing"
 
+	"gopkg.in/yaml.v3"
 	authorization "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"gopkg.in/yaml.v3"
 
 	commits "github.com/binnacle-hub/binnacle/internal/deploy/watch"
 	"github.com/binnacle-hub/binnacle/test/forgehost"
