@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -22,7 +23,17 @@ import (
 
 func updating() bool { return flag.Lookup("update").Value.String() == "true" }
 
+// asProgram is the variable that makes the tests' binary the program itself, so that it
+// can be killed.
+const asProgram = "BINNACLE_TEST_AS_PROGRAM"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		os.Exit(cli.Run(context.Background(), cli.Env{
+			Args: os.Args[1:], In: strings.NewReader(""), Out: os.Stdout, Err: os.Stderr, Environ: os.Environ(),
+			Width: func() int { return 80 }, Version: "1.2.3", Poll: 20 * time.Millisecond,
+		}))
+	}
 	flag.Bool("update", false, "write the golden files")
 	flag.Parse()
 	os.Exit(m.Run())

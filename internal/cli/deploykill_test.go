@@ -382,7 +382,7 @@ func TestDefect08KilledAtEveryRequest(t *testing.T) {
 	}
 	every := os.Getenv("BINNACLE_TEST_KILL") == "every"
 	resolver := parentZone(t, new(atomic.Bool))
-	for _, target := range []string{"azure"} {
+	for _, target := range []string{"azure", "cluster"} {
 		t.Run(target, func(t *testing.T) { killedEverywhere(t, target, resolver, every) })
 	}
 }
