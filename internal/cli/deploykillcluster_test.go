@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -149,7 +150,7 @@ func keep(made map[string]bool, request string) {
 func (d *doomed) process(t *testing.T, made map[string]bool, doom func(int, string) (bool, bool), args ...string) (code int, said string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], append([]string{"deploy", "--file", d.file}, args...)...)
-	cmd.Env = append(d.environ, asProgram+"=1", "PATH="+os.Getenv("PATH"))
+	cmd.Env = append(slices.Clone(d.environ), asProgram+"=1", "PATH="+os.Getenv("PATH"))
 	var both bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &both, &both
 	d.arm(doom, func() { _ = cmd.Process.Kill() })

@@ -387,7 +387,7 @@ func (d *deployment) logsCommand() *cobra.Command {
 				return nil
 			}
 			return &binnacle.Error{
-				Code: binnacle.CodeInvalid, Op: "cli.logs", Message: fmt.Sprintf("%s is not expected here: with logs, -f follows.", args[0]),
+				Code: binnacle.CodeInvalid, Op: "cli.logs", Message: args[0] + " is not expected here: with logs, -f follows.",
 				Hint: "binnacle deploy logs --file " + args[0],
 			}
 		},
