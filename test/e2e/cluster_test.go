@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -141,6 +142,7 @@ func (h *clusterHub) settings(number int) {
 		"database":   map[string]any{"existingSecret": "hub-database"},
 		"builders": map[string]any{
 			"replicas": 2, "resources": small, "persistence": map[string]any{"enabled": false}, "terminationGracePeriodSeconds": 30,
+			"userNamespace": true,
 		},
 	}
 	h.hub = map[string]any{
@@ -168,25 +170,35 @@ func (h *clusterHub) uninstall(t *testing.T) {
 	}
 }
 
-// image makes Binnacle's own image with Binnacle and gives it to the nodes.
+// image makes Binnacle's own image with Binnacle and gives it to the nodes. It makes
+// it twice, in two data directories: both are the same, byte for byte.
 func (h *clusterHub) image(t *testing.T) {
 	t.Helper()
-	dir, data := t.TempDir(), t.TempDir()
+	files, data := t.TempDir(), t.TempDir()
 	for from, to := range map[string]string{the.bin: "binnacle", "../../tools/image/Dockerfile": "Dockerfile"} {
-		if err := os.Link(from, filepath.Join(dir, to)); err != nil {
+		if err := os.Link(from, filepath.Join(files, to)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	short, err := os.MkdirTemp("/tmp", "bm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(short)
 	archive := filepath.Join(data, "image.tar")
-	args := []string{"--config", "../../tools/image/binnacle.yaml", "--data", short, "build", dir, "--tag", "binnacle:e2e", "--output", archive}
-	out, err := exec.CommandContext(t.Context(), the.bin, args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("make the image: %v\n%s", err, out)
+	var digests []string
+	for range 2 {
+		short, err := os.MkdirTemp("/tmp", "bm")
+		if err != nil {
+			t.Fatal(err)
+		}
+		args := []string{
+			"--config", "../../tools/image/binnacle.yaml", "--data", short, "--set", "base.archive=" + filepath.Join(data, "base.tar"),
+			"build", files, "--tag", "binnacle:e2e", "--output", archive,
+		}
+		out, err := exec.CommandContext(t.Context(), the.bin, args...).Output() // a name, and the digest
+		if err := errors.Join(err, os.RemoveAll(short)); err != nil {
+			t.Fatalf("make the image: %v\n%s", err, out)
+		}
+		digests = append(digests, strings.Split(string(out), "\n")[1])
+	}
+	if !strings.HasPrefix(digests[0], "sha256:") || digests[0] != digests[1] {
+		t.Errorf("two images of the same: %q", digests)
 	}
 	if err := h.Import(t.Context(), "docker.io/library/binnacle:e2e", archive); err != nil {
 		t.Fatal(err)
@@ -285,11 +297,14 @@ func TestKubernetes(t *testing.T) {
 	t.Run("Database", h.withoutDatabase)
 	t.Run("LostPod", func(t *testing.T) { h.lostPod(t, repo) })
 	t.Run("Strangers", func(t *testing.T) { h.strangers(t, repo) })
+	t.Run("HostileBuild", h.hostileBuild)
+	t.Run("Tokens", func(t *testing.T) { h.tokens(t, repo) })
 	t.Run("Machines", func(t *testing.T) { h.machines(t, repo) })
 	t.Run("Full", func(t *testing.T) { h.full(t, repo) })
 	t.Run("LostImage", func(t *testing.T) { h.lostImage(t, repo) })
 	t.Run("KilledBuilder", h.killedBuilder)
 	t.Run("Registry", h.brokenRegistry)
+	t.Run("Ways", h.ways)
 	t.Run("Rolling", h.rolling)
 	t.Run("Counted", h.counted)
 	t.Run("Commits", h.commits)

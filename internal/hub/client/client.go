@@ -66,6 +66,12 @@ func (c *Client) WithToken(token string) *Client {
 	return c
 }
 
+// WithHTTP makes the client ask by h, which may know a site's proxy or authorities.
+func (c *Client) WithHTTP(h *http.Client) *Client {
+	c.http = h
+	return c
+}
+
 // Token is who the client speaks for; empty until the first launch.
 func (c *Client) Token() string {
 	c.mu.Lock()
