@@ -144,6 +144,8 @@ func (o *onCluster) Restart(ctx context.Context, component string) error {
 
 // Sleep removes the pods.
 func (o *onCluster) Sleep(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, cluster.DefaultTimeout)
+	defer cancel()
 	return o.do(ctx, func(helm *release.Client) error { return helm.Sleep(ctx, o.name) })
 }
 

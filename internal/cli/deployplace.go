@@ -209,10 +209,10 @@ func (d *deployment) clusterOptions(i config.Imported) (cluster.Options, error) 
 		return cluster.Options{}, err
 	}
 	token, err := d.token(i.Config.Watch)
-	if err != nil {
+	if err != nil && d.inside != nil {
 		return cluster.Options{}, err
 	}
-	return cluster.Options{
+	return cluster.Options{ // without a token the one in the cluster stays; who has to put it there is told
 		Config: i.Config, Version: d.Version, Registry: credentials, Password: password, Token: token, Inside: d.inside != nil,
 		Holder: d.holder(),
 		Tell:   func(text string) { fmt.Fprintf(d.Err, "  %s\n", clean(text)) },

@@ -63,7 +63,8 @@ type Options struct {
 	// Password makes the registry's password where the cluster has none yet; nil
 	// when Registry has one.
 	Password func(context.Context) (config.Secret, error)
-	// Token is the forge's, for who follows the repository; empty for none.
+	// Token is the forge's, for who follows the repository. Where it is empty, the one
+	// that the cluster has stays.
 	Token config.Secret
 	// Inside says that we are a part of the deployment: secrets are those that the
 	// cluster has, and rights are those of an upgrade.
@@ -261,7 +262,7 @@ func (c *Cloud) Find(ctx context.Context, r deploy.Resource) (deploy.Resource, e
 		}
 		out := c.found(r, s.ObjectMeta)
 		out.Spec = map[string]string{"token": "another"}
-		if have := string(s.Data[tokenKey]); have != "" && (c.o.Inside || have == string(c.o.Token)) {
+		if have := string(s.Data[tokenKey]); have != "" && (c.o.Inside || c.o.Token == "" || have == string(c.o.Token)) {
 			out.Spec["token"] = asWanted
 		}
 		return out, nil

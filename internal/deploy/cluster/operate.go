@@ -109,7 +109,7 @@ func (c *Cloud) putToken(ctx context.Context, r deploy.Resource) error {
 	if c.o.Token == "" {
 		return &binnacle.Error{
 			Code: binnacle.CodeInvalid, Op: "cluster.token", Message: "watch.token_from: the token is not in the cluster, and there is none here.",
-			Hint: "Run binnacle deploy up where the token is.",
+			Hint: "Run binnacle deploy up where " + c.o.Config.Watch.TokenFrom + " has it.",
 		}
 	}
 	return c.store(ctx, c.client.CoreV1().Secrets(c.o.Config.Namespace()), "the forge's token", &corev1.Secret{

@@ -3,7 +3,9 @@ package release
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -31,13 +33,34 @@ func (c *Client) Restart(ctx context.Context, name, component string, now time.T
 
 // Sleep removes all pods of the release and remembers how many there were. What
 // is on volumes stays; sessions that run go on until they end.
+// Returns when Kubernetes counts none any more; the context bounds it.
 func (c *Client) Sleep(ctx context.Context, name string) error {
-	return c.patch(ctx, name, "", func(w Workload, was string) map[string]any {
+	err := c.patch(ctx, name, "", func(w Workload, was string) map[string]any {
 		if was != "" {
 			return nil
 		}
 		return map[string]any{"replicas": 0}
 	}, func(w Workload) any { return strconv.Itoa(w.Want) })
+	if err != nil {
+		return err
+	}
+	const pause = 500 * time.Millisecond
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for {
+		list, err := c.Workloads(ctx, name)
+		if err == nil && !slices.ContainsFunc(list, func(w Workload) bool { return w.Ready > 0 }) {
+			return nil
+		}
+		if err != nil && binnacle.CodeOf(err) != binnacle.CodeUnavailable {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(binnacle.Errorf(binnacle.CodeUnavailable, "The hub is told to sleep, and still has pods."), context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
 }
 
 // Wake brings back what [Client.Sleep] removed.
