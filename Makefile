@@ -26,6 +26,8 @@ PKG     ?= ./...
 # it; v0.34.2, TraceFields in solver/cachekey.go), and the end-to-end tests, whose
 # subject is another process.
 UNRACED := /internal/(image|engine)$$|/test/e2e$$
+# Nor is this one: hundreds of runs of a deployment, one after the other.
+MANY    := TestDefect08KilledAtEveryRequest
 
 .PHONY: run
 run: setup build ## Install what is missing, build, start the hub, launch an example
@@ -43,9 +45,10 @@ test: setup-test ## Install what tests need and run all of them
 	@$(MAKE) --no-print-directory -j2 -k test-slow test-race
 test-slow:
 	$(GOTEST) -p 1 $$(go list $(PKG) | grep -E '$(UNRACED)' | sort -r)
+	$(GOTEST) -run '^$(MANY)$$' ./internal/cli
 test-race:
 	CGO_ENABLED=1 nice go build -race $(PKG)
-	CGO_ENABLED=1 $(GOTEST) -race -p 1 $$(go list $(PKG) | grep -vE '$(UNRACED)' | sort -r)
+	CGO_ENABLED=1 $(GOTEST) -race -skip '^$(MANY)$$' -p 1 $$(go list $(PKG) | grep -vE '$(UNRACED)' | sort -r)
 
 .PHONY: build
 build: $(EMBED)/runc $(EMBED)/containerd-shim-runc-v2 ## Build bin/binnacle, with runc and the shim inside

@@ -188,6 +188,9 @@ func (d *deployment) apply(ctx context.Context, at *place, yes bool) error {
 		}
 	}
 	res, err := at.engine.Apply(ctx, p)
+	if err == nil && at.hub != nil && len(res.Written) == 0 {
+		err = at.hub.Await(ctx) // somebody who changed it all may have been ended while it waited
+	}
 	if err == nil {
 		err = at.sweep(ctx)
 	}
