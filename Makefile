@@ -23,32 +23,36 @@ FUZZTIME ?= 15s
 PKG     ?= ./...
 # Not run with the race detector: what has BuildKit inside, whose solver has a data
 # race of its own (it writes a record into its log while another goroutine changes
-# it; v0.34.2, TraceFields in solver/cachekey.go), and the end-to-end tests, whose
-# subject is another process.
+# it; v0.34.2, TraceFields in solver/cachekey.go), the end-to-end tests, whose subject
+# is another process, and hundreds of runs of a deployment, one after the other.
 UNRACED := /internal/(image|engine)$$|/test/e2e$$
-# Nor is this one: hundreds of runs of a deployment, one after the other.
-MANY    := TestDefect08KilledAtEveryRequest
+MANY    := ^TestDefect08KilledAtEveryRequest$$
+# Those of the end-to-end tests that need a Kubernetes, beside their benchmarks.
+CLUSTER := ^(TestKubernetes|TestWorkshopCluster)$$
 
 .PHONY: run
 run: setup build ## Install what is missing, build, start the hub, launch an example
 	@$(if $(SUDO),echo "sudo is used because sessions need root: network namespaces, mounts and control groups.",:)
 	$(SUDO) bin/binnacle serve --launch $(EXAMPLE)
 
-# The end-to-end tests take longest, and wait more than they compute, so all others
-# run beside them; within each of the two there is one package at a time. golangci-lint
-# has looked for what vet looks for.
-GOTEST := BINNACLE_TEST_REQUIRE=all go test -vet=off -shuffle=on -timeout 80m $(EXEC)
-.PHONY: test test-slow test-race
+# Three at a time: what takes longest waits more than it computes. Within each there is
+# one package at a time. golangci-lint has looked for what vet looks for.
+GOTEST = xargs -r go test -vet=off -shuffle=on -timeout 80m $(EXEC)
+.PHONY: test test-hub test-cluster test-race
 test: setup-test ## Install what tests need and run all of them
 	@$(MAKE) --no-print-directory -j2 build kube-programs $(LINT)
 	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory -j2 -k test-slow test-race
-test-slow:
-	$(GOTEST) -p 1 $$(go list $(PKG) | grep -E '$(UNRACED)' | sort -r)
-	$(GOTEST) -run '^$(MANY)$$' ./internal/cli
-test-race:
-	CGO_ENABLED=1 nice go build -race $(PKG)
-	CGO_ENABLED=1 $(GOTEST) -race -skip '^$(MANY)$$' -p 1 $$(go list $(PKG) | grep -vE '$(UNRACED)' | sort -r)
+	@$(MAKE) --no-print-directory -j3 -k test-hub test-cluster test-race
+test-%: export BINNACLE_TEST_REQUIRE := all
+test-hub: # a hub on this machine, and what it is made of
+	go list $(PKG) | { grep -E '$(UNRACED)' || true; } | sort -r | $(GOTEST) -p 1 -skip '$(CLUSTER)'
+test-cluster: # the same on Kubernetes; and a deployment that is killed hundreds of times
+	go list $(PKG) | { grep '/test/e2e$$' || true; } | $(GOTEST) -run '$(CLUSTER)'
+	go list $(PKG) | { grep '/internal/cli$$' || true; } | $(GOTEST) -run '$(MANY)'
+test-race: export CGO_ENABLED := 1
+test-race: # all others
+	nice go build -race $(PKG)
+	go list $(PKG) | { grep -vE '$(UNRACED)' || true; } | sort -r | $(GOTEST) -race -p 1 -skip '$(MANY)'
 
 .PHONY: build
 build: $(EMBED)/runc $(EMBED)/containerd-shim-runc-v2 ## Build bin/binnacle, with runc and the shim inside
