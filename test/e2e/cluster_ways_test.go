@@ -58,10 +58,11 @@ func (h *clusterHub) ways(t *testing.T) {
 	builders := h.values["builders"].(map[string]any)
 	builders["userNamespace"] = false
 	h.upgrade(t)
-	defer func() { // the next upgrade takes it back
+	defer func() { // while the cluster still knows what a route is
 		h.values["url"], builders["userNamespace"] = before, true
 		delete(h.values, "ingress")
 		delete(h.values, "httpRoute")
+		h.upgrade(t)
 	}()
 	for _, name := range []string{ingressHost, gatewayHost} {
 		t.Run(name, func(t *testing.T) { h.through(t, browser, name) })
