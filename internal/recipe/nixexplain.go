@@ -14,7 +14,7 @@ import (
 func nixCauses() []cause {
 	const away = "Try again in a few minutes; if it stays, tell the operator of this hub."
 	return []cause{
-		{pattern: `error: (?:.*?\berror: )?undefined variable '([^']+)'`, message: "Nix knows no {} here.", hint: "Check the spelling; what a file uses must be one of its arguments, or stand after `with`.", tools: true},
+		{pattern: `error: (?:.*?\berror: )?undefined variable '([^']+)'`, message: "Nix knows no {} here.", hint: "Check the spelling: packages are listed at search.nixos.org. What a file uses must be one of its arguments, or stand after `with`.", tools: true},
 		{pattern: `error: (?:.*?\berror: )?attribute '([^']+)' missing`, message: "There is no attribute {}: a package may have another name in this release of nixpkgs.", hint: "Search for its name at search.nixos.org, or pin the nixpkgs that has it.", tools: true},
 		{pattern: `error: (?:.*?\berror: )?syntax error, (unexpected [^ ]+)`, message: "The expression has a syntax error: {}.", hint: "Correct this line.", tools: true},
 		{pattern: `error: (?:.*?\berror: )?file '([^']+)' was not found in the Nix search path`, message: "Nix does not know <{}>.", hint: "Only <nixpkgs> is there; fetch others with builtins.fetchTarball.", tools: true},
