@@ -189,7 +189,6 @@ func (d *doomed) run(ctx context.Context, args ...string) (code int, said string
 // written, as no other clean-up is; half a minute goes by.
 func (d *doomed) killed(t *testing.T, doom func(int, string) (bool, bool), args ...string) {
 	t.Helper()
-	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var journal []byte
@@ -254,7 +253,6 @@ var checksum = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
 // release is the newest revision: it must be in use, and the only one that is.
 func (d *doomed) release(t *testing.T) release.Release {
 	t.Helper()
-	t.Helper()
 	c, err := release.New(release.Access{Kubeconfig: d.access}, "my-hub", "1.2.3", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -274,7 +272,6 @@ func (d *doomed) release(t *testing.T) release.Release {
 
 // open says which operations the journal has not seen the end of.
 func (d *doomed) open(t *testing.T) (open []string) {
-	t.Helper()
 	t.Helper()
 	b, err := os.ReadFile(d.journal())
 	if err != nil {

@@ -154,8 +154,17 @@ func (d *doomed) process(t *testing.T, made map[string]bool, doom func(int, stri
 	cmd.Env = append(slices.Clone(d.environ), asProgram+"=1", "PATH="+os.Getenv("PATH"))
 	var both bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &both, &both
-	d.arm(doom, func() { _ = cmd.Process.Kill() })
-	err := cmd.Run()
+	started := make(chan struct{})
+	d.arm(doom, func() {
+		<-started
+		_ = cmd.Process.Kill()
+	})
+	err := cmd.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	close(started)
+	err = cmd.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, request := range d.asked { // the last too: it was carried out, or is asked again
