@@ -24,9 +24,10 @@ PKG     ?= ./...
 # Not run with the race detector: what has BuildKit inside, whose solver has a data
 # race of its own (it writes a record into its log while another goroutine changes
 # it; v0.34.2, TraceFields in solver/cachekey.go), the end-to-end tests, whose subject
-# is another process, and hundreds of runs of a deployment, one after the other.
-UNRACED := /internal/(image|engine)$$|/test/e2e$$
-MANY    := ^TestDefect08KilledAtEveryRequest$$
+# is another process, and the command line, which runs deployments by the hundred. The
+# packages that they are made of have raced tests of their own; `make race` runs it so.
+UNRACED := /internal/(image|engine|cli)$$|/test/e2e$$
+RACED    = go list $(PKG) | { grep -vE '$(UNRACED)' || true; }
 # Those of the end-to-end tests that need a Kubernetes, beside their benchmarks.
 CLUSTER := ^(TestKubernetes|TestWorkshopCluster)$$
 
@@ -46,13 +47,17 @@ test: setup-test ## Install what tests need and run all of them
 test-%: export BINNACLE_TEST_REQUIRE := all
 test-hub: # a hub on this machine, and what it is made of
 	go list $(PKG) | { grep -E '$(UNRACED)' || true; } | sort -r | $(GOTEST) -p 1 -skip '$(CLUSTER)'
-test-cluster: # the same on Kubernetes; and a deployment that is killed hundreds of times
+test-cluster: # the same on Kubernetes
 	go list $(PKG) | { grep '/test/e2e$$' || true; } | $(GOTEST) -run '$(CLUSTER)'
-	go list $(PKG) | { grep '/internal/cli$$' || true; } | $(GOTEST) -run '$(MANY)'
 test-race: export CGO_ENABLED := 1
 test-race: # all others
-	nice go build -race $(PKG)
-	go list $(PKG) | { grep -vE '$(UNRACED)' || true; } | sort -r | $(GOTEST) -race -p 1 -skip '$(MANY)'
+	$(RACED) | xargs -r nice go build -race
+	$(RACED) | sort -r | $(GOTEST) -race -p 1
+
+.PHONY: race
+race: export CGO_ENABLED := 1
+race: ## Run a package's tests with the race detector (PKG=./internal/cli)
+	BINNACLE_TEST_REQUIRE=all go test -race -vet=off -shuffle=on -timeout 80m $(EXEC) $(PKG)
 
 .PHONY: build
 build: $(EMBED)/runc $(EMBED)/containerd-shim-runc-v2 ## Build bin/binnacle, with runc and the shim inside
