@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -126,6 +127,25 @@ func TestBaseAndSteps(t *testing.T) {
 		out, err = solve(t, e, base.Run(llb.Args([]string{"sh", "-c", `for i in $(seq 30); do head -c 200000000 /dev/zero > /f$i; sleep 0.2; done`}), llb.IgnoreCache).Root())
 		if err == nil || !strings.Contains(out, "No space left on device") {
 			t.Errorf("a step wrote more than it may: %v %s", err, out)
+		}
+	})
+	t.Run("what others write is not a step's", func(t *testing.T) {
+		cache := llb.AddMount("/both", llb.Scratch(), llb.AsPersistentCacheDir("both", llb.CacheMountShared))
+		var g errgroup.Group
+		for _, script := range []string{
+			`touch /both/began; until [ -e /both/written ]; do sleep 0.1; done; head -c 100000000 /dev/zero > /f; sleep 2`, // which is four looks
+			`until [ -e /both/began ]; do sleep 0.1; done; head -c 480000000 /dev/zero > /f; touch /both/written`,
+		} {
+			g.Go(func() error {
+				out, err := solve(t, e, base.Run(llb.Args([]string{"sh", "-c", script}), llb.IgnoreCache, cache).Root())
+				if err != nil {
+					return fmt.Errorf("%w\n%s", err, out)
+				}
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			t.Error(err)
 		}
 	})
 	t.Run("in a user namespace", func(t *testing.T) { inUserNamespace(t, archive) })

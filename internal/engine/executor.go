@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/moby/buildkit/executor"
@@ -86,10 +84,15 @@ func (x *stepExecutor) Run(ctx context.Context, id string, root executor.Mount, 
 	if err != nil {
 		return nil, err
 	}
-	if x.bundle != "" {
-		mounts = append(slices.Clone(mounts), executor.Mount{Src: hostFile(x.bundle), Dest: caTarget, Readonly: true})
+	at := &places{}
+	root, mounts = at.of(root), slices.Clone(mounts)
+	for i := range mounts {
+		mounts[i] = at.of(mounts[i])
 	}
-	ctx, stop := x.boundDisk(ctx, process.Stderr)
+	if x.bundle != "" {
+		mounts = append(mounts, executor.Mount{Src: hostFile(x.bundle), Dest: caTarget, Readonly: true})
+	}
+	ctx, stop := x.boundDisk(ctx, process.Stderr, at)
 	rec, err := x.Executor.Run(ctx, id, root, mounts, process, started)
 	stop()
 	return rec, errors.Join(err, done())
@@ -123,57 +126,6 @@ func mayProcesses(n int64) int64 {
 		return limit
 	}
 	return n
-}
-
-// diskInterval is how often the disk is looked at while a step runs.
-const diskInterval = 500 * time.Millisecond
-
-// boundDisk ends the step when the file system has lost more space than it may
-// write. Ordinary file systems have no quota for a layer; what other steps
-// write meanwhile counts too, so the limit should be generous. The returned
-// function stops the watch.
-func (x *stepExecutor) boundDisk(ctx context.Context, out io.Writer) (context.Context, func()) {
-	free, err := freeSpace(x.dir)
-	if x.limits.Disk <= 0 || err != nil {
-		return ctx, func() {}
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(diskInterval)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			now, err := freeSpace(x.dir)
-			if err != nil || free-now <= x.limits.Disk {
-				continue
-			}
-			// In the words that explain a full disk to the author.
-			fmt.Fprintf(out, "Stopped: this step wrote more than the %d MiB it may. No space left on device\n", x.limits.Disk>>20)
-			cancel(errDisk)
-			return
-		}
-	}()
-	return ctx, func() {
-		cancel(nil)
-		<-done
-	}
-}
-
-var errDisk = errors.New("the step wrote more to the disk than it may")
-
-// freeSpace of the file system that holds dir, in bytes.
-func freeSpace(dir string) (int64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, err
-	}
-	return int64(st.Bavail) * st.Bsize, nil //nolint:gosec // no file system has 8 EiB
 }
 
 func (x *stepExecutor) resources() *pb.LinuxResources {
