@@ -26,8 +26,9 @@ PKG     ?= ./...
 # it; v0.34.2, TraceFields in solver/cachekey.go), the end-to-end tests, whose subject
 # is another process, and the command line, which runs deployments by the hundred. The
 # packages that they are made of have raced tests of their own; `make race` runs it so.
-UNRACED := /internal/(image|engine|cli)$$|/test/e2e$$
-RACED    = go list $(PKG) | { grep -vE '$(UNRACED)' || true; }
+ALONE   := /internal/(image|engine|cli)$$|/test/e2e$$
+UNRACED  = go list $(PKG) | { grep -E '$(ALONE)' || true; }
+RACED    = go list $(PKG) | { grep -vE '$(ALONE)' || true; }
 # Those of the end-to-end tests that need a Kubernetes, beside their benchmarks.
 CLUSTER := ^(TestKubernetes|TestWorkshopCluster)$$
 
@@ -36,28 +37,27 @@ run: setup build ## Install what is missing, build, start the hub, launch an exa
 	@$(if $(SUDO),echo "sudo is used because sessions need root: network namespaces, mounts and control groups.",:)
 	$(SUDO) bin/binnacle serve --launch $(EXAMPLE)
 
-# Three at a time: what takes longest waits more than it computes. Within each there is
-# one package at a time. golangci-lint has looked for what vet looks for.
+# Three at a time: what takes longest waits more than it computes. Compiling for the
+# later ones goes on meanwhile, behind them. Within each there is one package at a time.
+# golangci-lint has looked for what vet looks for.
 GOTEST = xargs -r go test -vet=off -shuffle=on -timeout 80m $(EXEC)
 .PHONY: test test-hub test-cluster test-race
 test: setup-test ## Install what tests need and run all of them
-	@$(MAKE) --no-print-directory -j2 build kube-programs $(LINT)
-	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory build
 	@$(MAKE) --no-print-directory -j3 -k test-hub test-cluster test-race
 test-%: export BINNACLE_TEST_REQUIRE := all
 test-hub: # a hub on this machine, and what it is made of
-	go list $(PKG) | { grep -E '$(UNRACED)' || true; } | sort -r | $(GOTEST) -p 1 -skip '$(CLUSTER)'
-test-cluster: # the same on Kubernetes
-	go list $(PKG) | { grep '/test/e2e$$' || true; } | $(GOTEST) -run '$(CLUSTER)'
-test-race: export CGO_ENABLED := 1
-test-race: # all others
-	$(RACED) | xargs -r nice go build -race
-	$(RACED) | sort -r | $(GOTEST) -race -p 1
+	$(UNRACED) | { grep -v /internal/cli$$ || true; } | sort -r | $(GOTEST) -p 1 -skip '$(CLUSTER)'
+test-cluster: kube-programs # the same on Kubernetes, and deploying there
+	$(UNRACED) | { grep /test/e2e$$ || true; } | $(GOTEST) -run '$(CLUSTER)'
+	$(UNRACED) | { grep /internal/cli$$ || true; } | $(GOTEST)
+test-race: kube-programs lint # all others
+	$(RACED) | CGO_ENABLED=1 xargs -r nice go build -race
+	$(RACED) | sort -r | CGO_ENABLED=1 $(GOTEST) -race -p 1
 
 .PHONY: race
-race: export CGO_ENABLED := 1
 race: ## Run a package's tests with the race detector (PKG=./internal/cli)
-	BINNACLE_TEST_REQUIRE=all go test -race -vet=off -shuffle=on -timeout 80m $(EXEC) $(PKG)
+	CGO_ENABLED=1 BINNACLE_TEST_REQUIRE=all go test -race -vet=off -shuffle=on -timeout 80m $(EXEC) $(PKG)
 
 .PHONY: build
 build: $(EMBED)/runc $(EMBED)/containerd-shim-runc-v2 ## Build bin/binnacle, with runc and the shim inside
@@ -104,14 +104,14 @@ check: lint ## Vet, lint and the unit tests: under a minute when warm
 
 .PHONY: lint
 lint: $(LINT) ## Run golangci-lint
-	$(LINT) run --allow-parallel-runners $(PKG)
+	nice $(LINT) run --allow-parallel-runners $(PKG)
 
 .PHONY: fmt
 fmt: $(LINT) ## Format all Go files
 	$(LINT) fmt
 
 $(LINT): tools/go.mod tools/go.sum
-	go -C tools build -buildvcs=false -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	nice go -C tools build -buildvcs=false -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
 
 .PHONY: helm-lint
@@ -141,12 +141,12 @@ kube-programs: $(KUBE)/kubernetes $(KUBE)/containerd $(KUBE)/runc
 
 $(KUBE)/kubernetes: test/kube/components/go.mod test/kube/components/go.sum test/kube/components/main.go
 	v=$(KUBE_VERSION); p=k8s.io/component-base/version; minor=$${v#v1.}; \
-	go -C test/kube/components build -buildvcs=false \
+	nice go -C test/kube/components build -buildvcs=false \
 		-ldflags "-s -w -X $$p.gitVersion=$$v -X $$p.gitMajor=1 -X $$p.gitMinor=$${minor%.*}" -o ../../../$@ .
 	@touch $@
 
 $(KUBE)/containerd: test/kube/components/node/go.mod test/kube/components/node/go.sum test/kube/components/node/coredns/main.go
-	go -C test/kube/components/node build -buildvcs=false -ldflags '-s -w' -o ../../../../$(KUBE)/ tool ./coredns
+	nice go -C test/kube/components/node build -buildvcs=false -ldflags '-s -w' -o ../../../../$(KUBE)/ tool ./coredns
 	@touch $@
 
 $(KUBE)/runc: $(EMBED)/runc $(EMBED)/containerd-shim-runc-v2
