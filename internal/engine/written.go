@@ -82,7 +82,7 @@ type places struct {
 
 // of lets a step have its mount, and notes where it leads.
 func (p *places) of(m executor.Mount) executor.Mount {
-	if !m.Readonly {
+	if !m.Readonly && m.Src != nil {
 		m.Src = notedMount{m.Src, p}
 	}
 	return m
