@@ -1,10 +1,8 @@
 package cli_test
 
 import (
-	"archive/tar"
 	"archive/zip"
 	"bytes"
-	"compress/gzip"
 	"crypto/sha1"
 	"encoding/hex"
 	"fmt"
@@ -18,6 +16,7 @@ import (
 
 	"github.com/binnacle-hub/binnacle/internal/cli"
 	"github.com/binnacle-hub/binnacle/internal/config"
+	"github.com/binnacle-hub/binnacle/test/targz"
 )
 
 // site is a mirror with one package called harbour in each registry.
@@ -34,7 +33,10 @@ func newSite(t *testing.T) *site {
 		"harbour-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: harbour\nVersion: 1.0\n", "harbour-1.0.dist-info/RECORD": "",
 	})
 	module := zipped(t, map[string]string{"harbour.example/m@v1.0.0/go.mod": "module harbour.example/m\n", "harbour.example/m@v1.0.0/m.go": "package m\n"})
-	pack := tarred(t, map[string]string{"package/package.json": `{"name": "harbour", "version": "1.0.0"}`})
+	pack, err := targz.Pack("package", map[string]string{"package.json": `{"name": "harbour", "version": "1.0.0"}`})
+	if err != nil {
+		t.Fatal(err)
+	}
 	sum := sha1.Sum(pack) // npm's own kind of hash
 	s := &site{}
 	answers := map[string]func() []byte{
@@ -84,29 +86,6 @@ func zipped(t *testing.T, files map[string]string) []byte {
 		}
 	}
 	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-func tarred(t *testing.T, files map[string]string) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	w := tar.NewWriter(z)
-	for name, text := range files {
-		err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(text))})
-		if err == nil {
-			_, err = w.Write([]byte(text))
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()

@@ -118,7 +118,7 @@ func readTree(dir string, opt recipe.Options) (_ recipe.Recipe, err error) {
 // recipeOptions are the hub's choices for the recipe of a commit of that date;
 // asked is the interface that a link opens.
 func recipeOptions(c config.Config, date time.Time, asked string) recipe.Options {
-	return recipe.Options{DefaultPython: c.Build.Python, BasePython: c.Base.Python, Arch: runtime.GOARCH, Date: date, Interface: asked}
+	return recipe.Options{DefaultPython: c.Build.Python, BasePython: c.Base.Python, Arch: runtime.GOARCH, Date: date, Today: time.Now(), Interface: asked}
 }
 
 // resolve reads what a person typed: a directory of this machine when there is

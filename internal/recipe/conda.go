@@ -179,16 +179,22 @@ func (w condaWanted) input() Input {
 }
 
 // condaWanted adds what every session needs to what an author asks for: Python,
-// pip, and the kernel of R when there is R.
+// pip, and the kernel of R when there is R, with what scripts install more with.
 func (r *reader) condaWanted(packages []Package) condaWanted {
 	var w condaWanted
 	named := map[string]bool{}
-	needed := []string{"pip", "python"}
+	needed, brings := []string{"pip", "python"}, false
 	for _, p := range packages {
 		w.Specs = append(w.Specs, strings.Join(strings.Fields(p.Spec), " "))
 		named[p.Name] = true
-		if strings.HasPrefix(p.Name, "r-") {
-			needed = []string{"pip", "python", "r-base", "r-irkernel"}
+		brings = brings || strings.HasPrefix(p.Name, "r-")
+	}
+	if brings {
+		needed = append(needed, "r-base", "r-irkernel")
+		for _, tool := range []string{"devtools", "remotes"} { // repo2docker's images have them
+			if r.scriptsName(tool) {
+				needed = append(needed, "r-"+tool)
+			}
 		}
 	}
 	for _, name := range needed {

@@ -2,6 +2,7 @@ package recipe
 
 import (
 	_ "embed"
+	"slices"
 	"strings"
 	"time"
 )
@@ -61,6 +62,12 @@ cp ` + at + "/" + condaList + " " + LockStore + "/" + condaList + "\n" + tidy
 	r.add(conda, r.condaJupyter(p))
 	r.environment()
 	r.Env["CONDA_PREFIX"], r.Env["CONDA_DEFAULT_ENV"] = Prefix, Prefix
+	if p.r && r.Kind != "r" {
+		r.rStudio(Prefix+"/bin/R", `echo "rsession-ld-library-path=`+Prefix+`/lib" >> /etc/rstudio/rserver.conf`)
+		if slices.ContainsFunc(p.packages, func(p Package) bool { return p.Name == "r-shiny" }) {
+			r.rShiny(Prefix+"/bin/Rscript", r.shinyApps())
+		}
+	}
 	return nil
 }
 

@@ -103,11 +103,12 @@ func (r *reader) pipSteps(file string, q *requirements) []Step {
 	whole := q.step("pip: "+file, StageEnvironment, "")
 	whole.Branch = "python"
 	lock := r.pipLock(file, q)
+	const locked, dated = LockDir + "/" + lockedFile, LockDir + "/" + datedFile
 	if lock == nil {
+		whole.Script += q.keep(locked)
 		return []Step{whole}
 	}
 	whole.Lock = lock
-	const locked, dated = LockDir + "/" + lockedFile, LockDir + "/" + datedFile
 	install := "uv " + q.command("pip install --python "+Prefix+" --no-deps --only-binary :all: --no-compile-bytecode", "-r "+locked)
 	rest := `if [ -e ` + dated + ` ]; then
   constraint=
@@ -117,8 +118,7 @@ func (r *reader) pipSteps(file string, q *requirements) []Step {
     asking ` + q.install("$constraint") + `
   fi
 fi
-` + finish + `[ ! -e ` + locked + ` ] || cp ` + locked + ` ` + LockStore + `/requirements.txt
-`
+` + finish + q.keep(locked)
 	if r.isConda() {
 		// A Python of the repository's choice would run while the cache is there.
 		if lines := q.optionLines(); len(lines) > 0 {

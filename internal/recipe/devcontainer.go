@@ -79,6 +79,7 @@ type build struct {
 	Context    string            `json:"context"`
 	Target     string            `json:"target"`
 	Args       map[string]string `json:"args"`
+	Options    []string          `json:"options"`
 }
 
 func readDevcontainer(r *reader) error {
@@ -320,6 +321,8 @@ func (r *reader) devNotes(file string, d devcontainer, all map[string]json.RawMe
 		{"privileged", "sessions have no privileges"},
 		{"capAdd", "sessions have no privileges"},
 		{"securityOpt", "sessions have no privileges"},
+		{"hostRequirements", "the hub sets what a session may use"},
+		{"secrets", "sessions get no secrets of the author's"},
 		{"initializeCommand", "there is no machine of the author's"},
 		{"postAttachCommand", editor},
 		{"forwardPorts", "what listens in a session is reached through the Jupyter server"},
@@ -331,6 +334,9 @@ func (r *reader) devNotes(file string, d devcontainer, all map[string]json.RawMe
 		if raw, ok := all[n.name]; ok && string(raw) != "false" && string(raw) != "[]" && string(raw) != "{}" && string(raw) != "null" {
 			r.note(file, r.lineOf(file, n.name), n.name+" is passed over: "+n.why+".", "")
 		}
+	}
+	if len(d.Build.Options) > 0 {
+		r.note(file, r.lineOf(file, "options"), "The options of build are passed over: images are not built by Docker.", "")
 	}
 	for _, user := range []struct{ key, name string }{{"remoteUser", d.RemoteUser}, {"containerUser", d.User}} {
 		if user.name == "root" {

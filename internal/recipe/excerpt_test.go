@@ -1,6 +1,8 @@
 package recipe_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,16 +71,21 @@ func TestExcerpt(t *testing.T) {
 	}
 }
 
-// golden compares with a file of testdata, or writes it with -update.
+// golden compares with a file of testdata, or writes it with -update. No file is an
+// empty text.
 func golden(t *testing.T, file, got string) {
 	t.Helper()
 	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+		err := os.Remove(file)
+		if got != "" {
+			err = os.WriteFile(file, []byte(got), 0o644)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
 		}
 	}
 	want, err := os.ReadFile(file)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {

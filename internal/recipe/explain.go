@@ -121,6 +121,10 @@ func causes() []cause {
 			message: missingTool, hint: sourceHint, better: fromDebian,
 		},
 		{pattern: `(?:Failed to build|Failed to download and build|Could not build wheels for|Failed building wheel for) .?([A-Za-z0-9][A-Za-z0-9._-]*)`, message: "{} could not be built from its source.", hint: sourceHint, better: nearPython},
+		{
+			pattern: `ERROR: (?:configuration|compilation|lazy loading) failed for package ['‘"]?([A-Za-z][A-Za-z0-9.]*[A-Za-z0-9])`, message: "The package {} of R could not be built from its source.",
+			hint: "The lines before say what it lacks: name the Debian package that has it in apt.txt, or choose a later day in runtime.txt.",
+		},
 		{pattern: `Unable to locate package (\S+)`, message: "Debian has no package called {}.", hint: "Search for its name in Debian's list of packages; it can differ between distributions.", tools: true, better: nowInDebian},
 		{pattern: `Version '[^']*' for '([^']+)' was not found`, message: "The version asked for of {} is not in Debian.", hint: "Leave the version out.", tools: true},
 		{pattern: `Release '[^']*' for '([^']+)' was not found`, message: "The release asked for of {} is not in this machine's sources.", hint: "Leave the release out.", tools: true},
@@ -204,6 +208,7 @@ func Explain(r Recipe, step string, log []string) *binnacle.Error {
 		}
 		break
 	}
+	juliaFile(s, e, flat)
 	if said != "" {
 		e.Message += " It said: " + said
 	}

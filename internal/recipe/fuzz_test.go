@@ -72,7 +72,7 @@ func FuzzRuntime(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if v, err := recipe.ParseRuntime("runtime.txt", text); err == nil && !regexp.MustCompile(`^[0-9.]+$`).MatchString(v) {
+		if v, _, err := recipe.ParseRuntime("runtime.txt", text); err == nil && !regexp.MustCompile(`^[0-9.]+$`).MatchString(v) {
 			t.Errorf("took %q", v)
 		}
 		check(t, map[string]string{"runtime.txt": text})

@@ -122,6 +122,9 @@ func readInterfaces(r *reader) error {
 			servers[p.name] = s
 		}
 	}
+	if r.opt.Interface == rstudio && !r.offers(rstudio) {
+		r.note("", 0, "The link opens RStudio, but nothing in the repository asks for R.", "Name R in a runtime.txt, such as r-"+minorOf(r.opt.BaseR)+"-2025-06-01, or its packages in environment.yml.")
+	}
 	if len(servers) > 0 {
 		return r.serve(servers)
 	}

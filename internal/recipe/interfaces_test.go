@@ -56,6 +56,26 @@ func TestInterfaces(t *testing.T) {
 		"vscode":             {asked: "vscode", added: "vscode", want: []string{"vscode vscode/ the link asks for it"}},
 		"Dockerfile":         {files: map[string]string{"Dockerfile": "FROM a\n"}, asked: "vscode", note: "not added to the image of a Dockerfile"},
 		"unknown":            {asked: "emacs"},
+		"RStudio, no R":      {files: map[string]string{"requirements.txt": "numpy\n"}, asked: "rstudio", note: "nothing in the repository asks for R"},
+		"RStudio of conda": {
+			files: map[string]string{"environment.yml": "dependencies: [r-base]\n", "app.R": ""}, asked: "rstudio",
+			want: []string{"rstudio rstudio/ the link asks for it"},
+		},
+		"Shiny of conda": {
+			files: map[string]string{"environment.yml": "dependencies: [r-shiny]\n", "app.R": ""},
+			want:  []string{"rstudio rstudio/ images of R have it where it can be fetched", "shiny shiny/ app.R is an application of Shiny"},
+		},
+		"Shiny in directories": {
+			files: map[string]string{"runtime.txt": "r-2025-06-01", "boats/app.R": "", "a/tides/ui.R": "", "a/tides/server.R": "", "a/b/c/app.R": "", ".x/app.R": "", "d'e/app.R": "", "boats/more/app.R": ""},
+			want: []string{
+				"rstudio rstudio/ images of R have it where it can be fetched",
+				"shiny shiny/a/tides/ a/tides/server.R is an application of Shiny", "shiny shiny/boats/ boats/app.R is an application of Shiny",
+			},
+		},
+		"Shiny in the root": {
+			files: map[string]string{"install.R": "", "app.R": "", "boats/app.R": ""},
+			want:  []string{"rstudio rstudio/ images of R have it where it can be fetched", "shiny shiny/ app.R is an application of Shiny"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := recipe.Read(repo(c.files), recipe.Options{Interface: c.asked})

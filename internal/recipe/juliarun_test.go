@@ -14,6 +14,7 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/recipe"
 	"github.com/binnacle-hub/binnacle/test/juliaserver"
 	"github.com/binnacle-hub/binnacle/test/olddebian"
+	"github.com/binnacle-hub/binnacle/test/targz"
 )
 
 const knotsUUID, fathomUUID = "3d0f8c1e-6c3b-4c0a-9a55-0e2f4b1c7d21", "5b7c2f0a-1d2e-4f3a-8b9c-6d7e8f901a2b"
@@ -21,7 +22,7 @@ const knotsUUID, fathomUUID = "3d0f8c1e-6c3b-4c0a-9a55-0e2f4b1c7d21", "5b7c2f0a-
 // standIn is a Julia that writes down what it is asked.
 func standIn(t *testing.T, version string) []byte {
 	t.Helper()
-	b, err := juliaserver.Tarball("julia-"+version, map[string]string{"bin/julia": "#!/bin/sh\necho \"" + version + " $*\" >> \"$(dirname \"$0\")/../asked.txt\"\n"}, time.Unix(0, 0))
+	b, err := targz.Pack("julia-"+version, map[string]string{"bin/julia": "#!/bin/sh\necho \"" + version + " $*\" >> \"$(dirname \"$0\")/../asked.txt\"\n"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,24 +213,35 @@ func TestJuliaSteps(t *testing.T) {
 		t.Errorf("the kernel is %s, %v", kernel, err)
 	}
 
-	t.Run("manifest", func(t *testing.T) {
-		older := strings.ReplaceAll(string(locked), `version = "1.1.0"`, `version = "1.0.0"`)
-		older = strings.ReplaceAll(older, knots("1.1.0").Tree(), knots("1.0.0").Tree())
-		if out, err := install(t, read(t, map[string]string{"Project.toml": project, "Manifest.toml": older})); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		if have := julia("using Knots; print(Knots.version)"); have != "1.0.0" {
-			t.Errorf("has Knots %s", have)
-		}
-	})
+	older := strings.ReplaceAll(string(locked), `version = "1.1.0"`, `version = "1.0.0"`)
+	older = strings.ReplaceAll(older, knots("1.1.0").Tree(), knots("1.0.0").Tree())
+	for name, project := range map[string]string{
+		"manifest":                       project,
+		"manifest that [compat] forbids": project + "[compat]\nKnots = \"1.1\"\n", // what is committed is what is meant
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := read(t, map[string]string{"Project.toml": project, "Manifest.toml": older})
+			if out, err := install(t, r); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			if have := julia("using Knots; print(Knots.version)"); have != "1.0.0" {
+				t.Errorf("has Knots %s", have)
+			}
+			if told := strings.Contains(notes(r), "Manifest.toml has Knots 1.0.0, which [compat]"); told != strings.Contains(project, "compat") {
+				t.Errorf("the notes are %s", notes(r))
+			}
+		})
+	}
 	for name, c := range map[string]struct {
 		project, manifest string
 		file              string
 		line              int
 		says, hint        string
 	}{
-		"not registered": {"[deps]\nNosuch = \"aaaaaaaa-0000-4000-8000-000000000000\"\n" + project[len("[deps]\n"):], "", "Project.toml", 2, "Nosuch", "]add https://"},
-		"no version":     {project + "[compat]\nKnots = \"7\"\n", "", "Project.toml", 2, "No version of the Julia package Knots fits", "[compat]"},
+		"not registered":                {"[deps]\nNosuch = \"aaaaaaaa-0000-4000-8000-000000000000\"\n" + project[len("[deps]\n"):], "", "Project.toml", 2, "Nosuch", "]add https://"},
+		"manifest without a dependency": {project, strings.Split(string(locked), "[[Fathom]]")[0] + "[[Knots" + strings.Split(string(locked), "[[Knots")[1], "Manifest.toml", 0, "does not have Fathom", "]resolve"},
+		"manifest of a newer format":    {project, "manifest_format = \"2.0\"\n\n[[deps.Knots]]\nuuid = \"" + knotsUUID + "\"\nversion = \"1.0.0\"\ngit-tree-sha1 = \"" + knots("1.0.0").Tree() + "\"\n", "Manifest.toml", 0, "newer format", "]resolve"},
+		"no version":                    {project + "[compat]\nKnots = \"7\"\n", "", "Project.toml", 2, "No version of the Julia package Knots fits", "[compat]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := map[string]string{"Project.toml": c.project}

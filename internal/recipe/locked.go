@@ -146,6 +146,10 @@ func Freeze(r Recipe, files map[string]string) ([]Frozen, []Note) {
 				f.Keep = strings.TrimSuffix(at, ".txt") + ".in"
 			}
 			f.Why = "exact Python packages with their hashes"
+			if strings.Contains(f.Content, " @ git+") { // pip takes hashes of all or of none
+				f.Why = "exact Python packages, without hashes, which those from git can't have"
+				f.Content = regexp.MustCompile(` \\\n\s+--hash=\S+`).ReplaceAllString(f.Content, "")
+			}
 			f.Content = frozenHead + f.Content
 			out = append(out, f)
 		case name == "conda.txt" && strings.Contains(f.Content, "@EXPLICIT"):

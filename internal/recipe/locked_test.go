@@ -83,6 +83,11 @@ func TestFreeze(t *testing.T) {
 	if len(conda) != 1 || conda[0].Path != "binder/conda-linux-aarch64.lock" || len(notes) != 1 {
 		t.Errorf("%+v %+v", conda, notes)
 	}
+	const git = "knots @ git+https://example.org/knots.git@0123abc\n"
+	if frozen, _ := recipe.Freeze(loose, map[string]string{"requirements.txt": lock + git}); !strings.HasSuffix(frozen[0].Content, git) ||
+		strings.Contains(frozen[0].Content, "hash") || !strings.Contains(frozen[0].Content, "\nnumpy==2.2.6 ; python_version < '4'\n    # via\n") {
+		t.Errorf("pip takes no hashes beside packages from git: %s", frozen[0].Content)
+	}
 	for name, c := range map[string]struct {
 		files  map[string]string
 		locked string

@@ -225,6 +225,19 @@ func keepList(list string) string {
 `
 }
 
+// keep is keepList for requirements of which some are from git or an archive: only
+// the environment knows the commit that came of a branch, so it is asked.
+func (q *requirements) keep(list string) string {
+	if len(q.sources) == 0 {
+		return keepList(list)
+	}
+	return `{
+  [ ! -e ` + list + ` ] || cat ` + list + `
+  uv pip freeze --quiet --python ` + Prefix + ` | grep -E ' @ (git\+|https?:.*\.(zip|tgz|tar\.[a-z0-9]+)(#|$))' | sed -E 's#://[^/@]*@#://#' || true
+} > ` + LockStore + `/requirements.txt
+`
+}
+
 // words are options for a command line, each after a blank.
 func words(options []string) string {
 	if len(options) == 0 {

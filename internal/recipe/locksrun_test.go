@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/binnacle-hub/binnacle/internal/recipe"
+	"github.com/binnacle-hub/binnacle/test/githost"
 )
 
 // TestLockSteps runs the steps of the examples with locks for real, one after the
@@ -72,9 +73,83 @@ func TestLockSteps(t *testing.T) {
 		}
 	})
 
+	t.Run("git", m.git)
 	t.Run("causes", m.causes)
 	t.Run("outlines", m.outlines)
 	t.Run("languages", m.languages)
+}
+
+// git installs what locks name by the commit of a repository, from a server of our
+// own whose branch has gone on.
+func (m *machine) git(t *testing.T) {
+	host, err := githost.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := host.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	repo, err := host.Repo(t.Context(), "knots", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit, err := repo.Commit(t.Context(), map[string]string{
+		"pyproject.toml": "[build-system]\nrequires = [\"hatchling\"]\nbuild-backend = \"hatchling.build\"\n[project]\nname = \"knots\"\nversion = \"1\"\n",
+		"knots.py":       "speed = 12\n",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := repo.Commit(t.Context(), map[string]string{"knots.py": "speed = 20\n"}); err != nil {
+		t.Fatal(err)
+	}
+	project := "[project]\nname = \"course\"\nversion = \"1\"\nrequires-python = \">=3.11\"\ndependencies = [\"knots @ git+" + repo.URL + "@" + commit + "\"]\n"
+	uv := filepath.Join(m.dir, "uv") // where uv itself makes its lock
+	if err := errors.Join(os.Mkdir(uv, 0o755), os.WriteFile(filepath.Join(uv, "pyproject.toml"), []byte(project), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	m.must(t, uv, m.dir+"/run/tools/uv/uv", "lock")
+	m.must(t, uv, m.dir+"/run/tools/uv/uv", "export", "--format", "pylock.toml", "--no-emit-project", "-o", "pylock.toml")
+	written := func(name string) string {
+		b, err := os.ReadFile(filepath.Join(uv, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	for name, files := range map[string]map[string]string{
+		"requirements.txt": {"requirements.txt": "knots @ git+" + repo.URL + "@" + commit[:10] + "\nhumanize==4.12.3\n"},
+		"uv.lock":          {"uv.lock": written("uv.lock"), "pyproject.toml": project},
+		"pylock.toml":      {"pylock.toml": written("pylock.toml")},
+		"Pipfile.lock":     {"Pipfile.lock": pipfileLock("", `"knots": {"git": "`+repo.URL+`", "ref": "`+commit+`"}`)},
+		"poetry.lock": {
+			"pyproject.toml": "[tool.poetry]\npackage-mode = false\n[tool.poetry.dependencies]\npython = \">=3.11\"\nknots = {git = \"" + repo.URL + "\", branch = \"main\"}\n",
+			"poetry.lock":    poetryPackage("knots", "1", "develop = false\n\n[package.source]\ntype = \"git\"\nurl = \""+repo.URL+"\"\nreference = \"main\"\nresolved_reference = \""+commit+"\"\n") + poetryHead,
+		},
+		"pdm.lock": {
+			"pyproject.toml": strings.Replace(project, "@"+commit, "", 1),
+			"pdm.lock":       "[metadata]\ngroups = [\"default\"]\nlock_version = \"4.5.0\"\n\n[[package]]\nname = \"knots\"\nversion = \"1\"\ngit = \"" + repo.URL + "\"\nrevision = \"" + commit + "\"\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m.place(t, files)
+			for _, s := range read(t, files).Steps[1:] {
+				if out, err := m.step(t, s); err != nil {
+					t.Fatalf("%s: %v\n%s", s.Name, err, out)
+				}
+			}
+			if have := m.exec(t, "import knots; print(knots.speed)"); have != "12" {
+				t.Errorf("it is of another commit: %s", have)
+			}
+			store, err := os.ReadFile(filepath.Join(m.dir, "store/requirements.txt"))
+			if err != nil || !strings.Contains(string(store), commit) || strings.Contains(files["requirements.txt"], "humanize") && !strings.Contains(string(store), "humanize==4.12.3 \\\n    --hash=") {
+				t.Errorf("the image's list is %q, %v", store, err)
+			}
+			m.must(t, "", m.dir+"/run/tools/uv/uv", "pip", "uninstall", "--python", m.environment(), "knots")
+		})
+	}
 }
 
 // languages does the same with npm, Go and Deno. Cargo is not on every machine:
@@ -147,6 +222,21 @@ func (m *machine) languages(t *testing.T) {
 	}
 }
 
+// place makes files the repository.
+func (m *machine) place(t *testing.T, files map[string]string) {
+	t.Helper()
+	home := filepath.Join(m.dir, "home")
+	if err := os.RemoveAll(home); err != nil {
+		t.Fatal(err)
+	}
+	for file, text := range files {
+		file = filepath.Join(home, file)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // causes makes steps fail in the ways that are most frequent, with the real tools,
 // and reads what authors are told.
 func (m *machine) causes(t *testing.T) {
@@ -175,19 +265,7 @@ func (m *machine) causes(t *testing.T) {
 		"command known":   {map[string]string{"postBuild": "#!/bin/bash\nset -e\nPATH=/nowhere\n\npdflatex notes.tex\n"}, "postBuild", 5, []string{"command pdflatex", "Write texlive-latex-recommended into apt.txt."}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			home := filepath.Join(m.dir, "home")
-			if err := os.RemoveAll(home); err != nil {
-				t.Fatal(err)
-			}
-			for file, text := range c.files {
-				file = filepath.Join(home, file)
-				if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
+			m.place(t, c.files)
 			r := read(t, c.files)
 			for _, s := range r.Steps[1:] {
 				out, err := m.step(t, s)

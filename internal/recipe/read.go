@@ -35,6 +35,9 @@ type Options struct {
 	// Date is the commit's: what is not pinned is resolved as of its day, so that
 	// a link opens the same environment in five years. Zero takes the newest.
 	Date time.Time
+	// Today is the day of the build: nothing can be as of a later one. Zero believes
+	// every date.
+	Today time.Time
 	// BaseR is the R that the base image's distribution has, "X.Y.Z"; empty is 4.5.0,
 	// which the base we bootstrap has.
 	BaseR string

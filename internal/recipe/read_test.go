@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -90,8 +91,9 @@ func notes(r recipe.Recipe) string {
 	return all.String()
 }
 
-// TestExamples compares the recipe of every example with the kept one. The
-// programs and locks that we embed are left out: they are ours to update.
+// TestExamples compares the recipe of every example with the kept one, and where it
+// differs the one for linux/arm64, too. The programs and locks that we embed are
+// left out: they are ours to update.
 func TestExamples(t *testing.T) {
 	dirs, err := os.ReadDir("../../examples")
 	if err != nil {
@@ -103,33 +105,29 @@ func TestExamples(t *testing.T) {
 			continue
 		}
 		t.Run(d.Name(), func(t *testing.T) {
-			r, err := recipe.Read(os.DirFS(filepath.Join("../../examples", d.Name())), recipe.Options{Interface: asked[d.Name()]})
-			if err != nil {
-				t.Fatal(err)
-			}
-			have, err := json.MarshalIndent(readable(r), "", " ")
-			if err != nil {
-				t.Fatal(err)
-			}
-			have = append(have, '\n')
-			golden := filepath.Join("testdata/golden", d.Name()+".json")
-			if *update {
-				if err := os.WriteFile(golden, have, 0o644); err != nil {
+			text := map[string]string{}
+			for _, arch := range []string{"amd64", "arm64"} {
+				r, err := recipe.Read(os.DirFS(filepath.Join("../../examples", d.Name())), recipe.Options{Interface: asked[d.Name()], Arch: arch})
+				if err != nil {
 					t.Fatal(err)
 				}
+				b, err := json.MarshalIndent(readable(r), "", " ")
+				if err != nil {
+					t.Fatal(err)
+				}
+				text[arch] = string(b) + "\n"
 			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
+			if text["arm64"] == text["amd64"] {
+				text["arm64"] = "" // there is no file
 			}
-			if diff := cmp.Diff(string(want), string(have)); diff != "" {
-				t.Errorf("run with -update if this is right (-want +have):\n%s", diff)
-			}
+			golden(t, filepath.Join("testdata/golden", d.Name()+".json"), text["amd64"])
+			golden(t, filepath.Join("testdata/golden", d.Name()+".arm64.json"), text["arm64"])
 		})
 	}
 }
 
-// TestKindsAreShown: each has an example, and a page that leads to it.
+// TestKindsAreShown: each has an example, and a page that leads to it; and each page
+// has one.
 func TestKindsAreShown(t *testing.T) {
 	pages, err := filepath.Glob("../../docs/files/*.md")
 	if err != nil {
@@ -142,6 +140,15 @@ func TestKindsAreShown(t *testing.T) {
 			t.Fatal(err)
 		}
 		docs.Write(b)
+		shown := regexp.MustCompile("`examples/([a-z0-9-]+)`").FindAllStringSubmatch(string(b), -1)
+		if len(shown) == 0 && filepath.Base(page) != "README.md" {
+			t.Errorf("%s names no example", page)
+		}
+		for _, m := range shown {
+			if _, err := os.Stat(filepath.Join("../../examples", m[1])); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+		}
 	}
 	golden, err := filepath.Glob("testdata/golden/*.json")
 	if err != nil || len(golden) < 40 {

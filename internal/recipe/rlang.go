@@ -89,6 +89,9 @@ type rPlan struct {
 	install *rScript
 	desc    *description
 	lock    *renvLock
+	shiny   []string // directories that are applications of Shiny
+	// devtools says that a script asks for it; repo2docker has it in all images of R.
+	devtools bool
 }
 
 // readR reads all that says something of R, then describes the image.
@@ -110,11 +113,12 @@ func readR(r *reader) error {
 	if err := r.pythonSide(); err != nil {
 		return err
 	}
+	p.shiny, p.devtools = r.shinyApps(), r.scriptsName("devtools")
 	r.rSystem(p)
 	r.rEnvironment(p)
 	r.rKernel(p)
-	r.rStudio(p)
-	r.rShiny(p)
+	r.rStudio(p.program("R"), `echo "r-libs-user=`+rLibs+`" >> /etc/rstudio/rsession.conf`)
+	r.rShiny(p.program("Rscript"), p.shiny)
 	r.rPackages(p)
 	return nil
 }
@@ -193,6 +197,14 @@ func (r *reader) rFiles(p *rPlan, ask *rAsk) error {
 		r.note(file, 0, "install.R chooses R: repo2docker would take it only beside a runtime.txt.", "Write r-"+minorOf(r.opt.BaseR)+"-2025-06-01 in runtime.txt to fix R and the day of its packages.")
 	}
 	return nil
+}
+
+// scriptsName says whether a script of the repository has a word.
+func (r *reader) scriptsName(word string) bool {
+	return slices.ContainsFunc([]string{"install.R", "postBuild", "start"}, func(name string) bool {
+		b, ok, err := r.bytes(r.path(name), maxFile)
+		return ok && err == nil && regexp.MustCompile(`\b`+word+`\b`).Match(b)
+	})
 }
 
 // rEnvironment has the variables of repo2docker's R images, and one that keeps

@@ -1,6 +1,7 @@
 package recipe_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/recipe"
 )
 
@@ -167,6 +169,26 @@ func TestRefusedR(t *testing.T) {
 	}
 }
 
+// TestDaysOfCRAN: a day of which there can be no packages is refused when it is
+// read, and the days there are are told.
+func TestDaysOfCRAN(t *testing.T) {
+	today := time.Date(2026, time.March, 10, 23, 0, 0, 0, time.UTC)
+	for text, hint := range map[string]string{ // "" is taken
+		"r-2018-12-07": "", "r-4.5-2026-03-10": "", "r-2026-03-11": "", "r-4.4": "",
+		"r-2018-12-06": "a day since 2018-12-07", "r-2026-03-12": "from 2018-12-07 to 2026-03-10", "r-4.4-2099-01-01": "from 2018-12-07 to 2026-03-10",
+		"r-4.4-2026-02-30": "year, month and day", "r-0000-00-00": "year, month and day", "r-4.4-2026-3-1": "year, month and day",
+	} {
+		_, err := recipe.Read(repo(map[string]string{"runtime.txt": text}), recipe.Options{Today: today})
+		e, _ := errors.AsType[*binnacle.Error](err)
+		if hint == "" && err == nil {
+			continue
+		}
+		if hint == "" || e == nil || e.File != "runtime.txt" || e.Line != 1 || !strings.Contains(e.Hint, hint) {
+			t.Errorf("%s: %v %+v; want a hint with %q", text, err, e, hint)
+		}
+	}
+}
+
 // TestInstallR: a script that reads nothing of the repository runs before its
 // tree is there, so that a commit to a notebook does not run it again.
 func TestInstallR(t *testing.T) {
@@ -214,6 +236,40 @@ func TestInstallR(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"dplyr", "tidyr"}, names); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestDevtools: scripts of repo2docker's images count on it; it is installed where
+// one names it.
+func TestDevtools(t *testing.T) {
+	const deb, libraries = "devtools", "Libraries of devtools"
+	for name, c := range map[string]struct {
+		files map[string]string
+		step  string // that has it; "" is none
+	}{
+		"install.R":     {map[string]string{"install.R": "devtools::install_github('a/b')"}, deb},
+		"postBuild":     {map[string]string{"runtime.txt": "r-4.5-2025-06-01", "postBuild": "#!/bin/sh\nRscript -e 'library(devtools)'\n"}, deb},
+		"of Posit":      {map[string]string{"runtime.txt": "r-4.4-2025-06-01", "postBuild": "#!/bin/sh\nRscript -e 'library(devtools)'\n"}, libraries},
+		"remotes":       {map[string]string{"install.R": "remotes::install_github('a/b')"}, ""},
+		"another word":  {map[string]string{"install.R": "install.packages('mydevtools')"}, ""},
+		"conda's":       {map[string]string{"environment.yml": "dependencies: [r-base]\n", "postBuild": "#!/bin/sh\nRscript -e 'devtools::install()'\n"}, ""},
+		"Python's only": {map[string]string{"requirements.txt": "devtools\n"}, ""},
+	} {
+		r := read(t, c.files)
+		for _, name := range []string{deb, libraries} {
+			if slices.Contains(steps(r), name) != (c.step == name) {
+				t.Errorf("%s: steps are %q", name, steps(r))
+			}
+		}
+		if c.step == libraries && !strings.Contains(string(step(t, r, "R: IRkernel").Lock.Inputs[0].Content), `"devtools"`) {
+			t.Errorf("%s: devtools is not resolved", name)
+		}
+		if r.Kind == "r" && c.step != libraries && !strings.Contains(step(t, r, "R 4.5").Script, "r-cran-remotes") {
+			t.Errorf("%s: there is no remotes", name)
+		}
+		if r.Kind == "conda" && !strings.Contains(input(t, r, "Versions: environment.yml", "environment.json"), `"r-devtools"`) {
+			t.Errorf("%s: conda brings no devtools", name)
+		}
 	}
 }
 

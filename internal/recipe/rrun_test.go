@@ -2,6 +2,7 @@ package recipe_test
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,15 +21,20 @@ type rMachine struct {
 	*machine
 }
 
-func newRMachine(t *testing.T, packages ...cran.Package) (rMachine, *cran.Server) {
+func needR(t *testing.T) {
 	t.Helper()
-	m := newMachine(t)
 	if _, err := exec.LookPath("Rscript"); err != nil {
 		if os.Getenv("BINNACLE_TEST_REQUIRE") == "all" {
 			t.Fatal("R is not installed")
 		}
 		t.Skip("R is not installed")
 	}
+}
+
+func newRMachine(t *testing.T, packages ...cran.Package) (rMachine, *cran.Server) {
+	t.Helper()
+	needR(t)
+	m := newMachine(t)
 	server := cran.Start(nil, packages...)
 	t.Cleanup(server.Close)
 	for _, d := range []string{"rlibs", "run/lock", "store"} {
@@ -80,6 +86,17 @@ func (m rMachine) r(t *testing.T, files map[string]string, date string) (recipe.
 	return rec, recipe.Step{}, "", nil
 }
 
+// clean takes away what another repository left.
+func (m rMachine) clean(t *testing.T) {
+	t.Helper()
+	for _, d := range []string{"rlibs", "home", "store", "run/lock"} {
+		at := filepath.Join(m.dir, d)
+		if err := errors.Join(os.RemoveAll(at), os.MkdirAll(at, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func (m rMachine) eval(t *testing.T, code string) string {
 	t.Helper()
 	return strings.TrimSpace(m.must(t, "", "Rscript", "--no-save", "--no-restore", "-e", code))
@@ -118,17 +135,6 @@ func rPackages() []cran.Package {
 
 func TestRSteps(t *testing.T) {
 	m, server := newRMachine(t, rPackages()...)
-	clean := func(t *testing.T) {
-		t.Helper()
-		for _, d := range []string{"rlibs", "home", "store", "run/lock"} {
-			if err := os.RemoveAll(filepath.Join(m.dir, d)); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.MkdirAll(filepath.Join(m.dir, d), 0o755); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
 	for name, c := range map[string]struct {
 		files map[string]string
 		date  string
@@ -145,7 +151,7 @@ func TestRSteps(t *testing.T) {
 		"tolerated": {map[string]string{"install.R": "try(install.packages(\"nosuch\"))\nif (!require(\"fathom\")) install.packages(\"fathom\")\n"}, "", "120", map[string]string{"fathom": "0.3-1", "knots": "2.0.0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			clean(t)
+			m.clean(t)
 			if _, s, out, err := m.r(t, c.files, c.date); err != nil {
 				t.Fatalf("%s: %v\n%s", s.Name, err, out)
 			}
@@ -182,7 +188,7 @@ func TestRSteps(t *testing.T) {
 		"renv.lock":      {map[string]string{"renv.lock": "{\"R\": {\"Version\": \"4.5.0\"}, \"Packages\": {\n\"knots\": {\"Package\": \"knots\", \"Version\": \"9\", \"Source\": \"Repository\"}}}\n"}, "renv.lock", 2, "called knots", "runtime.txt chooses it"},
 	} {
 		t.Run("failing "+name, func(t *testing.T) {
-			clean(t)
+			m.clean(t)
 			r, s, out, err := m.r(t, c.files, "")
 			if err == nil {
 				t.Fatal("nothing failed")
@@ -193,5 +199,45 @@ func TestRSteps(t *testing.T) {
 				t.Errorf("%s:%d %s %s %q; want %s:%d …%s… %s", e.File, e.Line, e.Message, e.Hint, e.Excerpt, c.file, c.line, c.says, c.hint)
 			}
 		})
+	}
+}
+
+// TestRBinaries takes what is compiled from a server like Posit's package manager:
+// its sources can't be compiled here, so what is installed was not.
+func TestRBinaries(t *testing.T) {
+	needR(t)
+	const configure = "#!/bin/sh\n[ -n \"$COMPILED_HERE\" ] || { echo 'there is no quarry here'; exit 1; }\n"
+	stone := cran.Package{Name: "stone", Version: "1.2.0", Since: "2024-01-01", Code: "weight <- function() 2 * mass()", Fields: map[string]string{"Imports": "ore"}, Files: map[string]string{"configure": configure}}
+	compiled, err := cran.Compiled(t.Context(), cran.Package{Name: "ore", Version: "1.0", Code: "mass <- function() .C(\"twice\", n = 3L)$n", Files: map[string]string{
+		"configure": configure, "src/code.c": "void twice(int *n) { *n *= 2; }\n",
+	}}, stone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, server := newRMachine(t, append(compiled, cran.Package{Name: "stone", Version: "2.0.0", Since: "2025-01-01", Code: "weight <- function() 0"})...)
+	const packages = `"ore": {"Package": "ore", "Version": "1.0", "Source": "Repository", "Repository": "CRAN"}, "stone": {"Package": "stone", "Version": "1.2.0", "Source": "Repository", "Repository": "CRAN"}`
+	for name, files := range map[string]map[string]string{
+		"install.R":   {"install.R": "install.packages(\"stone\")\n", "runtime.txt": "r-2024-06-13"},
+		"DESCRIPTION": {"DESCRIPTION": "Package: wall\nVersion: 0.1\nImports: stone\n", "runtime.txt": "r-2024-06-13"},
+		"renv.lock":   {"renv.lock": `{"R": {"Version": "4.5.1", "Repositories": [{"Name": "CRAN", "URL": "https://packagemanager.example.org/cran/2024-06-14"}]}, "Packages": {` + packages + `}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m.clean(t)
+			if _, s, out, err := m.r(t, files, ""); err != nil {
+				t.Fatalf("%s: %v\n%s", s.Name, err, out)
+			}
+			if got := m.eval(t, "cat(stone::weight())"); got != "12" {
+				t.Errorf("weight is %s", got)
+			}
+			if have := m.locked(t)["stone"]; have != "1.2.0" {
+				t.Errorf("the lock has stone %s", have)
+			}
+		})
+	}
+	// Who does not say which R it is gets the sources.
+	m.clean(t)
+	r, s, out, err := m.r(t, map[string]string{"install.R": "options(HTTPUserAgent = \"a browser\")\ninstall.packages(\"stone\")\n", "runtime.txt": "r-2024-06-13"}, "")
+	if e := recipe.Explain(r, s.Name, strings.Split(out, "\n")); err == nil || e.Line != 2 || !strings.Contains(e.Message, "package ore of R could not be built") || !strings.Contains(strings.Join(e.Excerpt, "\n"), "no quarry here") {
+		t.Errorf("%v %+v\n%s", err, e, strings.Join(server.Asked(), "\n"))
 	}
 }

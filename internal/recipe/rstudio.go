@@ -17,9 +17,10 @@ const (
 	rstudioPublic  = "https://download2.rstudio.org"
 )
 
-// rStudio adds RStudio Server, as repo2docker's images of R have it. A hub that
-// can't fetch it has R all the same, unless the link asks for RStudio.
-func (r *reader) rStudio(p rPlan) {
+// rStudio adds RStudio Server for an R, as repo2docker's images of R have it; setup
+// is what more its settings need. A hub that can't fetch it has R all the same,
+// unless the link asks for RStudio.
+func (r *reader) rStudio(program, setup string) {
 	asked := r.opt.Interface == "rstudio"
 	why, absent := "images of R have it where it can be fetched", "exit 0"
 	if asked {
@@ -41,8 +42,8 @@ echo "${BINNACLE_RSTUDIO_SHA256:-` + rstudioSHA256 + `}  ` + OutDir + `/rstudio.
   ` + aptBegin + `  cp ` + LockDir + `/rstudio.deb /tmp/rstudio.deb
   apt-get install -q --yes --no-install-recommends /tmp/rstudio.deb psmisc lsb-release
   rm /tmp/rstudio.deb
-  echo "rsession-which-r=` + p.program("R") + `" >> /etc/rstudio/rserver.conf
-  echo "r-libs-user=` + rLibs + `" >> /etc/rstudio/rsession.conf
+  echo "rsession-which-r=` + program + `" >> /etc/rstudio/rserver.conf
+  ` + setup + `
   ` + aptEnd + `fi
 `,
 	}, Step{

@@ -1,13 +1,17 @@
 package recipe
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // What R needs of Debian beside itself: the headers that most packages with C
 // code want when they are built from source.
 const rHeaders = "libcurl4-openssl-dev libssl-dev libxml2-dev"
 
-// rDebian installs Debian's R with its kernel for Jupyter.
-const rDebian = `apt-get install -q --yes --no-install-recommends r-base-core r-base-dev r-recommended r-cran-irkernel ` + rHeaders + "\n"
+// rDebian installs Debian's R with its kernel for Jupyter, and what scripts of
+// repo2docker's images count on for installing packages of forges.
+const rDebian = `apt-get install -q --yes --no-install-recommends r-base-core r-base-dev r-recommended r-cran-irkernel r-cran-remotes ` + rHeaders + "\n"
 
 // rPublic is where Posit's builds of R are.
 const rPublic = "https://cdn.posit.co/r"
@@ -39,7 +43,7 @@ func (r *reader) rSystem(p rPlan) {
 	profile := "cat " + InputDir + "/profile.R >> " + p.home() + "/etc/Rprofile.site\n"
 	if p.posit == "" {
 		install := rDebian
-		if r.shinyApp() != "" {
+		if len(p.shiny) > 0 {
 			install += "apt-get install -q --yes --no-install-recommends r-cran-shiny\n"
 		}
 		s.Script = aptBegin + install + `have=$(dpkg-query -W -f='${Version}' r-base-core)
@@ -49,6 +53,9 @@ case "$have" in
 esac
 ` + profile + aptEnd
 		r.add(s)
+		if p.devtools {
+			r.add(debian("devtools", s.From[0], "r-cran-devtools"))
+		}
 		return
 	}
 	s.Script = aptBegin + `. /etc/os-release
@@ -62,6 +69,9 @@ apt-get install -q --yes --no-install-recommends "/tmp/$file" gfortran libblas-d
 rm "/tmp/$file"
 ` + profile + aptEnd
 	r.add(s)
+	if p.devtools { // which is compiled for libraries that it does not bring
+		r.add(debian("Libraries of devtools", s.From[0], strings.Fields("libfontconfig-dev libfreetype-dev libfribidi-dev libgit2-dev libharfbuzz-dev libjpeg-dev libpng-dev libtiff-dev libwebp-dev")...))
+	}
 }
 
 // kernelDate is the day whose IRkernel a version of R gets when it is not
@@ -83,8 +93,11 @@ func kernelDate(version string) string {
 func (r *reader) rKernel(p rPlan) {
 	if p.posit != "" {
 		s := p.step("R: IRkernel", StageEnvironment, "lock "+LockDir)
-		date, wanted := kernelDate(p.posit), []cranLoose{{Name: "IRkernel"}}
-		if r.shinyApp() != "" {
+		date, wanted := kernelDate(p.posit), []cranLoose{{Name: "IRkernel"}, {Name: "remotes"}}
+		if p.devtools {
+			wanted = append(wanted, cranLoose{Name: "devtools"})
+		}
+		if len(p.shiny) > 0 {
 			wanted = append(wanted, cranLoose{Name: "shiny"})
 		}
 		s.Lock = r.cranLock(p, "Versions: IRkernel", cranWanted{Date: date, Resolve: true, Packages: wanted})

@@ -34,7 +34,7 @@ func splitRuntime(file, text string) (runtimeFile, error) {
 	day := strings.Join(parts[len(parts)-3:], "-")
 	date, err := time.Parse(time.DateOnly, day)
 	if err != nil {
-		return runtimeFile{}, wrong(file, 1, "runtime.txt names the date "+short(day)+", which is no day.", "Write year, month and day like 2025-06-01.")
+		return runtimeFile{}, wrong(file, 1, "runtime.txt names the date "+short(day)+", which is no day.", "Write year, month and day, as in r-4.5-2025-06-01.")
 	}
 	out.date = date
 	return out, nil
@@ -126,11 +126,7 @@ func snapshots() time.Time { return time.Date(2018, time.December, 7, 0, 0, 0, 0
 func (r *reader) rDate(asked time.Time, file string) (time.Time, error) {
 	first := snapshots()
 	if !asked.IsZero() {
-		if asked.Before(first) {
-			return asked, wrong(file, 1, "There are no packages of CRAN as of "+asked.Format(time.DateOnly)+" any more: Microsoft has ended MRAN, which had those before "+first.Format(time.DateOnly)+".",
-				"Choose a later date.")
-		}
-		return asked, nil
+		return asked, r.noSnapshot(asked, file)
 	}
 	if r.opt.Date.IsZero() {
 		return time.Time{}, nil
@@ -141,6 +137,22 @@ func (r *reader) rDate(asked time.Time, file string) (time.Time, error) {
 		at = first
 	}
 	return at, nil
+}
+
+// noSnapshot is an error for a day of which there can be no packages of CRAN.
+func (r *reader) noSnapshot(asked time.Time, file string) error {
+	first, day := snapshots(), asked.Format(time.DateOnly)
+	today := r.opt.Today.UTC()
+	switch {
+	case asked.Before(first):
+		return wrong(file, 1, "There are no packages of CRAN as of "+day+" any more: Microsoft has ended MRAN, which had those before "+first.Format(time.DateOnly)+".",
+			"Choose a day since "+first.Format(time.DateOnly)+".")
+	case !r.opt.Today.IsZero() && asked.After(today.AddDate(0, 0, 1)): // it is tomorrow already where some authors are
+		return wrong(file, 1, "There are no packages of CRAN as of "+day+" yet: today is "+today.Format(time.DateOnly)+".",
+			"Choose a day from "+first.Format(time.DateOnly)+" to "+today.Format(time.DateOnly)+".")
+	default:
+		return nil
+	}
 }
 
 // rAge warns of packages that are older than the R they are to run on by so much

@@ -90,9 +90,12 @@ func (r *reader) runtimePython() (fixed bool, err error) {
 		return false, nil
 	}
 	file := r.path("runtime.txt")
-	version, err := parseRuntime(file, text)
+	version, dated, err := parseRuntime(file, text)
 	if err != nil {
 		return false, err
+	}
+	if dated {
+		r.note(file, 1, "The date of runtime.txt is passed over: Python's packages are as of the commit's day.", "Leave the date out; a lock such as uv.lock fixes versions.")
 	}
 	if version == "3" {
 		r.use(file, "any Python 3")
@@ -106,14 +109,21 @@ func (r *reader) runtimePython() (fixed bool, err error) {
 	return true, nil
 }
 
-// parseRuntime gives the version of "python-3.12", which may be 3, 3.12 or 3.12.4.
-func parseRuntime(file, text string) (string, error) {
-	line := strings.TrimSpace(text)
-	name, version, _ := strings.Cut(line, "-")
-	if name != "python" || !regexp.MustCompile(`^\d{1,3}(\.\d{1,3}){0,2}$`).MatchString(version) {
-		return "", wrong(file, 1, "runtime.txt says "+short(line)+", which names no version Binnacle knows.", "Write one line such as python-3.12.")
+// parseRuntime gives the version of "python-3.12", which may be 3, 3.12 or 3.12.4,
+// and whether there is a date, which repo2docker takes and passes over.
+func parseRuntime(file, text string) (version string, dated bool, err error) {
+	said, err := splitRuntime(file, text)
+	if err != nil {
+		return "", false, err
 	}
-	return version, nil
+	dated = !said.date.IsZero()
+	if said.version == "" {
+		said.version = "3"
+	}
+	if said.name != "python" || !regexp.MustCompile(`^\d{1,3}(\.\d{1,3}){0,2}$`).MatchString(said.version) {
+		return "", false, wrong(file, 1, "runtime.txt says "+short(strings.TrimSpace(text))+", which names no version Binnacle knows.", "Write one line such as python-3.12.")
+	}
+	return said.version, dated, nil
 }
 
 // fitPython follows what files require. by is the one that names a version; the

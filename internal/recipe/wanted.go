@@ -188,14 +188,14 @@ func (w *wanted) install(r *reader) error {
 	whole.Branch = "python"
 	whole.From = []Location{{File: w.file}}
 	lock := r.pipLock(w.file, q)
+	const list = LockDir + "/" + lockedFile
+	whole.Script += q.keep(list)
 	if lock == nil {
 		r.add(whole)
 		return nil
 	}
-	const list = LockDir + "/" + lockedFile
 	// What is not locked is as old as the commit, when it must be built, too.
 	whole.Lock = lock
-	whole.Script += keepList(list)
 	inputs := []Input{linesInput("constraints.txt", q.constraints)}
 	options := words(q.flags) + " --constraint " + InputDir + "/constraints.txt"
 	if lines := q.optionLines(); len(lines) > 0 {

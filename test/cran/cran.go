@@ -1,11 +1,9 @@
 // Package cran is a repository of R packages for tests: source packages made of
-// a few files, served over HTTP as CRAN and the dated snapshots of it are, with
-// old versions in the archive.
+// a few files, served over HTTP as Posit's package manager serves the dated
+// snapshots of CRAN, with old versions in the archive, and what is compiled for R.
 package cran
 
 import (
-	"archive/tar"
-	"bytes"
 	"compress/gzip"
 	"fmt"
 	"maps"
@@ -15,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/binnacle-hub/binnacle/test/targz"
 )
 
 // Package is one to be made.
@@ -28,6 +28,8 @@ type Package struct {
 	Code string
 	// Files are further ones, by path in the package: "src/a.c".
 	Files map[string]string
+
+	built []byte // what Compiled made of it
 }
 
 // Tarball is the source package, as R CMD build makes it.
@@ -38,28 +40,7 @@ func (p Package) Tarball() ([]byte, error) {
 		"R/code.R":    p.Code + "\n",
 	}
 	maps.Copy(files, p.Files)
-	var out bytes.Buffer
-	z := gzip.NewWriter(&out)
-	t := tar.NewWriter(z)
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		mode := int64(0o644)
-		if name == "configure" {
-			mode = 0o755
-		}
-		if err := t.WriteHeader(&tar.Header{Name: p.Name + "/" + name, Mode: mode, Size: int64(len(files[name]))}); err != nil {
-			return nil, err
-		}
-		if _, err := t.Write([]byte(files[name])); err != nil {
-			return nil, err
-		}
-	}
-	if err := t.Close(); err != nil {
-		return nil, err
-	}
-	if err := z.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
+	return targz.Pack(p.Name, files)
 }
 
 func (p Package) description() string {
@@ -90,12 +71,12 @@ func (p Package) imports() string {
 
 // Server serves packages; Close ends one that was started.
 type Server struct {
-	URL      string // with {date}: what mirrors.cran of the configuration takes
-	server   *httptest.Server
-	packages []Package
+	URL    string // with {date}: what mirrors.cran of the configuration takes
+	server *httptest.Server
 
-	mu    sync.Mutex
-	asked []string
+	mu       sync.Mutex
+	packages []Package
+	asked    []string
 }
 
 // New serves where another server lets it. Below the path of a release of
@@ -111,8 +92,15 @@ func Start(l net.Listener, packages ...Package) *Server {
 		s.server.Listener = l
 	}
 	s.server.Start()
-	s.URL = s.server.URL + "/{codename}/{date}"
+	s.URL = s.server.URL + linux + "/{codename}/{date}"
 	return s
+}
+
+// Add offers further packages.
+func (s *Server) Add(packages ...Package) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.packages = slices.Concat(s.packages, packages)
 }
 
 // Close ends the server.
@@ -125,12 +113,16 @@ func (s *Server) Asked() []string {
 	return slices.Clone(s.asked)
 }
 
-// ServeHTTP answers /codename/date/src/contrib/….
+// linux is the path below which packages are compiled.
+const linux = "/cran/__linux__"
+
+// ServeHTTP answers /cran/__linux__/codename/date/src/contrib/….
 func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	s.mu.Lock()
 	s.asked = append(s.asked, req.URL.Path+" "+req.UserAgent())
+	packages := s.packages
 	s.mu.Unlock()
-	parts := strings.Split(strings.TrimPrefix(req.URL.Path, "/"), "/")
+	parts := strings.Split(strings.TrimPrefix(strings.TrimPrefix(req.URL.Path, linux), "/"), "/")
 	const shortest = 5
 	if len(parts) < shortest || parts[2] != "src" || parts[3] != "contrib" {
 		http.NotFound(w, req)
@@ -141,7 +133,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		http.NotFound(w, req)
 		return
 	}
-	current := s.on(date)
+	current := on(date, packages)
 	switch rest {
 	case "PACKAGES":
 		_, _ = w.Write([]byte(index(current)))
@@ -150,16 +142,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		_, _ = z.Write([]byte(index(current)))
 		_ = z.Close()
 	default:
-		s.tarball(w, req, current, rest)
+		tarball(w, req, packages, current, rest)
 	}
 }
 
-func (s *Server) tarball(w http.ResponseWriter, req *http.Request, current map[string]Package, rest string) {
-	for _, p := range s.packages {
+func tarball(w http.ResponseWriter, req *http.Request, packages []Package, current map[string]Package, rest string) {
+	for _, p := range packages {
 		file := p.Name + "_" + p.Version + ".tar.gz"
 		now := current[p.Name].Version == p.Version && rest == file
 		if !now && rest != "Archive/"+p.Name+"/"+file {
 			continue
+		}
+		if now && p.built != nil && compiledFor(req) {
+			w.Header().Set("X-Package-Type", "binary")
+			_, _ = w.Write(p.built)
+			return
 		}
 		b, err := p.Tarball()
 		if err != nil {
@@ -173,9 +170,9 @@ func (s *Server) tarball(w http.ResponseWriter, req *http.Request, current map[s
 }
 
 // on is the newest version of each package on a day; later ones in the list win.
-func (s *Server) on(date string) map[string]Package {
+func on(date string, packages []Package) map[string]Package {
 	out := map[string]Package{}
-	for _, p := range s.packages {
+	for _, p := range packages {
 		if date == "latest" || p.Since <= date {
 			out[p.Name] = p
 		}

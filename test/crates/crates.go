@@ -3,19 +3,17 @@
 package crates
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/binnacle-hub/binnacle/test/targz"
 )
 
 // Crate is one to be made; its name has four letters or more.
@@ -71,28 +69,10 @@ func (x *Index) Asked() []string {
 }
 
 func (c Crate) archive() ([]byte, error) {
-	files := map[string]string{
+	return targz.Pack(c.Name+"-"+c.Version, map[string]string{
 		"Cargo.toml": fmt.Sprintf("[package]\nname = %q\nversion = %q\nedition = \"2021\"\n", c.Name, c.Version),
 		"src/lib.rs": c.Code,
-	}
-	var out bytes.Buffer
-	z := gzip.NewWriter(&out)
-	t := tar.NewWriter(z)
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := t.WriteHeader(&tar.Header{Name: c.Name + "-" + c.Version + "/" + name, Mode: 0o644, Size: int64(len(files[name]))}); err != nil {
-			return nil, err
-		}
-		if _, err := t.Write([]byte(files[name])); err != nil {
-			return nil, err
-		}
-	}
-	if err := t.Close(); err != nil {
-		return nil, err
-	}
-	if err := z.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
+	})
 }
 
 // ServeHTTP answers for the index, an entry of it, and a crate.

@@ -14,7 +14,7 @@ import (
 // TestExamples launches every example that this machine can build and runs its
 // notebook through the kernel.
 func TestExamples(t *testing.T) {
-	for _, name := range []string{"plain", "requirements", "apt", "pyproject", "dockerfile", "postbuild-start", "binder-dir"} {
+	for _, name := range []string{"plain", "requirements", "apt", "pyproject", "dockerfile", "postbuild-start", "binder-dir", "ignore"} {
 		t.Run(name, func(t *testing.T) {
 			repo := the.example(t, name)
 			l, server := ready(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})

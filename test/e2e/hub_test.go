@@ -22,6 +22,7 @@ import (
 	"github.com/binnacle-hub/binnacle/test/farhost"
 	"github.com/binnacle-hub/binnacle/test/githost"
 	"github.com/binnacle-hub/binnacle/test/jupyter"
+	"github.com/binnacle-hub/binnacle/test/nixcache"
 )
 
 // world is what the tests share: the real binary as a hub on its own data
@@ -37,6 +38,10 @@ type world struct {
 	// late is a place for what TestJulia and TestNix make: Julia's releases below
 	// /bin, its packages at /, nixpkgs below /channels. Channels of conda are below /conda.
 	late *lateServer
+	// nix is a cache of Nix's packages, empty until TestNix fills it, and the key
+	// whose signatures the hub trusts.
+	nix  *nixcache.Cache
+	key  nixcache.Key
 	proc *hubProcess
 	out  *os.File // the hub's log
 }
@@ -106,7 +111,11 @@ func newWorld() (*world, error) {
 	if port, err = w.far.Listen(); err != nil {
 		return nil, err
 	}
-	w.late = startLate(port)
+	w.late, w.nix = startLate(port), nixcache.New()
+	w.late.mux.Handle("/nix/", http.StripPrefix("/nix", w.nix))
+	if w.key, err = nixcache.NewKey("ours-1"); err != nil {
+		return nil, err
+	}
 	if err := os.WriteFile(filepath.Join(data, "binnacle.yaml"), []byte(w.config()), 0o600); err != nil {
 		return nil, err
 	}
@@ -254,9 +263,9 @@ base: {archive: %s}
 source: {allow: [127.0.0.0/8], fetch_timeout: 2m}
 build: {limits: {memory: 4294967296, pids: 1000, disk: 8589934592}, env: {UV_PYTHON_DOWNLOADS_JSON_URL: "%[7]s/python/downloads.json"}}
 network: {allow: [%[4]s]}
-mirrors: {cran: "%[5]s", rstudio: "%[6]s", julia: "%[7]s", julia_releases: "%[7]s/bin", nixpkgs: "%[7]s/channels", conda: "%[7]s/conda", python: "%[7]s/python", bioconductor: "%[7]s/bioconductor"}
+mirrors: {cran: "%[5]s", rstudio: "%[6]s", julia: "%[7]s", julia_releases: "%[7]s/bin", nixpkgs: "%[7]s/channels", nix_cache: "%[7]s/nix", nix_cache_key: "%[8]s", conda: "%[7]s/conda", python: "%[7]s/python", bioconductor: "%[7]s/bioconductor"}
 launch: {per_owner: 0, address_rate: 0, max_sessions: 30, limits: {memory: 1073741824}}
-`, w.data, w.addr, filepath.Join(os.TempDir(), "binnacle-test-base.tar"), w.far.Network(), w.cran.URL, "http://"+w.far.Addr().String(), w.late.URL)
+`, w.data, w.addr, filepath.Join(os.TempDir(), "binnacle-test-base.tar"), w.far.Network(), w.cran.URL, "http://"+w.far.Addr().String(), w.late.URL, w.key.Public())
 }
 
 // example makes a repository of the git host from a folder of examples.

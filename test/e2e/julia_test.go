@@ -84,6 +84,13 @@ print(os.path.exists("/usr/local/share/binnacle/lock/Manifest.toml"), "Knots" in
 said = subprocess.run(["julia", "-e", "using Knots, IJulia"], capture_output=True, text=True, env={**os.environ, "JULIA_DEBUG": "loading"})
 print("nothing to compile" if "Precompiling" not in said.stderr else said.stderr)`, "True True nothing to compile")
 	})
+	t.Run("manifest of another Julia", func(t *testing.T) {
+		manifest := "julia_version = \"1.10.4\"\nmanifest_format = \"2.0\"\n\n[deps]\n"
+		l, _ := launch(t, the.public(), binnacle.LaunchRequest{Repo: launchFiles(t, map[string]string{"Project.toml": "[deps]\n", "Manifest.toml": manifest})})
+		if l.Error == nil || l.Error.File != "Manifest.toml" || l.Error.Line != 1 || !strings.Contains(l.Error.Message, "no build of Julia 1.10.4") || !strings.Contains(l.Error.Hint, "]resolve") {
+			t.Errorf("ended as %s with %+v", l.Phase, l.Error)
+		}
+	})
 	t.Run("no such package", func(t *testing.T) {
 		l, _ := launch(t, the.public(), binnacle.LaunchRequest{Repo: launchFiles(t, map[string]string{"Project.toml": strings.Replace(project, "[compat]", "Nosuch = \"aaaaaaaa-0000-4000-8000-000000000000\"\n[compat]", 1)})})
 		if l.Error == nil || l.Error.File != "Project.toml" || l.Error.Line != 4 || !strings.Contains(l.Error.Message, "Nosuch") {

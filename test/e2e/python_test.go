@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/test/githost"
 	"github.com/binnacle-hub/binnacle/test/olddebian"
 	"github.com/binnacle-hub/binnacle/test/uvpython"
 )
@@ -28,6 +29,7 @@ func TestPythonFiles(t *testing.T) {
 			}
 		})
 	}
+	t.Run("poetry.lock from git", poetryFromGit)
 	t.Run("another version", func(t *testing.T) {
 		builds, err := uvpython.Handler(t.Context())
 		if errors.Is(err, olddebian.ErrNone) {
@@ -53,4 +55,51 @@ func TestPythonFiles(t *testing.T) {
 		}
 		t.Log(l.Error.Message, l.Error.Hint)
 	})
+}
+
+// poetryFromGit installs what a poetry.lock names by a commit that is not the newest
+// of its branch.
+func poetryFromGit(t *testing.T) {
+	port, err := the.far.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := githost.Behind(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := host.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	knots, err := host.Repo(t.Context(), "knots", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit, err := knots.Commit(t.Context(), map[string]string{
+		"pyproject.toml": "[build-system]\nrequires = [\"poetry-core\"]\nbuild-backend = \"poetry.core.masonry.api\"\n[tool.poetry]\nname = \"knots\"\nversion = \"1.0\"\ndescription = \"\"\nauthors = []\n",
+		"knots.py":       "speed = 12\n",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := knots.Commit(t.Context(), map[string]string{"knots.py": "speed = 20\n"}); err != nil {
+		t.Fatal(err)
+	}
+	repo, err := the.git.Repo(t.Context(), "poetry-from-git", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := repo.Commit(t.Context(), map[string]string{
+		"pyproject.toml": "[tool.poetry]\npackage-mode = false\n[tool.poetry.dependencies]\npython = \">=3.11\"\nknots = {git = \"" + knots.URL + "\", branch = \"main\"}\n",
+		"poetry.lock": "[[package]]\nname = \"knots\"\nversion = \"1.0\"\ndescription = \"\"\noptional = false\npython-versions = \"*\"\ngroups = [\"main\"]\nfiles = []\ndevelop = false\n\n" +
+			"[package.source]\ntype = \"git\"\nurl = \"" + knots.URL + "\"\nreference = \"main\"\nresolved_reference = \"" + commit + "\"\n\n" +
+			"[metadata]\nlock-version = \"2.1\"\npython-versions = \">=3.11\"\ncontent-hash = \"0\"\n",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	l, server := ready(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
+	stopAfter(t, l)
+	cell(t, server, `import knots; print(knots.speed, "`+commit+`" in open("/usr/local/share/binnacle/lock/requirements.txt").read())`, "12 True")
 }

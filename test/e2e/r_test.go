@@ -48,6 +48,7 @@ func TestR(t *testing.T) {
 			t.Errorf("%v: %.400s", err, page)
 		}
 	})
+	t.Run("as in repo2docker", rAsInRepo2docker)
 	t.Run("failing-r", func(t *testing.T) {
 		repo := the.example(t, "failing-r")
 		l, _ := launch(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
@@ -56,6 +57,43 @@ func TestR(t *testing.T) {
 		}
 		t.Log(l.Error.Message, l.Error.Hint)
 	})
+}
+
+// rAsInRepo2docker has what scripts for its images of R count on: packages that are
+// compiled already, remotes and devtools, and applications of Shiny in directories.
+func rAsInRepo2docker(t *testing.T) {
+	compiled, err := cran.Compiled(t.Context(), cran.Package{Name: "stone", Version: "1.0", Code: "weight <- function() 12", Files: map[string]string{
+		"configure": "#!/bin/sh\n[ -n \"$COMPILED_HERE\" ] || { echo 'there is no quarry here'; exit 1; }\n",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	the.cran.Add(compiled...)
+	for _, name := range []string{"gravel", "sand"} {
+		source, err := cran.Package{Name: name, Version: "1.0", Code: "grain <- function() \"" + name + "\""}.Tarball()
+		if err != nil {
+			t.Fatal(err)
+		}
+		the.late.mux.HandleFunc("/"+name+"_1.0.tar.gz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(source) })
+	}
+	repo, err := the.git.Repo(t.Context(), "r-as-in-repo2docker", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := repo.Commit(t.Context(), map[string]string{
+		"install.R":   "install.packages(\"stone\")\nremotes::install_url(\"" + the.late.URL + "/gravel_1.0.tar.gz\")\n",
+		"postBuild":   "#!/bin/bash\nset -e\nRscript -e 'devtools::install_url(\"" + the.late.URL + "/sand_1.0.tar.gz\")'\n",
+		"boats/app.R": read(t, "../../examples/r-shiny/app.R"),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	l, server := ready(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
+	stopAfter(t, l)
+	cell(t, server, `import subprocess; print(subprocess.run(["Rscript", "-e", "cat(stone::weight(), gravel::grain(), sand::grain())"], capture_output=True, text=True).stdout)`, "12 gravel sand")
+	page, err := server.Get(t.Context(), "shiny/boats/")
+	if err != nil || !strings.Contains(string(page), "shiny.min.js") {
+		t.Errorf("%v: %.400s", err, page)
+	}
 }
 
 // withBioconductor is the example's lock with one more package.

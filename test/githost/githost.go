@@ -29,6 +29,15 @@ func New() (*Host, error) { return On("127.0.0.1:0") }
 
 // On starts one on an address of this machine that a network of a test reaches.
 func On(address string) (*Host, error) {
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return Behind(l)
+}
+
+// Behind starts one on a listener, which may be another machine's.
+func Behind(l net.Listener) (*Host, error) {
 	dir, err := os.MkdirTemp("", "githost")
 	if err != nil {
 		return nil, err
@@ -38,10 +47,6 @@ func On(address string) (*Host, error) {
 		return nil, err
 	}
 	h := &Host{dir: dir}
-	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
-	if err != nil {
-		return nil, err
-	}
 	h.server = &httptest.Server{Listener: l, Config: &http.Server{ReadHeaderTimeout: time.Minute, Handler: &cgi.Handler{
 		Path: git, Args: []string{"http-backend"}, Stderr: os.Stderr,
 		Env: []string{"GIT_PROJECT_ROOT=" + dir, "GIT_HTTP_EXPORT_ALL=1", "HOME=" + dir, "GIT_CONFIG_NOSYSTEM=1"},

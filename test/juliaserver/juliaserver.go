@@ -3,22 +3,20 @@
 package juliaserver
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
-	"path"
 	"runtime"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/binnacle-hub/binnacle/test/targz"
 )
 
 // general is the identifier of Julia's own registry: a Julia without any asks for it.
@@ -113,7 +111,7 @@ func (s *Server) packages(packages []Package) error {
 		at := p.Name[:1] + "/" + p.Name
 		files := p.files()
 		tree := p.Tree()
-		body, err := Tarball("", files, time.Unix(0, 0))
+		body, err := targz.Pack("", files)
 		if err != nil {
 			return err
 		}
@@ -128,7 +126,7 @@ func (s *Server) packages(packages []Package) error {
 		}
 	}
 	registry["Registry.toml"] = list.String()
-	body, err := Tarball("", registry, time.Unix(0, 0))
+	body, err := targz.Pack("", registry)
 	if err != nil {
 		return err
 	}
@@ -160,33 +158,6 @@ func table(m map[string]string) string {
 		fmt.Fprintf(&b, "%s = %q\n", name, m[name])
 	}
 	return b.String()
-}
-
-// Tarball packs files below a directory; those in bin may be executed.
-func Tarball(dir string, files map[string]string, at time.Time) ([]byte, error) {
-	var out bytes.Buffer
-	z := gzip.NewWriter(&out)
-	w := tar.NewWriter(z)
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		head := &tar.Header{Name: path.Join(dir, name), Mode: int64(mode(name)), Size: int64(len(files[name])), ModTime: at}
-		if err := w.WriteHeader(head); err != nil {
-			return nil, err
-		}
-		if _, err := w.Write([]byte(files[name])); err != nil {
-			return nil, err
-		}
-	}
-	if err := errors.Join(w.Close(), z.Close()); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
-}
-
-func mode(name string) int {
-	if strings.HasPrefix(name, "bin/") {
-		return 0o755
-	}
-	return 0o644
 }
 
 // Tree is git's hash of files as a directory, by which Julia knows packages.
