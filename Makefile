@@ -46,6 +46,7 @@ test: setup-test ## Install what tests need and run all of them
 test-%: export BINNACLE_TEST_REQUIRE := all
 test-hub: # a hub on this machine, and what it is made of
 	go list $(PKG) | { grep -E '$(UNRACED)' || true; } | sort -r | $(GOTEST) -p 1 -skip '$(CLUSTER)'
+test-cluster: export BINNACLE_TEST_ARTEFACTS := artefacts/cluster
 test-cluster: # the same on Kubernetes; and a deployment that is killed hundreds of times
 	go list $(PKG) | { grep '/test/e2e$$' || true; } | $(GOTEST) -run '$(CLUSTER)'
 	go list $(PKG) | { grep '/internal/cli$$' || true; } | $(GOTEST) -run '$(MANY)'
