@@ -28,7 +28,7 @@ PKG     ?= ./...
 UNRACED := /internal/(image|engine)$$|/test/e2e$$
 MANY    := ^TestDefect08KilledAtEveryRequest$$
 # Those of the end-to-end tests that need a Kubernetes, beside their benchmarks.
-CLUSTER := ^(TestKubernetes|TestWorkshopCluster)$$
+CLUSTER := ^(TestKubernetes|TestKubernetesPage|TestWorkshopCluster)$$
 
 .PHONY: run
 run: setup build ## Install what is missing, build, start the hub, launch an example
@@ -131,7 +131,7 @@ kube: kube-programs ## Start a Kubernetes of two nodes for tests and for use by 
 kube-down: kube-programs ## Stop it, and remove all that it made
 	@$(SUDO) $(KUBE)/kube down
 
-kube-programs: $(KUBE)/kubernetes $(KUBE)/containerd $(KUBE)/runc
+kube-programs: $(KUBE)/kubernetes $(KUBE)/containerd $(KUBE)/runc $(KUBE)/helm
 	@go build -buildvcs=false -ldflags '-s -w' -o $(KUBE)/kube ./test/kube/cmd
 	@go build -buildvcs=false -ldflags '-s -w' -o $(KUBE)/box ./test/kube/box
 
@@ -147,6 +147,10 @@ $(KUBE)/containerd: test/kube/components/node/go.mod test/kube/components/node/g
 
 $(KUBE)/runc: $(EMBED)/runc $(EMBED)/containerd-shim-runc-v2
 	@mkdir -p $(KUBE) && cp $^ $(KUBE)/
+
+$(KUBE)/helm: go.mod go.sum # as operators have it
+	go build -buildvcs=false -ldflags '-s -w' -o $@ helm.sh/helm/v4/cmd/helm
+	@touch $@
 
 .PHONY: lock
 lock: ## Renew the pinned Jupyter that images get, from PyPI
