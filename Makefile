@@ -30,7 +30,7 @@ ALONE   := /internal/(image|engine|cli)$$|/test/e2e$$
 UNRACED  = go list $(PKG) | { grep -E '$(ALONE)' || true; }
 RACED    = go list $(PKG) | { grep -vE '$(ALONE)' || true; }
 # Those of the end-to-end tests that need a Kubernetes, beside their benchmarks.
-CLUSTER := ^(TestKubernetes|TestWorkshopCluster)$$
+CLUSTER := ^(TestKubernetes|TestKubernetesPage|TestWorkshopCluster)$$
 
 .PHONY: run
 run: setup build ## Install what is missing, build, start the hub, launch an example
@@ -48,6 +48,7 @@ test: setup-test ## Install what tests need and run all of them
 test-%: export BINNACLE_TEST_REQUIRE := all
 test-hub: # a hub on this machine, and what it is made of
 	$(UNRACED) | { grep -v /internal/cli$$ || true; } | sort -r | $(GOTEST) -p 1 -skip '$(CLUSTER)'
+test-cluster: export BINNACLE_TEST_ARTEFACTS := artefacts/cluster
 test-cluster: kube-programs # the same on Kubernetes, and deploying there
 	$(UNRACED) | { grep /test/e2e$$ || true; } | $(GOTEST) -run '$(CLUSTER)'
 	$(UNRACED) | { grep /internal/cli$$ || true; } | $(GOTEST)
@@ -135,7 +136,7 @@ kube: kube-programs ## Start a Kubernetes of two nodes for tests and for use by 
 kube-down: kube-programs ## Stop it, and remove all that it made
 	@$(SUDO) $(KUBE)/kube down
 
-kube-programs: $(KUBE)/kubernetes $(KUBE)/containerd $(KUBE)/runc
+kube-programs: $(KUBE)/kubernetes $(KUBE)/containerd $(KUBE)/runc $(KUBE)/helm
 	@go build -buildvcs=false -ldflags '-s -w' -o $(KUBE)/kube ./test/kube/cmd
 	@go build -buildvcs=false -ldflags '-s -w' -o $(KUBE)/box ./test/kube/box
 
@@ -151,6 +152,10 @@ $(KUBE)/containerd: test/kube/components/node/go.mod test/kube/components/node/g
 
 $(KUBE)/runc: $(EMBED)/runc $(EMBED)/containerd-shim-runc-v2
 	@mkdir -p $(KUBE) && cp $^ $(KUBE)/
+
+$(KUBE)/helm: go.mod go.sum # as operators have it
+	go build -buildvcs=false -ldflags '-s -w' -o $@ helm.sh/helm/v4/cmd/helm
+	@touch $@
 
 .PHONY: lock
 lock: ## Renew the pinned Jupyter that images get, from PyPI

@@ -73,6 +73,7 @@ func (s *server) openCluster(context.Context) error {
 	s.builder = image.NewShared(pool, image.Shared{
 		Registry: images, Base: base.Image, Bootstrapped: engine.BaseImage, BaseKey: base.Key(),
 	}, s.version, s.log)
+	s.meters = meters(spawner, pool)
 	s.more = []hub.Check{
 		{Service: "kubernetes", Run: func(ctx context.Context) error {
 			_, err := client.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
@@ -90,6 +91,21 @@ func (s *server) openCluster(context.Context) error {
 		}},
 	}
 	return nil
+}
+
+// meters tell whether there is room for sessions and who builds for them.
+func meters(spawner *pods.Spawner, pool *builders.Pool) []hub.Metric {
+	room := func(of func(pods.Room) float64) func() float64 {
+		return func() float64 { return of(spawner.Room()) }
+	}
+	return []hub.Metric{
+		{Name: "binnacle_machines", Help: "Machines of the cluster that run sessions.", Gauge: true, Value: room(func(r pods.Room) float64 { return float64(r.Machines) })},
+		{Name: "binnacle_sessions_waiting", Help: "Sessions that have no machine yet.", Gauge: true, Value: room(func(r pods.Room) float64 { return float64(r.Waiting) })},
+		{Name: "binnacle_starts_total", Help: "Sessions that this replica started.", Value: room(func(r pods.Room) float64 { return float64(r.Starts) })},
+		{Name: "binnacle_machine_wait_seconds_total", Help: "How long these waited for a machine with room.", Value: room(func(r pods.Room) float64 { return r.ForMachine.Seconds() })},
+		{Name: "binnacle_image_wait_seconds_total", Help: "How long these waited on their machine for image and process.", Value: room(func(r pods.Room) float64 { return r.ForImage.Seconds() })},
+		{Name: "binnacle_builders", Help: "Builders that take builds.", Gauge: true, Value: func() float64 { return float64(len(pool.Builders())) }},
+	}
 }
 
 // openReplica makes this process one of several: they share a database, and a

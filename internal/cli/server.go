@@ -59,6 +59,7 @@ type server struct {
 	socket net.Listener
 	below  []func(context.Context) error // run as long as anything else does
 	more   []hub.Check                   // what else /health asks
+	meters []hub.Metric                  // what /metrics tells of the cluster
 	closes []func() error                // in the order of opening; see close
 
 	// fleeting removes the network at the end unless a session uses it: this
@@ -380,7 +381,7 @@ func (s *server) openHub(ctx context.Context) (err error) {
 	}
 	s.hub, err = hub.New(ctx, cfg, hub.Deps{
 		Service: service{s.service}, Proxy: s.proxy, Parse: parseTarget, Checks: s.checks(), Janitor: janitor{s}, Log: s.log,
-		Quota: s.quota, Rate: s.service.Rate, Counters: s.counters(),
+		Quota: s.quota, Rate: s.service.Rate, Metrics: s.metrics(),
 	})
 	if err != nil {
 		return err
@@ -389,21 +390,21 @@ func (s *server) openHub(ctx context.Context) (err error) {
 	return nil
 }
 
-// counters are metrics of other parts than the hub's.
-func (s *server) counters() []hub.Counter {
+// metrics are those of other parts than the hub.
+func (s *server) metrics() []hub.Metric {
 	if s.images == nil {
 		return nil
 	}
-	return []hub.Counter{
-		{Name: "binnacle_images_removed_total", Help: "Old images removed from the registry.", Value: func() float64 {
+	return append(s.meters,
+		hub.Metric{Name: "binnacle_images_removed_total", Help: "Old images removed from the registry.", Value: func() float64 {
 			n, _ := s.service.Removals()
 			return float64(n)
 		}},
-		{Name: "binnacle_images_not_removed_total", Help: "Old images that could not be removed from the registry.", Value: func() float64 {
+		hub.Metric{Name: "binnacle_images_not_removed_total", Help: "Old images that could not be removed from the registry.", Value: func() float64 {
 			_, n := s.service.Removals()
 			return float64(n)
 		}},
-	}
+	)
 }
 
 // quota is what federations ask before they send somebody here.

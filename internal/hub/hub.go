@@ -130,8 +130,8 @@ type Deps struct {
 	// Rate is how many launches an address may ask for, how many are left and when
 	// all will be, for the headers of /build; nil or !ok leaves them out.
 	Rate func(ctx context.Context, address string) (limit, left int, full time.Time, ok bool)
-	// Counters are metrics of other parts.
-	Counters []Counter
+	// Metrics are those of other parts.
+	Metrics []Metric
 	// Janitor may be nil: then its routes are not_found.
 	Janitor Janitor
 	// Web holds the pages and their parts; nil means those in the binary.
@@ -192,7 +192,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Hub, error) {
 		return nil, err
 	}
 	ctx, h.stop = context.WithCancelCause(context.WithoutCancel(ctx))
-	h.metrics = newMetrics(deps.Service, deps.Counters)
+	h.metrics = newMetrics(deps.Service, deps.Metrics)
 	h.watch = newWatchers(ctx, h)
 	h.api = h.apiRoutes()
 	h.public = h.headers(h.publicMux())

@@ -34,13 +34,22 @@ type metrics struct {
 	repos map[string]bool
 }
 
-// Counter is a metric of another part that only grows.
-type Counter struct {
+// Metric is one of another part.
+type Metric struct {
 	Name, Help string
-	Value      func() float64
+	// Gauge is one that falls, too; the others only grow.
+	Gauge bool
+	Value func() float64
 }
 
-func newMetrics(s Sessions, counters []Counter) *metrics {
+func (m Metric) collector() prometheus.Collector {
+	if m.Gauge {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: m.Name, Help: m.Help}, m.Value)
+	}
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: m.Name, Help: m.Help}, m.Value)
+}
+
+func newMetrics(s Sessions, others []Metric) *metrics {
 	fine := []float64{.01, .025, .05, .1, .25, .5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600, 1800}
 	vec := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
@@ -68,8 +77,8 @@ func newMetrics(s Sessions, counters []Counter) *metrics {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(m.buildTime, m.launchTime, m.buildCount, m.launchCount, m.building, m.launching, m.launchSeconds, m.phaseLength,
 		m.requests, limit, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), sessionGauge{s})
-	for _, c := range counters {
-		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.Name, Help: c.Help}, c.Value))
+	for _, o := range others {
+		reg.MustRegister(o.collector())
 	}
 	m.handler = promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
 	return m

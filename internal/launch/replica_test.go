@@ -105,15 +105,8 @@ func anyReplica(t *testing.T, url string) {
 	b := newBench(t)
 	defer b.close()
 	first, second := pair(t, b, url)
-	gate := make(chan struct{})
-	b.bld.build = func(ctx context.Context, _ image.Request, _ func(binnacle.Event)) error {
-		select {
-		case <-gate:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	work := &busy{gate: make(chan struct{})}
+	b.bld.build = work.build
 	// Followed on the replica that does not drive it, from the middle on.
 	id := begin(t, first.Service, ann, ask("main"))
 	got := make(chan []binnacle.Event, 1)
@@ -126,7 +119,7 @@ func anyReplica(t *testing.T, url string) {
 	if again := begin(t, second.Service, ann, ask("main")); again != id {
 		t.Error("a launch that is under way on another replica was not joined")
 	}
-	close(gate)
+	close(work.gate)
 	there := <-got
 	if diff := cmp.Diff(brief(follow(t, first.Service, id, 0)), brief(there)); diff != "" || !strings.HasSuffix(brief(there), "end ready\n") {
 		t.Error(diff, brief(there))
@@ -151,7 +144,7 @@ func anyReplica(t *testing.T, url string) {
 	eventually(t, "no slot taken", func() bool { return first.Stats().Sessions == 0 && second.Stats().Sessions == 0 })
 
 	// Canceled on the other replica.
-	gate = make(chan struct{})
+	work.gate = make(chan struct{})
 	id = begin(t, first.Service, ann, ask("other"))
 	eventually(t, "building", func() bool { return b.bld.count() == 2 })
 	if err := second.Cancel(t.Context(), launch.Caller{Owner: "bob"}, id); binnacle.CodeOf(err) != binnacle.CodeNotFound {
@@ -171,28 +164,23 @@ func useIsShared(t *testing.T, url string) {
 	defer b.close()
 	b.cfg.IdleTimeout = 3 * time.Second
 	first, second := pair(t, b, url)
-	id := begin(t, first.Service, ann, ask("main"))
-	end(t, first.Service, id)
-	l, err := first.Get(t.Context(), ann, id)
-	if err != nil || l.Session == nil {
-		t.Fatal(l, err)
-	}
+	id := started(t, first.Service, ann, "main")
 	// Somebody works through the replica that does not lead.
 	for range 40 {
 		<-time.After(100 * time.Millisecond)
-		first.clk.touch(l.Session.ID)
+		first.clk.touch(id)
 	}
 	if b.spw.count() != 1 {
 		t.Fatal("a session that is used was ended")
 	}
 	// Nobody does any more, but it is kept alive through it.
-	if _, err := first.KeepAlive(t.Context(), ann, l.Session.ID); err != nil {
+	if _, err := first.KeepAlive(t.Context(), ann, id); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "idle", func() bool { return b.spw.count() == 0 })
 	eventually(t, "the reason", func() bool {
-		reason, ok := first.Gone(l.Session.ID)
-		there, _ := second.Gone(l.Session.ID)
+		reason, ok := first.Gone(id)
+		there, _ := second.Gone(id)
 		return ok && reason == there && strings.Contains(reason, "Nobody had worked")
 	})
 }

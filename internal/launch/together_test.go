@@ -102,8 +102,7 @@ func sessionsAreCountedTogether(t *testing.T, url string) {
 	defer b.close()
 	b.cfg.MaxSessions = 1
 	first, second := pair(t, b, url)
-	id := begin(t, first.Service, ann, ask("main"))
-	end(t, first.Service, id)
+	id := started(t, first.Service, ann, "main")
 	bob := launch.Caller{Owner: "bob"}
 	next := begin(t, second.Service, bob, ask("main"))
 	<-time.After(time.Second) // rounds of the leader, who compares slots with sessions
@@ -111,11 +110,7 @@ func sessionsAreCountedTogether(t *testing.T, url string) {
 	if err != nil || l.Phase != binnacle.PhaseWaiting || l.Position != 1 {
 		t.Fatalf("a second session of one: %+v %v", l, err)
 	}
-	l, err = second.Get(t.Context(), ann, id)
-	if err != nil || l.Session == nil {
-		t.Fatal(l, err)
-	}
-	if err := second.Stop(t.Context(), ann, l.Session.ID); err != nil {
+	if err := second.Stop(t.Context(), ann, id); err != nil {
 		t.Fatal(err)
 	}
 	if e := end(t, first.Service, next); e.Phase != binnacle.PhaseReady {

@@ -173,7 +173,15 @@ func TestBuilders(t *testing.T) {
 	}
 	attested(t, images, img.Name)
 
-	// The other one begins with what the registry has.
+	// The other one begins with what the registry has, and makes the same of the same
+	// commit: what is said of an image has times in it, the image has none.
+	before := digestOf(t, images, img.Name)
+	if _, err := on(time.Minute, certs, second.address).Build(t.Context(), request("c1", env, "true"), new(told).add); err != nil {
+		t.Fatal(err)
+	}
+	if after := digestOf(t, images, img.Name); after != before {
+		t.Errorf("two builders made %s and %s of one commit", before, after)
+	}
 	var ev told
 	if _, err := on(time.Minute, certs, second.address).Build(t.Context(), request("c2", env, "true"), ev.add); err != nil {
 		t.Fatal(err)
@@ -258,6 +266,20 @@ func pulledLazily(t *testing.T, images *registry.Registry, name string) {
 			t.Errorf("layer %d has no table of contents: %+v", i, l)
 		}
 	}
+}
+
+// digestOf is an image's, without what is said of it.
+func digestOf(t *testing.T, images *registry.Registry, name string) v1.Hash {
+	t.Helper()
+	img, ok, err := images.Image(t.Context(), name, nil)
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest
 }
 
 // attested: an image in the registry says what it is made of.

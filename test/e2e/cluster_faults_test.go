@@ -17,9 +17,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	corev1 "k8s.io/api/core/v1"
-	schedulingv1 "k8s.io/api/scheduling/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/binnacle-hub/binnacle"
@@ -37,10 +34,7 @@ func (h *clusterHub) second(t *testing.T, repo *githost.Repo) {
 	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "the pod of a stopped session is gone", func() bool {
-		_, err := h.Client.CoreV1().Pods(h.sessions).Get(t.Context(), l.Session.ID, metav1.GetOptions{})
-		return apierrors.IsNotFound(err)
-	})
+	gone(t, h.Client.CoreV1().Pods(h.sessions), l.Session.ID)
 }
 
 // killedHubs: a session and its kernel go on when all of the hub goes away.
@@ -330,7 +324,7 @@ func (h *clusterHub) brokenRegistry(t *testing.T) {
 // soon as there is some.
 func (h *clusterHub) full(t *testing.T, repo *githost.Repo) {
 	t.Helper()
-	fillers := h.fill(t, "")
+	fillers := h.fill(t, "64Mi")
 	l, err := h.person.Launch(t.Context(), launchOf(repo.URL))
 	if err != nil {
 		t.Fatal(err)
@@ -351,91 +345,5 @@ func (h *clusterHub) full(t *testing.T, repo *githost.Repo) {
 	}
 	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
 		t.Error(err)
-	}
-	eventually(t, "what filled the nodes is gone", func() bool { return h.left(t, fillers) == 0 })
-	// Placeholders keep such room, and give way.
-	classes, err := h.Client.SchedulingV1().PriorityClasses().List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/instance=" + h.namespace})
-	if err != nil {
-		t.Fatal(err)
-	}
-	i := slices.IndexFunc(classes.Items, func(c schedulingv1.PriorityClass) bool { return strings.HasSuffix(c.Name, "-placeholder") })
-	if i < 0 {
-		t.Fatalf("no priority of placeholders among %d", len(classes.Items))
-	}
-	placeholders := h.fill(t, classes.Items[i].Name)
-	l, _ = ready(t, h.person, launchOf(repo.URL))
-	if n := h.left(t, placeholders); n != len(placeholders)-1 {
-		t.Errorf("%d of %d placeholders are left beside the session", n, len(placeholders))
-	}
-	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
-		t.Error(err)
-	}
-	h.remove(t, placeholders)
-}
-
-// left is how many of the pods are there, and stay.
-func (h *clusterHub) left(t *testing.T, names []string) (n int) {
-	t.Helper()
-	for _, name := range names {
-		p, err := h.Client.CoreV1().Pods(h.namespace).Get(t.Context(), name, metav1.GetOptions{})
-		switch {
-		case err == nil && p.DeletionTimestamp == nil:
-			n++
-		case err != nil && !apierrors.IsNotFound(err):
-			t.Fatal(err)
-		}
-	}
-	return n
-}
-
-// fill puts a pod on each node that leaves no room for a session there; of a
-// priority, unless that is empty.
-func (h *clusterHub) fill(t *testing.T, priority string) []string {
-	t.Helper()
-	nodes, err := h.Client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pods, err := h.Client.CoreV1().Pods(metav1.NamespaceAll).List(t.Context(), metav1.ListOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, n := range nodes.Items {
-		free := n.Status.Allocatable.Memory().DeepCopy()
-		free.Sub(resource.MustParse("64Mi"))
-		for _, p := range pods.Items {
-			for _, c := range p.Spec.Containers {
-				if p.Spec.NodeName == n.Name && p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
-					free.Sub(*c.Resources.Requests.Memory())
-				}
-			}
-		}
-		filler := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "filler-" + n.Name}, Spec: corev1.PodSpec{
-			NodeSelector: map[string]string{corev1.LabelHostname: n.Name}, PriorityClassName: priority,
-			Containers: []corev1.Container{{
-				Name: "box", Image: h.Box, Args: []string{"wait"},
-				Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceMemory: free}},
-			}},
-		}}
-		if _, err := h.Client.CoreV1().Pods(h.namespace).Create(t.Context(), filler, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		names = append(names, filler.Name)
-		eventually(t, filler.Name+" has its node", func() bool {
-			p, err := h.Client.CoreV1().Pods(h.namespace).Get(t.Context(), filler.Name, metav1.GetOptions{})
-			return err == nil && p.Spec.NodeName == n.Name
-		})
-	}
-	return names
-}
-
-func (h *clusterHub) remove(t *testing.T, pods []string) {
-	t.Helper()
-	for _, name := range pods {
-		err := h.Client.CoreV1().Pods(h.namespace).Delete(t.Context(), name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))})
-		if err != nil && !apierrors.IsNotFound(err) { // it may have given way
-			t.Fatal(err)
-		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/binnacle-hub/binnacle"
@@ -297,11 +300,10 @@ func (h *clusterHub) withoutDatabase(t *testing.T) {
 	h.ends(t, l.ID)
 }
 
-// rolling: an upgrade that replaces every replica fails no request.
+// rolling: an upgrade that replaces every replica fails no request, and neither does
+// whoever empties the nodes of both.
 func (h *clusterHub) rolling(t *testing.T) {
 	t.Helper()
-	h.values["hub"].(map[string]any)["drainSeconds"] = 5
-	h.upgrade(t) // now they drain as they would at an institute
 	ctx, stop := context.WithCancel(t.Context())
 	var asked, failed atomic.Int64
 	var asking sync.WaitGroup
@@ -325,11 +327,31 @@ func (h *clusterHub) rolling(t *testing.T) {
 	}
 	h.values["hub"].(map[string]any)["annotations"] = map[string]any{"example.org/turn": "two"}
 	h.upgrade(t)
+	h.drained(t)
 	stop()
 	asking.Wait()
 	if failed.Load() > 0 || asked.Load() < 100 {
-		t.Errorf("%d of %d requests failed during an upgrade", failed.Load(), asked.Load())
+		t.Errorf("%d of %d requests failed during an upgrade and while nodes were emptied", failed.Load(), asked.Load())
 	}
+}
+
+// drained evicts all replicas, as `kubectl drain` does: one has to wait until the
+// other is replaced.
+func (h *clusterHub) drained(t *testing.T) {
+	t.Helper()
+	evict := func(r replica) error {
+		return h.Client.PolicyV1().Evictions(h.namespace).Evict(t.Context(), &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: r.name, Namespace: h.namespace}})
+	}
+	all := h.each(t)
+	eventually(t, "one may go", func() bool { return evict(all[0]) == nil })
+	if err := evict(all[1]); !apierrors.IsTooManyRequests(err) {
+		t.Errorf("both replicas may go at once: %v", err)
+	}
+	eventually(t, "the second may go once the first is replaced", func() bool { return evict(all[1]) == nil })
+	eventually(t, "two replicas are ready again", func() bool {
+		now := h.ready(t)
+		return len(now) == 2 && !slices.ContainsFunc(now, func(r replica) bool { return r.name == all[0].name || r.name == all[1].name })
+	})
 }
 
 // counted: every launch that was asked for has an end, and people see it.

@@ -136,7 +136,7 @@ func (h *clusterHub) settings(number int) {
 		"registry":   map[string]any{"insecure": true},
 		"caBundle":   map[string]any{"configMap": "site-ca"},
 		"service":    map[string]any{"loadBalancerIP": address},
-		"hub":        map[string]any{"resources": small, "drainSeconds": 1, "persistence": map[string]any{"size": "1Gi"}},
+		"hub":        map[string]any{"resources": small, "drainSeconds": 5, "persistence": map[string]any{"size": "1Gi"}},
 		"replicas":   2,
 		"scheduling": map[string]any{"podPriority": map[string]any{"enabled": true}},
 		"database":   map[string]any{"existingSecret": "hub-database"},
@@ -305,6 +305,7 @@ func TestKubernetes(t *testing.T) {
 	t.Run("KilledBuilder", h.killedBuilder)
 	t.Run("Registry", h.brokenRegistry)
 	t.Run("Ways", h.ways)
+	t.Run("Room", h.room)
 	t.Run("Rolling", h.rolling)
 	t.Run("Counted", h.counted)
 	t.Run("Commits", h.commits)

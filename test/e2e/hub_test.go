@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -137,8 +138,9 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// artefacts is where screenshots and logs go, for people to look at.
-func artefacts() string { return "artefacts" }
+// artefacts is where screenshots and logs go, for people to look at. Two runs at
+// once have a place each.
+func artefacts() string { return cmp.Or(os.Getenv("BINNACLE_TEST_ARTEFACTS"), "artefacts") }
 
 // start runs the hub, with flags, and waits until it answers.
 func (w *world) start(flags ...string) error {

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -8,11 +9,15 @@ import (
 	"strings"
 	"testing"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/binnacle-hub/binnacle/internal/store"
 	"github.com/binnacle-hub/binnacle/test/azuresim"
 	"github.com/binnacle-hub/binnacle/test/kube"
 	"github.com/binnacle-hub/binnacle/test/machine"
+	"github.com/binnacle-hub/binnacle/test/postgres"
 	"github.com/binnacle-hub/binnacle/test/workshop"
 )
 
@@ -108,6 +113,67 @@ func TestWorkshopCluster(t *testing.T) {
 	}
 	t.Cleanup(func() { h := clusterHub{Cluster: k, namespace: "my-hub"}; h.uninstall(t) })
 	lesson.Run(t)
+}
+
+// TestKubernetesPage is an operator who follows docs/kubernetes.md with Helm and
+// kubectl. The nodes find no image, so pods stay where they are; what is backed up
+// is a hub's database.
+func TestKubernetesPage(t *testing.T) {
+	k := kube.Shared(t)
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.Symlink(filepath.Join(root, "internal"), filepath.Join(dir, "internal")); err != nil {
+		t.Fatal(err)
+	}
+	server := postgres.Start(t)
+	database, empty := server.Database(), server.Database()
+	known := []byte("to the hub")
+	before := openStore(t, database)
+	if err := before.PutFile(t.Context(), "known", known); err != nil {
+		t.Fatal(err)
+	}
+	const namespace, sessions = "binnacle", "binnacle-sessions"
+	defer func() {
+		if err := k.Client.CoreV1().Namespaces().Delete(t.Context(), namespace, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+		eventually(t, "nothing is left", func() bool {
+			_, err := k.Client.CoreV1().Namespaces().Get(t.Context(), namespace, metav1.GetOptions{})
+			_, sessionsErr := k.Client.CoreV1().Namespaces().Get(t.Context(), sessions, metav1.GetOptions{})
+			return apierrors.IsNotFound(err) && apierrors.IsNotFound(sessionsErr)
+		})
+	}()
+	programs := filepath.Join(root, ".tools", "kube", "bin")
+	lesson := workshop.Lesson{
+		Page: "../../docs/kubernetes.md", Dir: dir, Binnacle: "exec " + the.bin + " \"$@\" --plain-http\n",
+		Programs: map[string]string{
+			"kubectl": "exec " + programs + "/kubernetes kubectl \"$@\"\n",
+			"helm":    "case \"$*\" in *oci://*) set -- \"$@\" --plain-http ;; esac\nexec " + programs + "/helm \"$@\"\n",
+		},
+		Env:     []string{"HOME=" + dir, "KUBECONFIG=" + k.Kubeconfig, "PASSWORD=tides-and-knots", "URL=" + database, "EMPTY=" + empty},
+		Replace: map[string]string{"registry.example.org": k.Registry},
+	}
+	lesson.Run(t)
+	if got, _, err := openStore(t, empty).File(t.Context(), "known"); err != nil || !bytes.Equal(got, known) {
+		t.Errorf("what the hub knew is not in the restored database: %q %v", got, err)
+	}
+}
+
+func openStore(t *testing.T, url string) *store.Store {
+	t.Helper()
+	s, err := store.OpenPostgres(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }
 
 const standInValues = "builders: {replicas: 0}, hub: {drainSeconds: 0, terminationGracePeriodSeconds: 1, persistence: {size: 1Mi}, resources: {requests: {cpu: 1m, memory: 8Mi}}}"

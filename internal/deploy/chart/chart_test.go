@@ -420,7 +420,30 @@ func TestUserNamespacesOfBuilders(t *testing.T) {
 	}
 }
 
-// The dashboard asks for metrics that the hub has.
+// Images of repositories are fetched from where builders push them.
+func TestPrePullerHasTheLogin(t *testing.T) {
+	t.Parallel()
+	v := values(t, "single")
+	v["prePuller"] = map[string]any{"images": []any{"registry.example.org/binnacle/popular:1"}}
+	for _, c := range []struct{ own, want []any }{
+		{nil, []any{"hub-registry"}}, {[]any{"own"}, []any{"own", "hub-registry"}}, {[]any{"hub-registry"}, []any{"hub-registry"}},
+	} {
+		v["image"] = map[string]any{"pullSecrets": c.own}
+		files, err := render(t, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []any
+		for _, s := range decode[*appsv1.DaemonSet](t, objects(t, files))["hub-binnacle-prepuller"].Spec.Template.Spec.ImagePullSecrets {
+			got = append(got, s.Name)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+// The dashboard asks for metrics that the hub has; TestKubernetes asks a real one.
 func TestDashboard(t *testing.T) {
 	t.Parallel()
 	b, err := os.ReadFile("binnacle/dashboard.json")
@@ -430,9 +453,13 @@ func TestDashboard(t *testing.T) {
 	if !json.Valid(b) {
 		t.Fatal("not JSON")
 	}
-	source, err := os.ReadFile("../../hub/metrics.go")
-	if err != nil {
-		t.Fatal(err)
+	var source []byte
+	for _, file := range []string{"../../hub/metrics.go", "../../cli/kubernetes.go"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source = append(source, text...)
 	}
 	for _, name := range regexp.MustCompile(`(binnacle|binderhub)_[a-z_]+`).FindAll(b, -1) {
 		name = regexp.MustCompile(`_(bucket|count)$`).ReplaceAll(name, nil)

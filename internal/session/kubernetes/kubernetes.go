@@ -63,6 +63,7 @@ type Spawner struct {
 	news    news
 	turns   turns
 	graves  graves
+	starts  starts
 	unknown *unknown
 	asking  singleflight.Group
 }

@@ -124,6 +124,7 @@ func (s *Spawner) running(ctx context.Context, spec session.Spec, uid types.UID,
 			seen = true
 			st := s.status(pod)
 			if done, err := outcome(pod, st); done {
+				s.starts.add(pod)
 				return st, err
 			}
 			if last = look(pod); last != nil && last.final {
