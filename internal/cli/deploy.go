@@ -28,12 +28,14 @@ type deployment struct {
 	keepData bool
 	// program is what a machine gets; empty is the running one.
 	program string
+	// lasts is the step that a run is at.
+	lasts *lasting
 	// inside says that we are a part of the deployment; nil when a person runs us.
 	inside *config.Inside
 }
 
 func (a *app) deployCommand() *cobra.Command {
-	d := &deployment{app: a}
+	d := &deployment{app: a, lasts: new(lasting)}
 	cmd := &cobra.Command{
 		Use: "deploy", Short: "Deploy a hub from one file, and remove it again",
 		Long: "The file binnacle.yaml describes a hub and the place it runs in. A config.json of\n" +
@@ -113,7 +115,16 @@ func (d *deployment) checkCommand() *cobra.Command {
 				return err
 			}
 			defer at.close(cmd.Context())
-			return d.checkCloud(cmd.Context(), at.engine, true)
+			if err := d.checkCloud(cmd.Context(), at.engine, true); err != nil {
+				return err
+			}
+			if at.domain != nil {
+				if err := at.domain(cmd.Context()); err != nil {
+					return err
+				}
+			}
+			fmt.Fprintln(d.Out, "\nNothing is wrong. Next: binnacle deploy plan")
+			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&offline, "offline", false, "check the file only")
@@ -136,6 +147,9 @@ type choice struct {
 func choices() []choice {
 	azure := func(c config.Config) bool { return c.Target == config.TargetAzure }
 	never := func(config.Config) bool { return false }
+	login := func(c config.Config) bool {
+		return c.Registry.Kind == config.RegistryDockerHub || c.Registry.Host != ""
+	}
 	return []choice{
 		{"name", "`name` of the deployment", "Name of the hub", func(config.Config) bool { return true }, func(c *config.Config) *string { return &c.Name }},
 		{"target", "azure, cluster or `host`", "Where it runs (azure, cluster, host)", func(config.Config) bool { return true }, func(c *config.Config) *string { return &c.Target }},
@@ -145,10 +159,12 @@ func choices() []choice {
 		{"size", "machine `type` of the nodes", "", never, func(c *config.Config) *string { return &c.Azure.Nodes.Size }},
 		{"context", "`context` of the kubeconfig", "Context of the kubeconfig", func(c config.Config) bool { return c.Target == config.TargetCluster }, func(c *config.Config) *string { return &c.Cluster.Context }},
 		{"address", "`user@host` to deploy to; empty is this machine", "", never, func(c *config.Config) *string { return &c.Host.Address }},
-		{"registry", "`kind` of registry: azure, dockerhub, other or none", "", never, func(c *config.Config) *string { return &c.Registry.Kind }},
-		{"registry-host", "`host` of another registry", "", never, func(c *config.Config) *string { return &c.Registry.Host }},
-		{"registry-user", "`user` of the registry", "", never, func(c *config.Config) *string { return &c.Registry.Username }},
-		{"registry-password-from", "where the registry's password is: env:NAME or file:`PATH`", "", never, func(c *config.Config) *string { return &c.Registry.PasswordFrom }},
+		{"registry", "`kind` of registry: azure, dockerhub, other or none; on Azure azure unless another is named", "", never, func(c *config.Config) *string { return &c.Registry.Kind }},
+		{"registry-host", "`host` of another registry", "Registry that images are pushed to and fetched from", func(c config.Config) bool {
+			return c.Target == config.TargetCluster && c.Registry.Kind == config.RegistryNone
+		}, func(c *config.Config) *string { return &c.Registry.Host }},
+		{"registry-user", "`user` of the registry", "User of the registry", login, func(c *config.Config) *string { return &c.Registry.Username }},
+		{"registry-password-from", "where the registry's password is: env:NAME or file:`PATH`; default env:REGISTRY_PASSWORD", "", never, func(c *config.Config) *string { return &c.Registry.PasswordFrom }},
 		{"domain", "`domain` of the hub", "Domain of the hub", func(c config.Config) bool {
 			return c.HTTPS.Enabled && (c.Target == config.TargetCluster || c.Target == config.TargetHost)
 		}, func(c *config.Config) *string { return &c.DNS.Domain }},
@@ -169,6 +185,7 @@ func (d *deployment) initCommand() *cobra.Command {
 					return err
 				}
 			}
+			c = follow(c, cmd.Flags().Changed("registry"))
 			return d.write(c, d.file, force)
 		},
 	}
@@ -183,21 +200,69 @@ func (d *deployment) initCommand() *cobra.Command {
 	return cmd
 }
 
-// ask puts the questions whose flags were not given.
+// follow fills in what nobody said and what follows from what was said: a cluster
+// that is made gets a registry beside it, because builders and nodes share images by
+// one.
+func follow(c config.Config, registrySaid bool) config.Config {
+	r := &c.Registry
+	switch {
+	case registrySaid:
+	case r.Host != "":
+		r.Kind = config.RegistryOther
+	case c.Target == config.TargetAzure:
+		r.Kind = config.RegistryAzure
+	}
+	if r.Username != "" && r.PasswordFrom == "" && r.Kind != config.RegistryAzure {
+		r.PasswordFrom = "env:REGISTRY_PASSWORD"
+	}
+	return c
+}
+
+// ask puts the questions whose flags were not given. An answer that can't be right is
+// told, and the question put again.
 func (d *deployment) ask(cmd *cobra.Command, c *config.Config) error {
-	in := bufio.NewReader(d.In)
+	in, registrySaid := bufio.NewReader(d.In), cmd.Flags().Changed("registry")
 	for _, ch := range choices() {
 		if cmd.Flags().Changed(ch.flag) || !ch.needed(*c) {
 			continue
 		}
-		fmt.Fprintf(d.Err, "%s: ", ch.question)
-		line, err := in.ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
+		to := ch.to(c)
+		setting := settingOf(c, to)
+		for {
+			fmt.Fprintf(d.Err, "%s, for example %s: ", ch.question, setting.Example)
+			line, err := typed(cmd.Context(), in)
+			if err != nil && !errors.Is(err, io.EOF) {
+				return err
+			}
+			*to = line
+			problem, bad := problemOf(follow(*c, registrySaid), setting.Path)
+			if !bad || err != nil {
+				break // the end of the input is told with all other problems
+			}
+			fmt.Fprintf(d.Err, "  %s\n", clean(problem))
 		}
-		*ch.to(c) = strings.TrimSpace(line)
 	}
 	return nil
+}
+
+// settingOf is the setting that is kept in to.
+func settingOf(c *config.Config, to *string) config.Field {
+	fields := config.Fields(c)
+	return fields[slices.IndexFunc(fields, func(f config.Field) bool { return f.Value.Addr().Interface() == any(to) })]
+}
+
+// problemOf is what is wrong with one setting, when that alone is looked at.
+func problemOf(c config.Config, path string) (problem string, bad bool) {
+	text, err := c.Marshal()
+	if err != nil {
+		return err.Error(), true
+	}
+	_, ps := config.Load(text)
+	i := slices.IndexFunc(ps, func(p config.Problem) bool { return p.Path == path })
+	if i < 0 {
+		return "", false
+	}
+	return ps[i].Message + ".", true
 }
 
 // write validates a configuration and writes it; an existing file stays unless

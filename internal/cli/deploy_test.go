@@ -48,13 +48,25 @@ func TestDeployInit(t *testing.T) {
 func TestDeployInitAsks(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "binnacle.yaml")
-	code, _, log := deploy(t, "cluster\nmy-context\nhub.example.org\n", nil, "init", "-f", file, "--name", "my-hub")
+	answers := "k8s\ncluster\nmy-context\nhttps://registry.example.org\nregistry.example.org\nada\nhub.example.org\n"
+	code, _, log := deploy(t, answers, nil, "init", "-f", file, "--name", "my-hub")
 	if code != 0 || strings.Contains(log, "Azure") {
 		t.Fatal(log)
 	}
+	// What can't be right is told at once, and asked again.
+	for _, want := range []string{`must be one of azure, cluster, host, not "k8s".`, `must be the host of a registry, not "https://registry.example.org".`} {
+		if strings.Count(log, want) != 1 {
+			t.Errorf("%q is not said: %s", want, log)
+		}
+	}
 	b, err := os.ReadFile(file)
-	if err != nil || !strings.Contains(string(b), "\n  context: my-context\n") {
-		t.Errorf("%v\n%s", err, b)
+	for _, want := range []string{"  context: my-context\n", "  kind: other\n", "  host: registry.example.org\n", "  username: ada\n", "  password_from: env:REGISTRY_PASSWORD\n", "  domain: hub.example.org\n"} {
+		if err != nil || !strings.Contains(string(b), "\n"+want) {
+			t.Errorf("%v, no %s in\n%s", err, want, b)
+		}
+	}
+	if code, _, log := deploy(t, "azure\n\n", nil, "init", "-f", file+"2", "--name", "my-hub"); code != 2 || !strings.Contains(log, "azure.region: is missing") {
+		t.Errorf("nobody answers any more: %d %s", code, log)
 	}
 }
 

@@ -56,7 +56,7 @@ func (d *deployment) backup(ctx context.Context, at *place, to, from string, sec
 	passphrase := ""
 	if secrets {
 		var err error
-		if passphrase, err = d.passphrase(from, true); err != nil {
+		if passphrase, err = d.passphrase(ctx, from, true); err != nil {
 			return err
 		}
 	}
@@ -123,7 +123,7 @@ func (d *deployment) addDeployment(ctx context.Context, at *place, secrets bool,
 }
 
 // passphrase reads it from where it is, or asks.
-func (d *deployment) passphrase(from string, twice bool) (string, error) {
+func (d *deployment) passphrase(ctx context.Context, from string, twice bool) (string, error) {
 	const setting = "--passphrase-from"
 	if from != "" {
 		s, err := config.Resolve(setting, from, d.Environ)
@@ -138,9 +138,19 @@ func (d *deployment) passphrase(from string, twice bool) (string, error) {
 	}
 	ask := func(question string) (string, error) {
 		fmt.Fprintf(d.Err, "%s: ", question)
-		b, err := term.ReadPassword(int(in.Fd()))
-		fmt.Fprintln(d.Err)
-		return string(b), err
+		defer fmt.Fprintln(d.Err)
+		shows, err := term.GetState(int(in.Fd()))
+		if err != nil {
+			return "", err
+		}
+		text, err := unlessCanceled(ctx, func() (string, error) {
+			b, err := term.ReadPassword(int(in.Fd()))
+			return string(b), err
+		})
+		if ctx.Err() != nil { // else what is typed after this is not shown either
+			err = errors.Join(err, term.Restore(int(in.Fd()), shows))
+		}
+		return text, err
 	}
 	first, err := ask("Passphrase of the backup")
 	if err != nil || !twice {
@@ -182,7 +192,7 @@ func (d *deployment) restore(ctx context.Context, file, from, confirmed, other s
 	if err != nil {
 		return err
 	}
-	b, err := backup.Open(f, info.Size(), func() (string, error) { return d.passphrase(from, false) })
+	b, err := backup.Open(f, info.Size(), func() (string, error) { return d.passphrase(ctx, from, false) })
 	if err != nil {
 		return err
 	}
@@ -200,7 +210,7 @@ func (d *deployment) restore(ctx context.Context, file, from, confirmed, other s
 			}
 		}
 		if confirmed != name {
-			if err := d.confirm("What the hub has now is replaced.", name); err != nil {
+			if err := d.confirm(ctx, "What the hub has now is replaced.", name); err != nil {
 				return err
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,19 +47,18 @@ func (d *deployment) azure(ctx context.Context, i config.Imported) (*azure.Cloud
 
 // acr has the credentials of the registry on Azure: those of the file, or a token
 // that is made when the cluster has none yet.
-func (d *deployment) acr(cloud *azure.Cloud, i config.Imported, o *cluster.Options) (err error) {
+func (d *deployment) acr(cloud *azure.Cloud, i config.Imported, o *cluster.Options) {
 	c := i.Config.Registry
 	o.Registry = &cluster.Credentials{Host: cloud.RegistryHost(), Username: c.Username}
 	if d.inside != nil && c.PasswordFrom != "" {
 		o.Password = noPassword
-		return nil
+		return
 	}
 	if c.PasswordFrom == "" || c.Username == "" {
 		o.Registry.Username, o.Password = azure.RegistryUser, cloud.RegistryPassword
-		return nil
+		return
 	}
-	o.Registry.Password, err = config.Resolve("registry.password_from", c.PasswordFrom, d.Environ)
-	return err
+	o.Registry.Password, o.Missing = config.Resolve("registry.password_from", c.PasswordFrom, d.Environ)
 }
 
 // journal gives the engine its journal, beside the file that describes the
@@ -79,6 +79,7 @@ func (d *deployment) journal(ctx context.Context, p *place) (closer func(), err 
 // step is the progress of a run.
 func (d *deployment) step(e deploy.Event) {
 	what := fmt.Sprintf("%s %s %s", e.Action, e.Resource.Kind, e.Resource.Name)
+	d.lasts.begin(what, e.Done)
 	switch {
 	case e.Done:
 		fmt.Fprintf(d.Err, "  done: %s, %s\n", what, e.Took.Round(time.Second))
@@ -86,6 +87,48 @@ func (d *deployment) step(e deploy.Event) {
 		fmt.Fprintf(d.Err, "%s (begun by an earlier run)\n", what)
 	default:
 		fmt.Fprintln(d.Err, what)
+	}
+}
+
+// lasting is the step that a run is at, for who waits for it.
+type lasting struct {
+	mu    sync.Mutex
+	what  string // empty between two steps
+	began time.Time
+}
+
+func (l *lasting) begin(what string, done bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.what, l.began = what, time.Now(); done {
+		l.what = ""
+	}
+}
+
+// tell says each minute that the step goes on: a cluster takes many of them, and a
+// cloud says nothing meanwhile. The caller ends it.
+func (l *lasting) tell(w io.Writer) (end func()) {
+	tick, done, ended := time.NewTicker(time.Minute), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			l.mu.Lock()
+			what, took := l.what, time.Since(l.began).Round(time.Minute)
+			l.mu.Unlock()
+			if what != "" && took > 0 {
+				fmt.Fprintf(w, "  still: %s, %s\n", what, strings.TrimSuffix(took.String(), "0s"))
+			}
+		}
+	}()
+	return func() {
+		tick.Stop()
+		close(done)
+		<-ended
 	}
 }
 
@@ -183,11 +226,14 @@ func (d *deployment) apply(ctx context.Context, at *place, yes bool) error {
 		return err
 	}
 	if p.Writes() > 0 && !yes {
-		if err := d.confirm("Do it?", "yes"); err != nil {
+		if err := d.confirm(ctx, "Do it?", "yes"); err != nil {
 			return err
 		}
 	}
+	end := d.lasts.tell(d.Err)
 	res, err := at.engine.Apply(ctx, p)
+	end()
+	err = interrupted(ctx, err)
 	if err == nil && at.hub != nil && len(res.Written) == 0 {
 		err = at.hub.Await(ctx) // somebody who changed it all may have been ended while it waited
 	}
@@ -222,21 +268,60 @@ func sortedKeys(m map[string]string) []string {
 }
 
 // confirm wants an answer typed on a terminal.
-func (d *deployment) confirm(question, answer string) error {
+func (d *deployment) confirm(ctx context.Context, question, answer string) error {
 	refused := &binnacle.Error{Code: binnacle.CodeCanceled, Op: "cli.deploy", Message: "Nothing was done."}
 	if !d.Terminal {
 		refused.Code, refused.Hint = binnacle.CodeInvalid, "Where nobody can answer, --yes (up) or --confirm NAME (down) is needed."
 		return refused
 	}
 	fmt.Fprintf(d.Err, "%s Type %s: ", question, answer)
-	line, err := bufio.NewReader(d.In).ReadString('\n')
+	line, err := typed(ctx, bufio.NewReader(d.In))
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	if strings.TrimSpace(line) != answer {
+	if line != answer {
 		return refused
 	}
 	return nil
+}
+
+// typed is the next line that a person types, or canceled when she presses Ctrl-C
+// instead: nothing else ends reading from a terminal.
+func typed(ctx context.Context, in *bufio.Reader) (string, error) {
+	return unlessCanceled(ctx, func() (string, error) {
+		line, err := in.ReadString('\n')
+		return strings.TrimSpace(line), err
+	})
+}
+
+// unlessCanceled is what read returns. When the context ends first, read goes on until
+// the process does.
+func unlessCanceled(ctx context.Context, read func() (string, error)) (string, error) {
+	type result struct {
+		text string
+		err  error
+	}
+	got := make(chan result, 1)
+	go func() {
+		text, err := read()
+		got <- result{text, err}
+	}()
+	select {
+	case r := <-got:
+		return r.text, r.err
+	case <-ctx.Done():
+		return "", &binnacle.Error{Code: binnacle.CodeCanceled, Op: "cli.deploy", Message: "Interrupted. Nothing was done.", Err: context.Cause(ctx)}
+	}
+}
+
+// interrupted says in words that a person ended what would have gone on.
+func interrupted(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	return &binnacle.Error{
+		Code: binnacle.CodeCanceled, Op: "cli.deploy", Message: "Interrupted.", Hint: "Run the same command again: it continues where this one was.", Err: err,
+	}
 }
 
 // planned shows the plan, as it is or as JSON.
@@ -266,7 +351,7 @@ func (d *deployment) state(s deploy.Step) {
 	for _, name := range sortedKeys(s.Resource.Outputs) {
 		fmt.Fprintf(d.Out, "             %s: %s\n", name, clean(s.Resource.Outputs[name]))
 	}
-	for _, diff := range s.Differences {
+	for _, diff := range s.Shown() {
 		fmt.Fprintf(d.Out, "             %s is %s, the file says %s\n", diff.Field, clean(diff.From), diff.To)
 	}
 }
@@ -316,11 +401,14 @@ func (d *deployment) down(ctx context.Context, name string, asJSON bool) error {
 		return err
 	}
 	if len(p.Steps) > 0 && name != c.Name {
-		if err := d.confirm("What is in it is lost.", c.Name); err != nil {
+		if err := d.confirm(ctx, "What is in it is lost.", c.Name); err != nil {
 			return err
 		}
 	}
+	end := d.lasts.tell(d.Err)
 	receipt, err := e.Down(ctx)
+	end()
+	err = interrupted(ctx, err)
 	if err == nil && c.Target == config.TargetCluster {
 		err = at.sweep(ctx)
 	}

@@ -30,16 +30,7 @@ target: azure
 azure:
   subscription: Research
   region: westeurope
-  sign_in: service_principal
-  tenant: ` + azuresim.Tenant + `
-  client: ` + azuresim.Client + `
-  secret_from: env:AZURE_SECRET
-  cloud:
-    resource_manager: ` + s.URL + `
-    authority: ` + s.URL + `
-    prices: ` + s.URL + `/api/retail/prices
-    ca_file: ` + s.CAFile + `
-registry: {kind: azure, name: myhubimages}
+` + settingsOf(s) + `registry: {kind: azure, name: myhubimages}
 dns: {label: my-hub-label}
 `
 	for i := 0; i < len(edits); i += 2 {
@@ -50,6 +41,20 @@ dns: {label: my-hub-label}
 		t.Fatal(err)
 	}
 	return file, []string{"AZURE_SECRET=" + azuresim.Secret}
+}
+
+// settingsOf are what of the section azure leads to the simulator.
+func settingsOf(s *azuresim.Server) string {
+	return `  sign_in: service_principal
+  tenant: ` + azuresim.Tenant + `
+  client: ` + azuresim.Client + `
+  secret_from: env:AZURE_SECRET
+  cloud:
+    resource_manager: ` + s.URL + `
+    authority: ` + s.URL + `
+    prices: ` + s.URL + `/api/retail/prices
+    ca_file: ` + s.CAFile + `
+`
 }
 
 // The whole way against the simulator: check, plan, up, up again, info, down.
@@ -147,11 +152,12 @@ func TestDeployCheckFinds(t *testing.T) {
 	}
 }
 
-// trigger calls f once when the text has been written.
+// trigger calls f once when the text has been written; then the next one waits.
 type trigger struct {
 	strings.Builder
 	text string
 	f    func()
+	next *trigger
 }
 
 func (w *trigger) Write(b []byte) (int, error) {
@@ -159,6 +165,9 @@ func (w *trigger) Write(b []byte) (int, error) {
 	if w.f != nil && strings.Contains(w.String(), w.text) {
 		w.f()
 		w.f = nil
+		if w.next != nil {
+			w.text, w.f, w.next = w.next.text, w.next.f, w.next.next
+		}
 	}
 	return n, err
 }

@@ -55,7 +55,7 @@ func (d *deployment) container(ctx context.Context, c containing) error {
 	fmt.Fprintf(d.Err, "The page listens on %s\n", l.Addr())
 	inner := *d.app
 	inner.Out, inner.Err = io.MultiWriter(d.Out, shown), io.MultiWriter(d.Err, shown)
-	work := &deployment{app: &inner, file: d.file, noHub: d.noHub}
+	work := &deployment{app: &inner, lasts: new(lasting), file: d.file, noHub: d.noHub}
 	url, err := work.fromEnvironment(ctx, c.rights)
 	result := page.Result{State: page.Done, URL: url}
 	if err != nil {

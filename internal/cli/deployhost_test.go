@@ -110,7 +110,7 @@ https: {enabled: false}
 	answers("1")
 	has(do(0, "", "logs", "--tail", "20"), "stand-in of version 1 answers")
 	has(do(0, "", "logs", "--previous"), "stand-in of version 1 answers")
-	has(do(2, "", "logs", "--component", "builders"), `no component "builders" on one machine`)
+	has(do(2, "", "logs", "--component", "builders"), `no component "builders" on one machine, but hub, watch.`)
 	bundle := filepath.Join(t.TempDir(), "bundle.tar.gz")
 	do(0, one, "support-bundle", "--output", bundle)
 
@@ -123,14 +123,45 @@ https: {enabled: false}
 	do(0, one, "up", "--yes", "--no-verify")
 	answers("1")
 
+	withoutToken(t, m, one, write, do, has)
 	do(2, one, "down", "--confirm", "other")
-	has(do(0, one, "down", "--confirm", "deploy-host"), "2 deleted", "the data directory stays")
+	has(do(0, one, "down", "--confirm", "deploy-host"), "3 deleted", "the data directory stays")
 	m.Run("test -e /srv/deploy-host/binnacle.db")
 	has(do(0, one, "down", "--confirm", "deploy-host", "--data"), "1 deleted; nothing of the deployment deploy-host is left")
 	if left := m.Run("ls -d /opt/*deploy-host* /srv/*deploy-host* /run/*deploy-host* /etc/systemd/system/*deploy-host* /etc/systemd/system/*/*deploy-host* 2>/dev/null || true"); left != "" {
 		t.Errorf("left: %s", left)
 	}
 	unreachable(t, m, file, do, has)
+}
+
+// The forge's token is needed once: it stays on the machine, and nobody has to have it
+// who looks, changes something else, or removes all.
+func withoutToken(t *testing.T, m *machine.Machine, one string, write func(user, more string), do func(int, string, ...string) string, has func(string, ...string)) {
+	t.Helper()
+	const secret = "a-token-of-the-forge"
+	file := filepath.Join(t.TempDir(), "token")
+	watch := func(branch string) {
+		write("ada", "watch: {repository: 'https://git.example.org/institute/hub', branch: "+branch+", token_from: 'file:"+file+"'}\n")
+	}
+	watch("main")
+	has(do(2, one, "up", "--yes", "--no-verify"), "watch.token_from: the token is not on the machine", "nothing was created")
+	if err := os.WriteFile(file, []byte(secret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	do(0, one, "up", "--yes", "--no-verify")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	has(do(0, one, "up", "--no-verify"), "Nothing to do")
+	watch("production")
+	has(do(0, one, "up", "--yes", "--no-verify"), "change  watch")
+	for _, command := range []string{"info", "restart", "sleep", "wake"} {
+		do(0, one, command)
+	}
+	has(do(0, one, "logs", "--component", "watch"), "follows the repository")
+	if have := m.Run("cat /opt/binnacle-deploy-host/watch/token"); have != secret {
+		t.Errorf("the token on the machine is %q", have)
+	}
 }
 
 // A machine whose key is not known, or that does not know ours, is not spoken to.

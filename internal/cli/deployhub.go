@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/binnacle-hub/binnacle"
@@ -234,32 +235,33 @@ type onHost struct{ *host.Cloud }
 
 // Restart starts the service anew: it has no parts.
 func (o *onHost) Restart(ctx context.Context, component string) error {
-	if err := o.part(component); err != nil {
+	if err := o.part(component, "hub"); err != nil {
 		return err
 	}
 	return o.Cloud.Restart(ctx)
 }
 
-// Logs writes the service's.
+// Logs writes those of the hub's service, or of the one that follows the repository.
 func (o *onHost) Logs(ctx context.Context, opt release.LogOptions, w io.Writer) error {
-	if err := o.part(opt.Component); err != nil {
+	if err := o.part(opt.Component, o.Components()...); err != nil {
 		return err
 	}
-	return o.Cloud.Logs(ctx, host.LogOptions{Follow: opt.Follow, Previous: opt.Previous, Since: opt.Since, Tail: opt.Tail}, w)
+	return o.Cloud.Logs(ctx, host.LogOptions{Watch: opt.Component == "watch", Follow: opt.Follow, Previous: opt.Previous, Since: opt.Since, Tail: opt.Tail}, w)
 }
 
-func (o *onHost) part(component string) error {
-	if component == "" || component == "hub" {
+func (o *onHost) part(component string, there ...string) error {
+	if component == "" || slices.Contains(there, component) {
 		return nil
 	}
 	return &binnacle.Error{
-		Code: binnacle.CodeInvalid, Op: "cli.deploy", Message: fmt.Sprintf("There is no component %q on one machine; there are hub and cloud.", component),
+		Code: binnacle.CodeInvalid, Op: "cli.deploy", Message: fmt.Sprintf("There is no component %q on one machine, but %s.", component, strings.Join(there, ", ")),
 		Hint: "What a session's server says: binnacle ps and binnacle logs SESSION, on the machine.",
 	}
 }
 
-// Components is the hub: it builds and runs sessions itself.
-func (o *onHost) Components() []string { return []string{"hub"} }
+// Components are the hub, which builds and runs sessions itself, and who follows the
+// repository.
+func (o *onHost) Components() []string { return []string{"hub", "watch"} }
 
 // Secrets are none that we could name.
 func (o *onHost) Secrets(context.Context) ([]string, error) { return nil, nil }

@@ -314,7 +314,7 @@ func (d *deployment) restartCommand() *cobra.Command {
 				if err := at.hub.Restart(cmd.Context(), component); err != nil {
 					return err
 				}
-				return at.hub.Await(cmd.Context())
+				return d.awaited(cmd.Context(), at)
 			})
 		},
 	}
@@ -358,10 +358,19 @@ func (d *deployment) wakeCommand() *cobra.Command {
 				if err := at.hub.Wake(cmd.Context()); err != nil {
 					return err
 				}
-				return at.hub.Await(cmd.Context())
+				return d.awaited(cmd.Context(), at)
 			})
 		},
 	}
+}
+
+// awaited waits until the hub runs again, and says so.
+func (d *deployment) awaited(ctx context.Context, at *place) error {
+	if err := at.hub.Await(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintln(d.Out, "The hub runs.")
+	return nil
 }
 
 // wakeMachines starts the cluster, without which nothing else can be asked.

@@ -132,9 +132,7 @@ func (d *deployment) onAzure(ctx context.Context, p *place, i config.Imported) e
 	// The address was created beforehand: names and certificates don't wait for it.
 	o.Values = map[string]any{"service": map[string]any{"annotations": map[string]any{"service.beta.kubernetes.io/azure-pip-name": i.Config.Name}}}
 	if i.Config.Registry.Kind == config.RegistryAzure {
-		if err := d.acr(cloud, i, &o); err != nil {
-			return err
-		}
+		d.acr(cloud, i, &o)
 	}
 	above := cluster.New(o)
 	p.hub = &onCluster{above, i.Config.Name, o.Tell}
@@ -198,22 +196,20 @@ func (d *deployment) onCluster(ctx context.Context, p *place, i config.Imported)
 func (d *deployment) clusterOptions(i config.Imported) (cluster.Options, error) {
 	var credentials *cluster.Credentials
 	var password func(context.Context) (config.Secret, error)
-	var err error
+	var missing error
 	switch {
-	case d.inside == nil:
-		credentials, err = cluster.Password(i.Config, i.Secrets["registry.password_from"], d.Environ)
-	case cluster.NeedsPassword(i.Config):
+	case !cluster.NeedsPassword(i.Config):
+	case d.inside != nil:
 		credentials, password = cluster.Login(i.Config), noPassword
-	}
-	if err != nil {
-		return cluster.Options{}, err
+	default:
+		credentials, missing = cluster.Password(i.Config, i.Secrets["registry.password_from"], d.Environ)
 	}
 	token, err := d.token(i.Config.Watch)
 	if err != nil && d.inside != nil {
 		return cluster.Options{}, err
 	}
-	return cluster.Options{ // without a token the one in the cluster stays; who has to put it there is told
-		Config: i.Config, Version: d.Version, Registry: credentials, Password: password, Token: token, Inside: d.inside != nil,
+	return cluster.Options{
+		Config: i.Config, Version: d.Version, Registry: credentials, Password: password, Missing: missing, Token: token, Inside: d.inside != nil,
 		Holder: d.holder(),
 		Tell:   func(text string) { fmt.Fprintf(d.Err, "  %s\n", clean(text)) },
 		Log:    slog.New(slog.DiscardHandler),
@@ -256,7 +252,7 @@ func (d *deployment) onHost(ctx context.Context, p *place, i config.Imported) er
 		}
 	}
 	token, err := d.token(i.Config.Watch)
-	if err != nil {
+	if err != nil && d.inside != nil {
 		return err
 	}
 	cloud := host.New(host.Options{

@@ -157,7 +157,7 @@ func (d *deployment) login(w watching) (home string, err error) {
 	}
 	u, err := url.Parse(w.from)
 	if err != nil || u.Host == "" {
-		return "", binnacle.Errorf(binnacle.CodeInvalid, "A token is for the https address of a repository, not for %s.", w.from)
+		return "", binnacle.Errorf(binnacle.CodeInvalid, "--token-from: a token is for the https address of a repository.")
 	}
 	if home, err = filepath.Abs(filepath.Join(w.state, "home")); err != nil {
 		return "", err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,6 +41,19 @@ func NewDisplay(ctx context.Context, env Env, asJSON bool) (event func(binnacle.
 	a := &app{Env: env}
 	d := a.newDisplay(ctx, asJSON)
 	return d.event, d.close
+}
+
+// Still is what is said while a step lasts so long.
+func Still(what string, lasts time.Duration) string {
+	var said strings.Builder
+	var l lasting
+	end := l.tell(&said)
+	l.begin(what, false)
+	<-time.After(lasts)
+	l.begin(what, true)
+	<-time.After(lasts)
+	end()
+	return said.String()
 }
 
 // CertFiles serves a certificate from files.

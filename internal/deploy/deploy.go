@@ -80,6 +80,9 @@ type Difference struct {
 	To    string `json:"to"`
 }
 
+// FieldDigest is a setting that tells about those that went away: their digest.
+const FieldDigest = "digest of all settings"
+
 // Action is what is done to a resource.
 type Action string
 

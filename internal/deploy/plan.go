@@ -17,6 +17,15 @@ type Step struct {
 	Price       *Price       `json:"price,omitempty"`
 }
 
+// Shown are the differences that say something to people: a digest does only where
+// nothing else differs.
+func (s Step) Shown() []Difference {
+	if len(s.Differences) < 2 {
+		return s.Differences
+	}
+	return slices.DeleteFunc(slices.Clone(s.Differences), func(d Difference) bool { return d.Field == FieldDigest })
+}
+
 // Plan is what a run would do, in order.
 type Plan struct {
 	Steps []Step `json:"steps"`

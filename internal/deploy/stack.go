@@ -25,9 +25,15 @@ func (s *Stack) of(r Resource) Cloud {
 	return s.Below
 }
 
-// Check checks what is below; what is above is not there yet, or was checked
-// when it was created.
-func (s *Stack) Check(ctx context.Context) ([]Finding, error) { return s.Below.Check(ctx) }
+// Check checks what is below. What is above is not there yet, or was checked when it
+// was created: of it only what needs nothing to be there.
+func (s *Stack) Check(ctx context.Context) ([]Finding, error) {
+	found, err := s.Below.Check(ctx)
+	if c, ok := s.Above.(interface{ CheckSettings() []Finding }); ok && err == nil {
+		found = append(found, c.CheckSettings()...)
+	}
+	return found, err
+}
 
 // Wanted is all of both.
 func (s *Stack) Wanted(ctx context.Context) ([]Resource, error) {

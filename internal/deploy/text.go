@@ -29,7 +29,7 @@ func (p Plan) WriteText(w io.Writer) error {
 			line += "  " + s.Price.text()
 		}
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
-		for _, d := range s.Differences {
+		for _, d := range s.Shown() {
 			fmt.Fprintf(&b, "            %s: %s → %s\n", d.Field, orNone(d.From), orNone(d.To))
 		}
 	}

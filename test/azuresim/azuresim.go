@@ -67,6 +67,8 @@ type Azure struct {
 	Unseen int
 	// Forget makes Azure forget all operations that are under way.
 	Forget bool
+	// Denied are the actions that who signs in may not, with wildcards.
+	Denied []string
 	// Disabled subscriptions take nothing.
 	Disabled bool
 	// Kubeconfig is what clusters hand out.
@@ -120,7 +122,6 @@ func Start(t testing.TB, a *Azure) *Server {
 	}
 	srv := httptest.NewTLSServer(handler)
 	t.Cleanup(srv.Close)
-	a.url = srv.URL
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	b := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
 	if err := os.WriteFile(ca, b, 0o600); err != nil {
@@ -134,6 +135,7 @@ func (a *Azure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.requests++
+	a.url = "https://" + r.Host // by whatever name it is reached
 	path := r.URL.Path
 	switch {
 	case strings.HasPrefix(path, "/api/retail/prices"):
@@ -146,7 +148,7 @@ func (a *Azure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusOK, map[string]any{"oidcToken": Assertion})
 	case path == "/msi/token":
 		a.ownIdentity(w, r)
-	case strings.Contains(path, "/oauth2/") || strings.Contains(path, "/.well-known/"):
+	case strings.Contains(path, "/oauth2/") || strings.Contains(path, "/.well-known/") || strings.HasSuffix(path, "/discovery/instance"):
 		a.signIn(w, r)
 	case r.Header.Get("Authorization") != "Bearer "+token:
 		fail(w, http.StatusUnauthorized, "AuthenticationFailed", "Authentication failed.")
@@ -174,6 +176,12 @@ const Assertion = "an-assertion-of-another-issuer"
 // typed a code into a browser, which is not done at once.
 func (a *Azure) signIn(w http.ResponseWriter, r *http.Request) {
 	tenant := strings.Split(r.URL.Path, "/")[1]
+	if strings.HasSuffix(r.URL.Path, "/discovery/instance") {
+		answer(w, http.StatusOK, map[string]any{"tenant_discovery_endpoint": a.url + "/" + Tenant + "/v2.0/.well-known/openid-configuration", "metadata": []any{
+			map[string]any{"preferred_network": r.Host, "preferred_cache": r.Host, "aliases": []string{r.Host}},
+		}})
+		return
+	}
 	if strings.Contains(r.URL.Path, "/.well-known/") {
 		base := a.url + "/" + tenant
 		answer(w, http.StatusOK, map[string]any{"token_endpoint": base + "/oauth2/v2.0/token", "authorization_endpoint": base + "/oauth2/v2.0/authorize", "issuer": base + "/v2.0"})

@@ -36,6 +36,8 @@ func (a *Azure) manager(w http.ResponseWriter, r *http.Request) {
 		a.resource(w, r, typeGroup, parts[3], "")
 	case strings.EqualFold(parts[2], "resourceGroups") && len(parts) == 5 && parts[4] == "resources":
 		a.list(w, parts[3])
+	case len(parts) == 7 && strings.EqualFold(parts[5]+"/"+parts[6], "Microsoft.Authorization/permissions"):
+		a.permissions(w, parts[3])
 	case len(parts) >= 8 && strings.EqualFold(parts[4], "providers"):
 		a.inGroup(w, r, parts)
 	default:
@@ -49,6 +51,19 @@ func (a *Azure) subscription() map[string]any {
 		state = "Disabled"
 	}
 	return map[string]any{"id": "/subscriptions/" + Subscription, "subscriptionId": Subscription, "displayName": SubscriptionName, "state": state, "tenantId": Tenant}
+}
+
+// permissions are what who asks may do in a group: the role Contributor, without what
+// was taken away.
+func (a *Azure) permissions(w http.ResponseWriter, group string) {
+	if a.resources["/subscriptions/"+Subscription+"/resourcegroups/"+strings.ToLower(group)] == nil {
+		fail(w, http.StatusNotFound, "ResourceGroupNotFound", "Resource group '"+group+"' could not be found.")
+		return
+	}
+	answer(w, http.StatusOK, map[string]any{"value": []any{
+		map[string]any{"actions": []string{"*/read"}, "notActions": []string{}},
+		map[string]any{"actions": []string{"*"}, "notActions": append([]string{"Microsoft.Authorization/*/Write"}, a.Denied...)},
+	}})
 }
 
 // inGroup answers for resources of providers; types and names take turns.

@@ -35,6 +35,8 @@ const Address = "192.0.2.7"
 type Cluster struct {
 	// Front stands before the API and may keep requests from it; nil lets all through.
 	Front func(http.Handler) http.Handler
+	// Starting says that pods are not ready until [Cluster.Edit] says so.
+	Starting bool
 
 	mu      sync.Mutex
 	objects map[string]map[string]any // by path
@@ -142,6 +144,13 @@ func (c *Cluster) Edit(below string, change func(path string, o map[string]any))
 			change(path, o)
 		}
 	}
+}
+
+// Remove takes the objects below a path away.
+func (c *Cluster) Remove(below string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.objects, func(path string, _ map[string]any) bool { return strings.HasPrefix(path, below) })
 }
 
 // Add puts an object of somebody else there.
@@ -432,6 +441,9 @@ func (c *Cluster) store(path string, o map[string]any) map[string]any {
 		replicas = 1
 	}
 	ready := map[string]any{"observedGeneration": 1, "replicas": replicas, "readyReplicas": replicas, "updatedReplicas": replicas}
+	if c.Starting {
+		ready["readyReplicas"] = 0
+	}
 	switch {
 	case strings.Contains(path, "/deployments/"), strings.Contains(path, "/statefulsets/"):
 		o["status"] = ready

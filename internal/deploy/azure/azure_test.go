@@ -286,6 +286,9 @@ func TestCheck(t *testing.T) {
 		{"small", &azuresim.Azure{}, func(c *config.Config) { c.Azure.Nodes.Size = "Standard_D2s_v5" }, []string{"Standard_D2s_v5 has 2 vCPUs and 8 GB; system nodes of AKS need 4 and 4."}},
 		{"no such size", &azuresim.Azure{}, func(c *config.Config) { c.Azure.Nodes.Size = "Standard_X1" }, []string{"There is no Standard_X1 in westeurope."}},
 		{"restricted", &azuresim.Azure{}, func(c *config.Config) { c.Azure.Nodes.Size = "Standard_E4s_v5" }, []string{"Standard_E4s_v5 can't be used in westeurope by this subscription (NotAvailableForSubscription)."}},
+		{"rights", &azuresim.Azure{Denied: []string{"Microsoft.ContainerService/*", "*/dnsZones/write"}}, func(c *config.Config) { c.Azure.ResourceGroup = "theirs" }, []string{
+			"you may not create Microsoft.Network/dnsZones, Microsoft.ContainerService/managedClusters in theirs.",
+		}},
 		{"version", &azuresim.Azure{}, func(c *config.Config) { c.Azure.Kubernetes = "1.36" }, []string{"Kubernetes 1.36 is not offered in westeurope."}},
 		{"patch", &azuresim.Azure{}, func(c *config.Config) { c.Azure.Kubernetes = "1.34.2" }, nil},
 		{"disabled", &azuresim.Azure{Disabled: true}, nil, []string{"The subscription Research is Disabled."}},
@@ -298,6 +301,7 @@ func TestCheck(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := azuresim.Start(t, tt.azure)
+			s.Add("theirs", "Microsoft.Resources/resourceGroups", "theirs", nil)
 			c := settings(s)
 			if tt.change != nil {
 				tt.change(&c)
@@ -359,7 +363,7 @@ func TestSignInIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = azure.New(t.Context(), azure.Options{Config: c, Credential: cred, Transport: s.HTTP})
-	if e, ok := errors.AsType[*binnacle.Error](err); !ok || e.Code != binnacle.CodeUnauthorized || strings.Contains(e.Message, "wrong-secret") {
+	if e, ok := errors.AsType[*binnacle.Error](err); !ok || e.Code != binnacle.CodeUnauthorized || strings.Contains(e.Message, "wrong-secret") || !strings.Contains(e.Message, "AADSTS7000215: Invalid client secret provided.") {
 		t.Errorf("got %v", err)
 	}
 	for _, way := range config.SignIns() {

@@ -3,10 +3,12 @@ package azure
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v2"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/containerregistry/armcontainerregistry"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/resources/armsubscriptions"
@@ -16,12 +18,12 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/deploy"
 )
 
-// Check looks at the subscription, the providers, the size, the quota, the
-// version and the names, before anything is created.
+// Check looks at the subscription, the rights, the providers, the size, the quota,
+// the version and the names, before anything is created.
 func (c *Cloud) Check(ctx context.Context) ([]deploy.Finding, error) {
 	var out []deploy.Finding
 	for _, look := range []func(context.Context) ([]deploy.Finding, error){
-		c.checkSubscription, c.checkProviders, c.checkMachines, c.checkVersion, c.checkNames,
+		c.checkSubscription, c.checkRights, c.checkProviders, c.checkMachines, c.checkVersion, c.checkNames,
 	} {
 		found, err := look(ctx)
 		if err != nil {
@@ -52,24 +54,79 @@ func (c *Cloud) checkSubscription(ctx context.Context) ([]deploy.Finding, error)
 	return good("subscription", "%s is enabled", value(got.DisplayName)), nil
 }
 
-// providers are the namespaces of Azure that the deployment uses.
-func (c *Cloud) providers(ctx context.Context) ([]string, error) {
+// checkRights asks Azure what we may do in the resource group; nobody can ask that of
+// a group that is not there.
+func (c *Cloud) checkRights(ctx context.Context) ([]deploy.Finding, error) {
+	group := c.config.Group()
+	var have []*armauthorization.Permission
+	for pager := c.clients.permissions.NewListForResourceGroupPager(group, nil); pager.More(); {
+		page, err := pager.NextPage(ctx)
+		if isNotFound(err) {
+			return good("rights", "the resource group %s is to be created, which takes the role Contributor on the subscription", group), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		have = append(have, page.Value...)
+	}
+	types, err := c.types(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var lacking []string
+	for _, t := range types {
+		if !allowed(have, t+"/write") {
+			lacking = append(lacking, t)
+		}
+	}
+	if len(lacking) > 0 {
+		return wrong("rights", "Ask its owner for the role Contributor on the resource group "+group+".", "you may not create %s in %s.", strings.Join(lacking, ", "), group), nil
+	}
+	return good("rights", "you may create all that is needed in %s", group), nil
+}
+
+// allowed says whether one of the permissions has an action and does not take it back.
+func allowed(have []*armauthorization.Permission, action string) bool {
+	matches := func(pattern *string) bool {
+		re := strings.ReplaceAll(regexp.QuoteMeta(value(pattern)), `\*`, ".*")
+		return regexp.MustCompile("(?i)^" + re + "$").MatchString(action)
+	}
+	return slices.ContainsFunc(have, func(p *armauthorization.Permission) bool {
+		return slices.ContainsFunc(p.Actions, matches) && !slices.ContainsFunc(p.NotActions, matches)
+	})
+}
+
+// types are what Azure calls the kinds of resources that the deployment creates.
+func (c *Cloud) types(ctx context.Context) (list []string, err error) {
 	wanted, err := c.Wanted(ctx)
 	if err != nil {
 		return nil, err
 	}
 	of := map[string]string{
-		kindRegistry: "Microsoft.ContainerRegistry", kindStorage: "Microsoft.Storage", kindZone: "Microsoft.Network",
-		kindCluster: "Microsoft.ContainerService", kindAddress: "Microsoft.Network",
+		kindRegistry: "Microsoft.ContainerRegistry/registries", kindStorage: "Microsoft.Storage/storageAccounts", kindZone: "Microsoft.Network/dnsZones",
+		kindCluster: "Microsoft.ContainerService/managedClusters", kindAddress: "Microsoft.Network/publicIPAddresses",
 	}
-	list := []string{"Microsoft.Compute"}
 	for _, r := range wanted {
-		if p, ok := of[r.Kind]; ok && !slices.Contains(list, p) {
-			list = append(list, p)
+		if t, ok := of[r.Kind]; ok {
+			list = append(list, t)
 		}
 	}
-	slices.Sort(list)
 	return list, nil
+}
+
+// providers are the namespaces of Azure that the deployment uses.
+func (c *Cloud) providers(ctx context.Context) ([]string, error) {
+	types, err := c.types(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := []string{"Microsoft.Compute"}
+	for _, t := range types {
+		namespace, _, _ := strings.Cut(t, "/")
+		list = append(list, namespace)
+	}
+	slices.Sort(list)
+	return slices.Compact(list), nil
 }
 
 func (c *Cloud) checkProviders(ctx context.Context) ([]deploy.Finding, error) {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v2"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v8"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/containerregistry/armcontainerregistry"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/containerservice/armcontainerservice/v6"
@@ -31,11 +32,12 @@ type clients struct {
 	accounts      *armstorage.AccountsClient
 	usage         *armcompute.UsageClient
 	sizes         *armcompute.ResourceSKUsClient
+	permissions   *armauthorization.PermissionsClient
 }
 
 func newClients(id string, cred azcore.TokenCredential, opt *arm.ClientOptions) (clients, error) {
 	var c clients
-	errs := make([]error, 14)
+	errs := make([]error, 15)
 	c.subscriptions, errs[0] = armsubscriptions.NewClient(cred, opt)
 	c.groups, errs[1] = armresources.NewResourceGroupsClient(id, cred, opt)
 	c.resources, errs[2] = armresources.NewClient(id, cred, opt)
@@ -50,5 +52,6 @@ func newClients(id string, cred azcore.TokenCredential, opt *arm.ClientOptions) 
 	c.usage, errs[11] = armcompute.NewUsageClient(id, cred, opt)
 	c.sizes, errs[12] = armcompute.NewResourceSKUsClient(id, cred, opt)
 	c.tokens, errs[13] = armcontainerregistry.NewTokensClient(id, cred, opt)
+	c.permissions, errs[14] = armauthorization.NewPermissionsClient(id, cred, opt)
 	return c, errors.Join(errs...)
 }

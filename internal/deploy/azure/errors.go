@@ -45,8 +45,8 @@ func explain(err error) error {
 	}
 	if e, ok := errors.AsType[*azidentity.AuthenticationFailedError](err); ok {
 		return &binnacle.Error{
-			Code: binnacle.CodeUnauthorized, Op: "azure.sign_in", Message: "Azure did not accept the sign-in.",
-			Hint: "Check azure.sign_in, azure.tenant, azure.client and the secret; --verbose shows what Azure said.", Err: e,
+			Code: binnacle.CodeUnauthorized, Op: "azure.sign_in", Message: "Azure did not accept the sign-in" + why(e.RawResponse) + ".",
+			Hint: "Check azure.sign_in, azure.tenant, azure.client and the secret; --verbose shows all that Azure said.", Err: e,
 		}
 	}
 	e, ok := errors.AsType[*azcore.ResponseError](err)
@@ -64,6 +64,23 @@ func explain(err error) error {
 	}
 	code, message := detail(e)
 	return &binnacle.Error{Code: codeOf(e, code), Op: "azure.request", Message: "Azure: " + message, Hint: hints()[code], Err: err}
+}
+
+// why is what Azure says of a sign-in that it refuses, in its first sentence.
+func why(resp *http.Response) string {
+	var body struct {
+		Description string `json:"error_description"`
+	}
+	if resp == nil {
+		return ""
+	}
+	b, err := runtime.Payload(resp)
+	if err != nil || json.Unmarshal(b, &body) != nil || body.Description == "" {
+		return ""
+	}
+	first, _, _ := strings.Cut(body.Description, ". ")
+	first, _, _ = strings.Cut(first, "\n")
+	return ": " + strings.TrimSuffix(strings.TrimSpace(first), ".")
 }
 
 // detail is the innermost code and message of an error of Azure.

@@ -103,8 +103,8 @@ func (s SignIn) Credential() (cred azcore.TokenCredential, identity string, err 
 	}
 	if err != nil {
 		return nil, "", &binnacle.Error{
-			Code: binnacle.CodeInvalid, Op: "azure.sign_in", Message: "azure.sign_in: " + a.SignIn + " can't be used here.",
-			Hint: "--verbose shows what is missing; another azure.sign_in may do.", Err: err,
+			Code: binnacle.CodeInvalid, Op: "azure.sign_in", Message: "azure.sign_in: " + a.SignIn + " can't be used here: " + strings.TrimSuffix(err.Error(), ".") + ".",
+			Hint: "Another azure.sign_in may do.", Err: err,
 		}
 	}
 	return cred, identity, nil

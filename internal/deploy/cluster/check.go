@@ -16,6 +16,7 @@ import (
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/deploy"
+	"github.com/binnacle-hub/binnacle/internal/deploy/chart"
 	"github.com/binnacle-hub/binnacle/internal/deploy/config"
 )
 
@@ -23,7 +24,7 @@ import (
 const oldest = 30
 
 // Check looks for what would go wrong: reachability, version, rights, storage,
-// load balancer, registry. It creates nothing.
+// load balancer, registry, settings. It creates nothing.
 func (c *Cloud) Check(ctx context.Context) ([]deploy.Finding, error) {
 	if err := c.connect(ctx); err != nil {
 		return nil, err
@@ -47,7 +48,35 @@ func (c *Cloud) Check(ctx context.Context) ([]deploy.Finding, error) {
 		}
 		out = append(out, f)
 	}
-	return append(out, c.registry()), nil
+	f, err := c.token(ctx)
+	return slices.Concat(out, f, c.CheckSettings()), err
+}
+
+// CheckSettings is the part of [Cloud.Check] that needs no cluster.
+func (c *Cloud) CheckSettings() []deploy.Finding {
+	registry := c.registry()
+	if !registry.OK { // the chart would say so too
+		return []deploy.Finding{registry}
+	}
+	settings := deploy.Finding{Name: "settings", OK: true, Message: "the chart takes them"}
+	if err := chart.Refused(c.o.Config.Name, c.o.Config.Namespace(), c.values("")); err != nil {
+		settings.OK, settings.Message, settings.Hint = false, err.Error(), "Mend it in the file's section values, or in the setting that it follows from."
+	}
+	return []deploy.Finding{registry, settings}
+}
+
+// token looks for the forge's where there is none here.
+func (c *Cloud) token(ctx context.Context) ([]deploy.Finding, error) {
+	name := c.tokenName()
+	if name == "" || c.o.Token != "" || c.o.Inside {
+		return nil, nil
+	}
+	_, err := c.Find(ctx, deploy.Resource{Kind: KindToken, Name: name})
+	if binnacle.CodeOf(err) != binnacle.CodeNotFound {
+		return nil, err
+	}
+	e := c.o.Config.Watch.NoToken("in the cluster")
+	return []deploy.Finding{{Name: "token", Message: e.Message, Hint: e.Hint}}, nil
 }
 
 func versionFinding(major, minor, full string) deploy.Finding {
@@ -221,6 +250,10 @@ func (c *Cloud) registry() deploy.Finding {
 	registry, _ := v["registry"].(map[string]any)
 	inside, _ := v["inClusterRegistry"].(map[string]any)
 	builders, _ := v["builders"].(map[string]any)
+	if c.o.Missing != nil {
+		e := binnacle.Public(c.o.Missing)
+		return deploy.Finding{Name: "registry", Message: e.Message, Hint: e.Hint}
+	}
 	switch {
 	case registry["imagePrefix"] != nil:
 		return deploy.Finding{Name: "registry", OK: true, Message: fmt.Sprintf("images go to %v", registry["imagePrefix"])}
@@ -229,29 +262,25 @@ func (c *Cloud) registry() deploy.Finding {
 	}
 	return deploy.Finding{
 		Name: "registry", Message: "a hub on Kubernetes needs a registry that builders push images to and nodes fetch them from",
-		Hint: "Set registry: {kind: other, host: registry.example.org, username: ada, password_from: env:REGISTRY_PASSWORD}, or kind: dockerhub.",
+		Hint: "Set registry: {kind: other, host: registry.example.org, username: ada, password_from: env:REGISTRY_PASSWORD}, or kind: dockerhub; on Azure {kind: azure} makes one.",
 	}
 }
 
-// Password reads the registry's password. Returns invalid when it is not where
-// the configuration says.
+// Password reads the registry's password. Returns invalid, with the credentials but
+// for it, when it is not where the configuration says.
 func Password(c config.Config, known config.Secret, environ []string) (*Credentials, error) {
 	if !NeedsPassword(c) {
 		return nil, nil
 	}
-	const setting = "registry.password_from"
+	login := Login(c)
 	var err error
-	if known == "" {
-		if known, err = config.Resolve(setting, c.Registry.PasswordFrom, environ); err != nil {
-			return nil, err
-		}
+	if login.Password = known; known == "" {
+		login.Password, err = config.Resolve("registry.password_from", c.Registry.PasswordFrom, environ)
 	}
 	if c.Registry.Username == "" {
-		return nil, binnacle.Errorf(binnacle.CodeInvalid, "registry.username: is missing.")
+		err = binnacle.Errorf(binnacle.CodeInvalid, "registry.username: is missing.")
 	}
-	login := Login(c)
-	login.Password = known
-	return login, nil
+	return login, err
 }
 
 // Login is who signs in to the registry of a configuration, without the password.

@@ -63,6 +63,9 @@ type Options struct {
 	// Password makes the registry's password where the cluster has none yet; nil
 	// when Registry has one.
 	Password func(context.Context) (config.Secret, error)
+	// Missing is why the registry's password is not here, nil when it is or is not
+	// needed. The one that the cluster has stays then.
+	Missing error
 	// Token is the forge's, for who follows the repository. Where it is empty, the one
 	// that the cluster has stays.
 	Token config.Secret

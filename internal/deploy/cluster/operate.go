@@ -107,10 +107,7 @@ const tokenKey = "token"
 // putToken stores the forge's token.
 func (c *Cloud) putToken(ctx context.Context, r deploy.Resource) error {
 	if c.o.Token == "" {
-		return &binnacle.Error{
-			Code: binnacle.CodeInvalid, Op: "cluster.token", Message: "watch.token_from: the token is not in the cluster, and there is none here.",
-			Hint: "Run binnacle deploy up where " + c.o.Config.Watch.TokenFrom + " has it.",
-		}
+		return c.o.Config.Watch.NoToken("in the cluster")
 	}
 	return c.store(ctx, c.client.CoreV1().Secrets(c.o.Config.Namespace()), "the forge's token", &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: r.Name}, Type: corev1.SecretTypeOpaque, Data: map[string][]byte{tokenKey: []byte(c.o.Token)},
@@ -143,7 +140,7 @@ func (c *Cloud) wanted(stored []byte) bool {
 	if r == nil {
 		return false
 	}
-	if r.Password != "" || c.o.Password == nil {
+	if r.Password != "" || c.o.Password == nil && c.o.Missing == nil {
 		return string(stored) == r.dockerConfig()
 	}
 	var have struct {
@@ -162,7 +159,7 @@ func (c *Cloud) wanted(stored []byte) bool {
 // the cluster has already, or new ones.
 func (c *Cloud) credentials(ctx context.Context) (string, error) {
 	r := *c.o.Registry
-	if r.Password != "" || c.o.Password == nil {
+	if r.Password != "" || c.o.Password == nil && c.o.Missing == nil {
 		return r.dockerConfig(), nil
 	}
 	for _, kind := range []string{KindSecret, KindPull} {
@@ -173,6 +170,9 @@ func (c *Cloud) credentials(ctx context.Context) (string, error) {
 		if err == nil && c.ours(s.Labels) && c.wanted(s.Data[corev1.DockerConfigJsonKey]) {
 			return string(s.Data[corev1.DockerConfigJsonKey]), nil
 		}
+	}
+	if c.o.Missing != nil {
+		return "", c.o.Missing
 	}
 	var err error
 	if r.Password, err = c.o.Password(ctx); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/certmagic"
 
+	"github.com/binnacle-hub/binnacle/internal/deploy"
 	"github.com/binnacle-hub/binnacle/internal/deploy/config"
 )
 
@@ -171,7 +172,7 @@ func (c *Cloud) spec(values map[string]any, version string) (map[string]string, 
 	config.Flatten(out, "", same)
 	sum := sha256.Sum256(b)
 	const enough = 12
-	out["digest of all settings"] = hex.EncodeToString(sum[:])[:enough]
+	out[deploy.FieldDigest] = hex.EncodeToString(sum[:])[:enough]
 	return out, nil
 }
 

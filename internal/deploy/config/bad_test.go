@@ -50,7 +50,7 @@ func mistakes() map[string][]any {
 		"verify.repository": {"requirements", "gh/a b", "/", "a/"}, "image": {"binnacle 1", "https://registry.example.org/binnacle", "binnacle:", "binnacle@sha256:12"},
 		"watch.repository": {"git@git.example.org:hub", "git.example.org/hub", "https://ada:secret@git.example.org/hub"}, "watch.branch": {"my branch", "-x", "a..b~1"},
 		"watch.path": {"", "/binnacle.yaml", "../binnacle.yaml", "a/../../b"}, "watch.interval": {"", "5s", "often", "1"}, "watch.token_from": where,
-		"watch.status": {"bitbucket", "GitHub"}, "watch.api": {"git.example.org", "https://ada:x@git.example.org"}, "watch.via": {"hub", "hub:port"}, "watch.identity": id,
+		"watch.status": {"bitbucket", "GitHub"}, "watch.api": {"git.example.org", "https://ada:secret@git.example.org", "https://ada:secret@"}, "watch.via": {"hub", "hub:port"}, "watch.identity": id,
 		"values": anyText, "hub": anyText, // the chart's schema and the hub's own configuration look at what is in them
 	}
 }

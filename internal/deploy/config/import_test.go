@@ -210,7 +210,7 @@ func TestDefect07AnyCharacterInAValue(t *testing.T) {
 	}
 }
 
-func TestDefect10SecretsStayOut(t *testing.T) {
+func TestImportKeepsSecretsOut(t *testing.T) {
 	t.Parallel()
 	i := imported(t, `"sp_app_key": null`, `"sp_app_key": "hunter2"`, `"sp_app_id": null`, `"sp_app_id": "00000000-0000-0000-0000-000000000000"`)
 	b, err := i.Config.Marshal()
@@ -241,7 +241,7 @@ func TestDefect12RangesDoNotOverlap(t *testing.T) {
 }
 
 // Versions of things that are not installed any more are told, not used.
-func TestDefect14NothingOutdated(t *testing.T) {
+func TestImportNotes(t *testing.T) {
 	t.Parallel()
 	i := imported(t, `"enable_https": false`, `"enable_https": true`, `"certmanager_version": null`, `"certmanager_version": "v0.15.1"`, `"nginx_version": null`, `"nginx_version": "1.2"`)
 	if len(i.Notes) != 4 { // the name, the version of the chart, and these two

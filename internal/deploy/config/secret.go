@@ -30,6 +30,15 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText is a mask, for YAML and JSON.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// NoToken is the error of who has to bring the forge's token to a place where it is
+// not, and has none.
+func (w Watch) NoToken(place string) *binnacle.Error {
+	return &binnacle.Error{
+		Code: binnacle.CodeInvalid, Op: "deploy.token", Message: "watch.token_from: the token is not " + place + ", and there is none here.",
+		Hint: "Run binnacle deploy up where " + w.TokenFrom + " has it.",
+	}
+}
+
 // Resolve reads a secret from where a ..._from setting says it is. environ is
 // the environment, "NAME=value". Returns invalid when nothing is there.
 func Resolve(path, from string, environ []string) (Secret, error) {

@@ -94,9 +94,6 @@ func (c Config) watch(ps *Problems) {
 	if c.Target == TargetHost {
 		address, rule = `(https?|ssh|file)://\S+|[\w.-]+@[\w.-]+:\S+`, "must be the address of a repository"
 	}
-	if strings.Contains(w.Repository, "@") && c.Target != TargetHost { // what stands before it may be secret
-		ps.add("watch.repository", "%s", rule)
-	}
 	check(ps, "watch.repository", w.Repository, optional, address, rule)
 	if w.Repository == "" {
 		for path, value := range map[string]string{"watch.branch": w.Branch, "watch.token_from": w.TokenFrom, "watch.status": w.Status, "watch.identity": w.Identity} {
@@ -119,7 +116,7 @@ func (c Config) watch(ps *Problems) {
 	if w.Status != "" {
 		oneOf(ps, "watch.status", w.Status, Forges()...)
 	}
-	check(ps, "watch.api", w.API, optional, `https?://[^\s@]+`, "must be the address of an API")
+	check(ps, "watch.api", w.API, optional, `https?://[^\s@]+`, "must be the address of an API, without a user")
 	check(ps, "watch.via", w.Via, optional, `[\w.-]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5}`, "must be an address and a port")
 	check(ps, "watch.identity", w.Identity, optional, uuid, "must be an id")
 	if w.Identity != "" && c.Target != TargetAzure {
@@ -137,8 +134,10 @@ func check(ps *Problems, path, value string, must bool, pattern, rule string) {
 	switch {
 	case value == "" && must:
 		ps.add(path, "is missing: %s", rule)
-	case value == "":
-	case !regexp.MustCompile(`^(?:` + pattern + `)$`).MatchString(value):
+	case value == "" || regexp.MustCompile(`^(?:`+pattern+`)$`).MatchString(value):
+	case strings.Contains(value, "@"): // what stands before it may be secret
+		ps.add(path, "%s", rule)
+	default:
 		ps.add(path, "%s, not %q", rule, value)
 	}
 }

@@ -68,10 +68,14 @@ type Client struct {
 // New makes a client. Returns invalid for an address that the kind of forge has
 // not.
 func New(o Options) (*Client, error) {
-	wrong := func(what string) error {
-		return &binnacle.Error{Code: binnacle.CodeInvalid, Op: "forge.repository", Message: fmt.Sprintf("%s is not the address of a repository of %s: %s.", o.Repository, o.Kind, what)}
-	}
 	u, err := url.Parse(o.Repository)
+	shown := "This" // a password may be in what is no address
+	if err == nil {
+		shown = u.Redacted()
+	}
+	wrong := func(what string) error {
+		return &binnacle.Error{Code: binnacle.CodeInvalid, Op: "forge.repository", Message: fmt.Sprintf("%s is not the address of a repository of %s: %s.", shown, o.Kind, what)}
+	}
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return nil, wrong("an https address is expected")
 	}

@@ -1,6 +1,7 @@
 package forge_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -158,8 +159,11 @@ func TestAddresses(t *testing.T) {
 		{forge.GitLab, "https://gitlab.example.org/hub"},
 		{forge.Azure, "https://dev.azure.com/institute/group/hub"},
 		{"sourceforge", "https://git.example.org/a/b"},
+		{forge.GitHub, "https://ada:secret@git.example.org/a"},
+		{forge.GitHub, "https://ada:secret%@git.example.org/a/b"},
 	} {
-		if _, err := forge.New(forge.Options{Kind: tt.kind, Repository: tt.address, HTTP: new(http.Client)}); binnacle.CodeOf(err) != binnacle.CodeInvalid {
+		_, err := forge.New(forge.Options{Kind: tt.kind, Repository: tt.address, HTTP: new(http.Client)})
+		if binnacle.CodeOf(err) != binnacle.CodeInvalid || strings.Contains(fmt.Sprint(err), "secret") {
 			t.Errorf("%s %s: %v", tt.kind, tt.address, err)
 		}
 	}

@@ -32,6 +32,16 @@ func (c *Cloud) Check(ctx context.Context) ([]deploy.Finding, error) {
 	f := read(out)
 	found := []deploy.Finding{{Name: "machine", OK: true, Message: fmt.Sprintf("%s is reached, Linux %s on %s", c.machine.where, f.one("kernel"), architecture(f.one("arch")))}}
 	found = append(found, c.system(f), c.lacking(f), c.named(ctx, f))
+	if w := c.o.Config.Watch; w.Repository != "" && w.TokenFrom != "" && c.o.Token == "" {
+		there, err := c.look(ctx)
+		if err != nil {
+			return found, err
+		}
+		if c.tokenOf(there) != asWanted {
+			e := w.NoToken("on the machine")
+			found = append(found, deploy.Finding{Name: "token", Message: e.Message, Hint: e.Hint})
+		}
+	}
 	if err := c.fits(f); err != nil {
 		e := binnacle.Public(err)
 		return append(found, deploy.Finding{Name: "program", Message: e.Message, Hint: e.Hint}), nil

@@ -201,7 +201,7 @@ func (c *Cloud) Wanted(context.Context) ([]deploy.Resource, error) {
 		return nil, err
 	}
 	return append(rs, deploy.Resource{Kind: KindWatch, Name: watchName(name), Spec: map[string]string{
-		settingUnit: digest([]byte(watchUnit(name))), "settings": digest(settings), "token": digest([]byte(c.o.Token)), "program": short(sum),
+		settingUnit: digest([]byte(watchUnit(name))), "settings": digest(settings), "token": asWanted, "program": short(sum),
 		settingBoot: yes, settingRuns: yes,
 	}}), nil
 }

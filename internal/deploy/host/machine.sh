@@ -218,13 +218,13 @@ service) # the unit is read
 	start
 	;;
 
-watch) # three lines are read, in base64: unit, settings, token
+watch) # watch KEEP: three lines are read, in base64: unit, settings, token, unless the one that is there is kept
 	mkdir -p -m 700 "$base/watch"
 	IFS= read -r unitfile
 	IFS= read -r settings
 	IFS= read -r token || true
 	printf %s "$settings" | base64 -d >"$base/watch/inside.json"
-	( umask 077 && printf %s "$token" | base64 -d >"$base/watch/token" )
+	[ "$1" = yes ] || ( umask 077 && printf %s "$token" | base64 -d >"$base/watch/token" )
 	printf %s "$unitfile" | base64 -d >"$watchfile.new"
 	mv -f "$watchfile.new" "$watchfile"
 	systemctl daemon-reload
@@ -286,7 +286,8 @@ wake)
 	fi
 	;;
 
-logs) # logs FOLLOW PREVIOUS SECONDS LINES
+logs) # logs FOLLOW PREVIOUS SECONDS LINES WATCH
+	[ "$5" = no ] || unit=$watch
 	set -- "$1" "$2" "$3" "$4" --no-pager -o short-iso
 	[ "$1" = no ] || set -- "$@" -f
 	[ "$3" = 0 ] || set -- "$@" --since "-${3}s"

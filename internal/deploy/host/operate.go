@@ -95,6 +95,8 @@ func (c *Cloud) verb(ctx context.Context, verb string) error {
 
 // LogOptions say which part of the log.
 type LogOptions struct {
+	// Watch is the log of who follows the repository.
+	Watch  bool
 	Follow bool
 	// Previous is what the run before the present one said.
 	Previous bool
@@ -104,14 +106,14 @@ type LogOptions struct {
 	Tail int64
 }
 
-// Logs writes what the hub says.
+// Logs writes what the hub says, or who follows the repository.
 func (c *Cloud) Logs(ctx context.Context, o LogOptions, w io.Writer) error {
 	word := map[bool]string{true: yes, false: no}
 	since := int64(0)
 	if o.Since > 0 {
 		since = max(1, int64(o.Since/time.Second))
 	}
-	return c.machine.stream(ctx, nil, w, "logs", word[o.Follow], word[o.Previous], strconv.FormatInt(since, 10), strconv.FormatInt(o.Tail, 10))
+	return c.machine.stream(ctx, nil, w, "logs", word[o.Follow], word[o.Previous], strconv.FormatInt(since, 10), strconv.FormatInt(o.Tail, 10), word[o.Watch])
 }
 
 // Save writes what of the hub must survive, as a tar; it goes on meanwhile.

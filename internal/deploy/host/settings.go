@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/certmagic"
 	"gopkg.in/yaml.v3"
 
+	"github.com/binnacle-hub/binnacle/internal/deploy"
 	"github.com/binnacle-hub/binnacle/internal/deploy/config"
 )
 
@@ -103,7 +104,7 @@ func spec(written []byte) map[string]string {
 	if err != nil {
 		b = written
 	}
-	out["digest of all settings"] = digest(b)
+	out[deploy.FieldDigest] = digest(b)
 	return out
 }
 

@@ -42,14 +42,25 @@ func (c *Cloud) putWatch(ctx context.Context) error {
 	for _, text := range []string{watchUnit(c.o.Config.Name), string(settings), string(c.o.Token)} {
 		lines.WriteString(base64.StdEncoding.EncodeToString([]byte(text)) + "\n")
 	}
-	_, err = c.do(ctx, strings.NewReader(lines.String()), "watch")
+	keep := no
+	if c.o.Token == "" && c.o.Config.Watch.TokenFrom != "" {
+		f, err := c.look(ctx)
+		if err != nil {
+			return err
+		}
+		if c.tokenOf(f) != asWanted {
+			return c.o.Config.Watch.NoToken("on the machine")
+		}
+		keep = yes
+	}
+	_, err = c.do(ctx, strings.NewReader(lines.String()), "watch", keep)
 	return err
 }
 
 // watches says how the service that follows the repository is.
 func (c *Cloud) watches(f facts, out *deploy.Resource) {
 	out.Spec = map[string]string{
-		settingUnit: digest([]byte(f.text("watchunit"))), "settings": digest([]byte(f.text("watchsettings"))), "token": short(f.one("watchtoken")),
+		settingUnit: digest([]byte(f.text("watchunit"))), "settings": digest([]byte(f.text("watchsettings"))), "token": c.tokenOf(f),
 		"program": short(f.one("watchprogram")), settingBoot: no, settingRuns: no,
 	}
 	if f.one("watchenabled") == "enabled" {
@@ -64,6 +75,23 @@ func (c *Cloud) watches(f facts, out *deploy.Resource) {
 		if sum, err := c.program(); err == nil {
 			out.Spec["program"] = short(sum)
 		}
+	}
+}
+
+// asWanted is the setting of a token that is the forge's.
+const asWanted = "as the file says"
+
+// tokenOf says whether the token on the machine is the forge's. Who has none can't
+// tell: the one that is there stays.
+func (c *Cloud) tokenOf(f facts) string {
+	have, wanted := short(f.one("watchtoken")), c.o.Config.Watch.TokenFrom != ""
+	switch none := have == "" || have == digest(nil); {
+	case none && wanted:
+		return "none"
+	case none, wanted && (c.o.Token == "" || have == digest([]byte(c.o.Token))):
+		return asWanted
+	default:
+		return "another"
 	}
 }
 

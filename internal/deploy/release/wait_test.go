@@ -43,10 +43,7 @@ func TestHopeless(t *testing.T) {
 	}
 }
 
-// TestDefect06ReadyIsCounted: binderhub-deploy searched text for "Ready", which
-// NotReady contains, waited for an exactly equal number, and ended when there was
-// none yet. We compare numbers.
-func TestDefect06ReadyIsCounted(t *testing.T) {
+func TestWorkloadOK(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name string

@@ -50,6 +50,8 @@ func run(args []string) error {
 		return save(c.Data, !strings.Contains(line, "--without-secrets"))
 	case strings.Contains(line, "snapshot load"):
 		return load(c.Data)
+	case strings.Contains(line, "deploy watch"):
+		select {} // it follows nothing
 	case strings.Contains(line, "serve"):
 		return serve(c.Data, c.Listen)
 	}
