@@ -9,7 +9,8 @@ mirror=()
 if [ -n "${BINNACLE_CRATES:-}" ]; then
   mirror=(--config 'source.crates-io.replace-with="mirror"' --config "source.mirror.registry=\"$BINNACLE_CRATES\"")
 fi
-cargo install "${mirror[@]}" --quiet --locked --root "$out" --version 0.19.0 evcxr_jupyter
+# Not --quiet: a step that says nothing for long is stopped.
+cargo install "${mirror[@]}" --locked --root "$out" --version 0.19.0 evcxr_jupyter
 rm -f "$out"/.crates*
 
 # Cells are shared objects that use one standard library: Debian's Rust has it
@@ -19,7 +20,7 @@ target=$(rustc -vV | sed -n 's/^host: //p')
 (
   cd /tmp/library
   export __CARGO_DEFAULT_LIB_METADATA=evcxr RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zforce-unstable-if-unmarked
-  cargo build "${mirror[@]}" --quiet --release --manifest-path sysroot/Cargo.toml --features panic-unwind --target "$target" --target-dir /tmp/std
+  cargo build "${mirror[@]}" --release --manifest-path sysroot/Cargo.toml --features panic-unwind --target "$target" --target-dir /tmp/std
 )
 lib="$out/sysroot/lib/rustlib/$target/lib"
 mkdir -p "$lib"
