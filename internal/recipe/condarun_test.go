@@ -86,7 +86,10 @@ func newCondaMachine(t *testing.T) *condaMachine {
 	}
 	m.server = condachannel.Start(m.forge, extra)
 	t.Cleanup(m.server.Close)
-	m.env = []string{"CONDA_CHANNEL_ALIAS=" + m.server.URL + "/", "NO_PROXY=127.0.0.1", "no_proxy=127.0.0.1"}
+	m.env = []string{
+		"CONDA_CHANNEL_ALIAS=" + m.server.URL + "/", "NO_PROXY=127.0.0.1", "no_proxy=127.0.0.1",
+		"BINNACLE_RSTUDIO=http://127.0.0.1:9", // it is not to be installed on this machine
+	}
 	return m
 }
 

@@ -35,7 +35,9 @@ func (r *reader) shinyApps() []string {
 		switch {
 		case seen > looked || len(out) == most:
 			return fs.SkipAll
-		case err != nil || at == "." || !d.IsDir():
+		case err != nil:
+			return fs.SkipDir
+		case at == "." || !d.IsDir():
 			return nil
 		case !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`).MatchString(d.Name()) || strings.Count(at, "/") == deepest:
 			return fs.SkipDir

@@ -40,8 +40,11 @@ func Compiled(ctx context.Context, packages ...Package) ([]Package, error) {
 			return nil, fmt.Errorf("compile %s: %w\n%s", p.Name, err, out)
 		}
 		made, err := filepath.Glob(filepath.Join(dir, name+"_R_*.tar.gz"))
-		if err != nil || len(made) != 1 {
-			return nil, fmt.Errorf("R made %q of %s: %w", made, p.Name, err)
+		if err != nil {
+			return nil, err
+		}
+		if len(made) != 1 {
+			return nil, fmt.Errorf("compile %s: it made %q", p.Name, made)
 		}
 		if packages[i].built, err = os.ReadFile(made[0]); err != nil {
 			return nil, err
