@@ -53,7 +53,8 @@ func run(args []string) error {
 	case strings.Contains(line, "deploy watch"):
 		end := make(chan os.Signal, 1)
 		signal.Notify(end, syscall.SIGTERM)
-		<-end // it follows nothing
+		fmt.Fprintln(os.Stderr, "stand-in of version", version, "follows the repository") // it does not
+		<-end
 	case strings.Contains(line, "serve"):
 		return serve(c.Data, c.Listen)
 	}
