@@ -39,8 +39,8 @@ func (a *app) deployCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "deploy", Short: "Deploy a hub from one file, and remove it again",
 		Long: "The file binnacle.yaml describes a hub and the place it runs in. A config.json of\n" +
-			"binderhub-deploy is taken as it is. None of these commands needs root. What works for which\n" +
-			"target, and what it was tested against, is in docs/deploy/README.md.",
+			"binderhub-deploy is taken as it is. Only the target host needs root, on the machine itself. What\n" +
+			"works for which target, and what it was tested against, is in docs/deploy/README.md.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -273,10 +273,12 @@ func (d *deployment) write(c config.Config, path string, force bool) error {
 		return err
 	}
 	if _, ps := config.Load(text); len(ps) > 0 {
-		for i := range ps {
-			ps[i].Line = 0 // of a file nobody sees
+		lines := []string{"What was chosen is wrong:"}
+		for _, p := range ps {
+			p.Line = 0 // of a file nobody sees
+			lines = append(lines, "  "+p.String())
 		}
-		return ps.Err("What was chosen")
+		return &binnacle.Error{Code: binnacle.CodeInvalid, Op: "cli.deploy", Message: strings.Join(lines, "\n"), Hint: "binnacle deploy init --help names the flag of each setting."}
 	}
 	if err := writeNew(path, text, force, fmt.Sprintf("The file %s is there already.", path), "--force overwrites it, --file names another."); err != nil {
 		return err

@@ -26,6 +26,10 @@ func (d *deployment) buttonCommand() *cobra.Command {
 			if err := b.Check(); err != nil {
 				return err
 			}
+			const folder = 0o755
+			if err := os.MkdirAll(dir, folder); err != nil {
+				return fmt.Errorf("write the button: %w", err)
+			}
 			for name, text := range map[string]string{button.TemplateFile: b.Template(), button.FormFile: b.Form()} {
 				path := filepath.Join(dir, name)
 				if err := writeNew(path, []byte(text), force, fmt.Sprintf("The file %s is there already.", path), "--force overwrites it."); err != nil {

@@ -23,7 +23,7 @@ import (
 
 func TestDeployButton(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "button") // which is made
 	args := []string{"button", "--image", "registry.example.org/binnacle:1", "--base", "https://git.example.org/hub", "--output", dir}
 	code, out, log := deploy(t, "", nil, args...)
 	if code != 0 || !strings.Contains(out, "](https://portal.azure.com/#create/Microsoft.Template/uri/https%3A%2F%2Fgit.example.org%2Fhub%2Fazuredeploy.json/createUIDefinitionUri/") {

@@ -49,9 +49,15 @@ func TestDeployInitComesUp(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"check"}, {"up", "--yes", "--no-verify"}, {"down", "--confirm", "my-hub"}} {
+	for _, args := range [][]string{{"check"}, {"up", "--yes", "--no-verify"}, {"sleep"}, {"wake"}, {"down", "--confirm", "my-hub"}} {
 		if code, out, log := deploy(t, "", []string{"AZURE_SECRET=" + azuresim.Secret}, append(args, "-f", file)...); code != 0 {
 			t.Fatalf("%v: exit %d\n%s%s", args, code, out, log)
+		}
+	}
+	for _, args := range [][]string{{"upgrade", "--yes"}, {"history"}, {"sleep"}} {
+		code, _, log := deploy(t, "", []string{"AZURE_SECRET=" + azuresim.Secret}, append(args, "-f", file)...)
+		if code != 3 || !strings.Contains(log, "There is no cluster my-hub on Azure.\n  try: binnacle deploy up") {
+			t.Errorf("%v of what is removed: exit %d %s", args, code, log)
 		}
 	}
 }

@@ -351,17 +351,29 @@ func (d *deployment) wakeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "wake", Short: "Start again what sleep stopped", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := d.wakeMachines(cmd.Context()); err != nil {
-				return err
-			}
-			return d.withHub(cmd.Context(), true, func(at *place) error {
-				if err := at.hub.Wake(cmd.Context()); err != nil {
-					return err
-				}
-				return d.awaited(cmd.Context(), at)
-			})
+			return d.withHub(cmd.Context(), false, func(at *place) error { return d.wake(cmd.Context(), at) })
 		},
 	}
+}
+
+// wake starts the cluster, without which nothing else can be asked, and the hub.
+func (d *deployment) wake(ctx context.Context, at *place) error {
+	if at.machines != nil {
+		fmt.Fprintln(d.Err, "start the cluster, if it is stopped: this takes some minutes")
+		if err := at.machines.Wake(ctx); err != nil {
+			return err
+		}
+	}
+	if _, err := at.hub.History(ctx); err != nil {
+		return err
+	}
+	if err := at.hub.Lock(ctx); err != nil {
+		return err
+	}
+	if err := at.hub.Wake(ctx); err != nil {
+		return err
+	}
+	return d.awaited(ctx, at)
 }
 
 // awaited waits until the hub runs again, and says so.
@@ -371,20 +383,6 @@ func (d *deployment) awaited(ctx context.Context, at *place) error {
 	}
 	fmt.Fprintln(d.Out, "The hub runs.")
 	return nil
-}
-
-// wakeMachines starts the cluster, without which nothing else can be asked.
-func (d *deployment) wakeMachines(ctx context.Context) error {
-	at, err := d.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer at.close(ctx)
-	if at.machines == nil {
-		return nil
-	}
-	fmt.Fprintln(d.Err, "start the cluster, if it is stopped: this takes some minutes")
-	return at.machines.Wake(ctx)
 }
 
 func (d *deployment) logsCommand() *cobra.Command {

@@ -123,6 +123,9 @@ func (d *deployment) onAzure(ctx context.Context, p *place, i config.Imported) e
 	o.Where = "the cluster " + i.Config.Name + " on Azure"
 	o.Connect = func(ctx context.Context) (release.Access, error) {
 		b, err := cloud.Kubeconfig(ctx)
+		if binnacle.CodeOf(err) == binnacle.CodeNotFound {
+			err = &binnacle.Error{Code: binnacle.CodeNotFound, Op: "cli.deploy", Message: "There is no cluster " + i.Config.Name + " on Azure.", Hint: "binnacle deploy up makes it.", Err: err}
+		}
 		return release.Access{Kubeconfig: b}, err
 	}
 	if o.Domain, o.Also, err = names(ctx, cloud, i.Config); err != nil {

@@ -6,15 +6,18 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/binnacle-hub/binnacle/internal/cli"
+	"github.com/binnacle-hub/binnacle/test/workshop"
 )
 
 // Every command that the documentation shows is one that this program knows, with
-// flags that it knows. Those of the workshop are run, by test/e2e.
+// flags that it knows. Those of the workshop, of the handbook and of troubleshooting
+// are run, by test/e2e.
 func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
 	shown := 0
@@ -42,6 +45,42 @@ func TestDocumentedCommands(t *testing.T) {
 	const some = 50
 	if shown < some {
 		t.Errorf("only %d commands were found: they are looked for in the wrong way", shown)
+	}
+}
+
+// TestCommandsOfPagesAreRun: what the pages for an IT department and for a teacher name
+// is run, because a page whose commands are all run has it too.
+func TestCommandsOfPagesAreRun(t *testing.T) {
+	t.Parallel()
+	page := func(path string) string {
+		t.Helper()
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	run := workshop.Commands(page("../../docs/handbook.md")+page("../../docs/troubleshooting.md"), true)
+	lessons, err := filepath.Glob("../../docs/workshop/[1-9]-*.md")
+	if err != nil || len(lessons) == 0 {
+		t.Fatal(lessons, err)
+	}
+	for _, lesson := range lessons {
+		run = append(run, workshop.Commands(page(lesson), false)...)
+	}
+	plain := strings.NewReplacer("sudo ", "", "|", " ", "&&", " ")
+	named := 0
+	for _, path := range []string{"../../docs/for-it.md", "../../docs/workshop/README.md"} {
+		for _, command := range workshop.Commands(page(path), true) {
+			named++
+			if !slices.ContainsFunc(run, func(r string) bool { return strings.HasPrefix(plain.Replace(r)+" ", plain.Replace(command)+" ") }) {
+				t.Errorf("%s: %s is run by no test", path, command)
+			}
+		}
+	}
+	const some = 3
+	if named < some {
+		t.Errorf("only %d commands were found: they are looked for in the wrong way", named)
 	}
 }
 

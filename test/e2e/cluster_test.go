@@ -311,6 +311,7 @@ func TestKubernetes(t *testing.T) {
 	t.Run("Commits", h.commits)
 	t.Run("Inside", h.inside)
 	t.Run("Backup", h.backup)
+	t.Run("Handbook", h.handbook)
 	t.Run("Down", h.down)
 	h.uninstall(t)
 	eventually(t, "the namespace of sessions is removed", func() bool {

@@ -74,6 +74,7 @@ func (h *clusterHub) inside(t *testing.T) {
 		t.Error(err)
 	}
 
+	h.page(t, "../../docs/troubleshooting.md")
 	f.end()
 }
 

@@ -176,6 +176,61 @@ func openStore(t *testing.T, url string) *store.Store {
 	return s
 }
 
+// page is somebody who types all commands of a page of the documentation: those of the
+// deployment in its directory, the others on the hub that all tests share. The session
+// NAME of a page is a real one, FILE the newest backup.
+func (h *clusterHub) page(t *testing.T, page string) {
+	t.Helper()
+	example := t.TempDir()
+	if err := os.CopyFS(example, os.DirFS("../../examples/requirements")); err != nil {
+		t.Fatal(err)
+	}
+	s := session(t, hubShell().must(t, "launch", example, "--detach", "--json"))
+	passphrase := filepath.Join(t.TempDir(), "passphrase")
+	if err := os.WriteFile(passphrase, []byte("of the institute\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lesson := workshop.Lesson{
+		Page: page, Dir: h.dir, All: true, Env: append(h.azure.Identity(), "AZURE_CLIENT_ID="+azuresim.Client),
+		Binnacle: fmt.Sprintf(`words=()
+for word in "$@"; do
+	case $word in
+	NAME) word=%[3]s ;;
+	FILE) word=$(ls -t *.tar | head -n 1) ;;
+	file:/root/passphrase) word=file:%[4]s ;;
+	.) word=%[5]s ;;
+	esac
+	words+=("$word")
+done
+set -- "${words[@]}"
+case "$1 $2" in # nobody answers here
+"deploy up" | "deploy upgrade") set -- "$@" --yes ;;
+"deploy down") set -- "$@" --confirm %[6]s ;;
+"deploy restore") set -- "$@" --confirm %[6]s --passphrase-from file:%[4]s ;;
+"deploy backup") [[ " $* " == *" --passphrase-from "* ]] || set -- "$@" --passphrase-from file:%[4]s ;;
+esac
+case $1 in
+deploy) exec %[1]s "$@" ;;
+doctor) %[1]s --config %[2]s "$@" || true ;; # this machine may lack what a test does not need
+*) exec %[1]s --config %[2]s "$@" ;;
+esac
+`, the.bin, hubShell().config, s.ID, passphrase, example, h.namespace),
+	}
+	lesson.Run(t)
+	hubShell().must(t, "stop", "--all")
+	if err := os.Remove(filepath.Join(h.dir, "support-bundle.tar.gz")); err != nil { // as both pages want one
+		t.Error(err)
+	}
+}
+
+// handbook: all of it, on the hub as it is; the last command removes it.
+func (h *clusterHub) handbook(t *testing.T) {
+	h.hub["launch"].(map[string]any)["max_sessions"] = 40
+	h.upgrade(t) // there is something to go back to
+	h.page(t, "../../docs/handbook.md")
+	h.deploy(t, 0, "up", "--yes", "--no-verify")
+}
+
 const standInValues = "builders: {replicas: 0}, hub: {drainSeconds: 0, terminationGracePeriodSeconds: 1, persistence: {size: 1Mi}, resources: {requests: {cpu: 1m, memory: 8Mi}}}"
 
 // withoutVerifying leaves out what a stand-in for the hub can't do.

@@ -1,4 +1,4 @@
-// Package workshop runs the lessons of docs/workshop as their readers do: each
+// Package workshop runs the pages of the documentation as their readers do: each
 // command of a page, in its order, in one shell, and what the page says that it
 // prints has to be printed.
 package workshop
@@ -30,6 +30,9 @@ type Lesson struct {
 	Replace map[string]string
 	// Env is added to the environment.
 	Env []string
+	// All runs the commands of this program in other blocks, in sentences and in tables
+	// too.
+	All bool
 }
 
 // command is one command of a page, and the lines that it prints, among others.
@@ -56,7 +59,7 @@ func (l Lesson) Run(t *testing.T) {
 		}
 		text = strings.ReplaceAll(text, from, to)
 	}
-	commands := parse(text)
+	commands := parse(text, l.All)
 	if len(commands) == 0 {
 		t.Fatalf("%s has no commands", l.Page)
 	}
@@ -109,7 +112,27 @@ func (l Lesson) Run(t *testing.T) {
 	}
 }
 
-func parse(text string) []command {
+// Commands are those that are run of a page.
+func Commands(text string, all bool) (out []string) {
+	for _, c := range parse(text, all) {
+		out = append(out, c.text)
+	}
+	return out
+}
+
+// elsewhere finds the commands of a line that is in no block for a console.
+func elsewhere(line string) (out []string) {
+	const command = `(?:sudo )?binnacle [a-z]`
+	if strings.HasPrefix(line, "    ") {
+		return regexp.MustCompile(`^ {4}`+command+`.*$`).FindAllString(line, 1)
+	}
+	for _, m := range regexp.MustCompile("`("+command+"[^`]*)`").FindAllStringSubmatch(line, -1) {
+		out = append(out, m[1])
+	}
+	return out
+}
+
+func parse(text string, all bool) []command {
 	var out []command
 	inside, more := false, false
 	for i, line := range strings.Split(text, "\n") {
@@ -120,7 +143,13 @@ func parse(text string) []command {
 			more = line != "END"
 		case strings.HasPrefix(line, "```"):
 			inside = line == "```console"
-		case !inside || line == "":
+		case !inside:
+			for _, text := range elsewhere(line) {
+				if all {
+					out = append(out, command{line: i + 1, text: strings.TrimSpace(text)})
+				}
+			}
+		case line == "":
 		case strings.HasPrefix(line, "$ "):
 			out = append(out, command{line: i + 1, text: line[2:]})
 			more = strings.Contains(line, "<<'END'")

@@ -93,6 +93,7 @@ look)
 		say watchsettings "$(text <"$base/watch/inside.json" 2>/dev/null || true)"
 		say watchtoken "$(cat "$base/watch/token" 2>/dev/null | sha256sum | cut -c1-64)"
 		say watchactive "$(systemctl show --value -p ActiveState "$watch" 2>/dev/null || true)"
+		say watchsub "$(systemctl show --value -p SubState "$watch" 2>/dev/null || true)"
 		say watchenabled "$(systemctl is-enabled "$watch" 2>/dev/null || true)"
 		pid=$(systemctl show --value -p MainPID "$watch" 2>/dev/null || echo 0)
 		say watchprogram "$(sha256sum "/proc/$pid/exe" 2>/dev/null | cut -c1-64)"

@@ -66,8 +66,13 @@ func (c *Cloud) watches(f facts, out *deploy.Resource) {
 	if f.one("watchenabled") == "enabled" {
 		out.Spec[settingBoot] = yes
 	}
-	if f.one("watchactive") == "active" {
+	switch f.one("watchactive") {
+	case "active":
 		out.Spec[settingRuns] = yes
+	case "activating", "deactivating":
+		if f.one("watchsub") != "auto-restart" { // that would go on for ever
+			out.State = deploy.StateWorking
+		}
 	}
 	out.Outputs = map[string]string{"state": f.one("watchactive")}
 	if f.has("asleep") {

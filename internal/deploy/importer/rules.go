@@ -72,6 +72,7 @@ func chartRules() map[string]rule {
 		"global.**": not("It is for charts within charts."), "enabled": not("It is for charts within charts."),
 		"serviceAccount.create": same("serviceAccount.create"), "serviceAccount.name": same("serviceAccount.name"), "serviceAccount.annotations": same("serviceAccount.annotations"),
 		"hpa.**": different("See autoscaling."), "horizontalPodAutoscaler.**": different("See autoscaling."),
+		"deployment.labels": to("hub.labels"), "deployment.**": not("The hub's probes are the chart's own."), "lifecycle.**": not("The hub drains by itself: hub.drainSeconds."),
 		"livenessProbe.**": not("The hub's probes are the chart's own."), "readinessProbe.**": not("The hub's probes are the chart's own."), "startupProbe.**": not("The hub's probes are the chart's own."),
 	}
 	for _, path := range []string{

@@ -127,7 +127,7 @@ func Make(c config.Config, o Options) (Made, error) {
 		if c.Azure.SignIn != want {
 			return Made{}, &binnacle.Error{
 				Code: binnacle.CodeInvalid, Op: "pipeline.sign_in", Message: fmt.Sprintf("With azure.sign_in: %s the pipeline would not be signed in.", c.Azure.SignIn),
-				Hint: fmt.Sprintf("Set azure.sign_in: %s in %s; on your own machine give --sign-in cli, or a copy of the file.", want, o.File),
+				Hint: fmt.Sprintf("Set azure.sign_in: %s in %s; on your own machine use a copy of the file that says cli.", want, o.File),
 			}
 		}
 	}

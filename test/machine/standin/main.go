@@ -51,7 +51,10 @@ func run(args []string) error {
 	case strings.Contains(line, "snapshot load"):
 		return load(c.Data)
 	case strings.Contains(line, "deploy watch"):
-		select {} // it follows nothing
+		end := make(chan os.Signal, 1)
+		signal.Notify(end, syscall.SIGTERM)
+		fmt.Fprintln(os.Stderr, "stand-in of version", version, "follows the repository") // it does not
+		<-end
 	case strings.Contains(line, "serve"):
 		return serve(c.Data, c.Listen)
 	}
