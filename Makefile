@@ -37,14 +37,14 @@ run: setup build ## Install what is missing, build, start the hub, launch an exa
 	@$(if $(SUDO),echo "sudo is used because sessions need root: network namespaces, mounts and control groups.",:)
 	$(SUDO) bin/binnacle serve --launch $(EXAMPLE)
 
-# Three at a time: what takes longest waits more than it computes. Compiling for the
+# All at a time: what takes longest waits more than it computes. Compiling for the
 # later ones goes on meanwhile, behind them. Within each there is one package at a time.
 # golangci-lint has looked for what vet looks for.
 GOTEST = xargs -r go test -vet=off -shuffle=on -timeout 80m $(EXEC)
 .PHONY: test test-hub test-cluster test-race
 test: setup-test ## Install what tests need and run all of them
 	@$(MAKE) --no-print-directory build
-	@$(MAKE) --no-print-directory -j3 -k test-hub test-cluster test-race
+	@$(MAKE) --no-print-directory -j4 -k test-hub test-cluster test-race lint
 test-%: export BINNACLE_TEST_REQUIRE := all
 test-hub: # a hub on this machine, and what it is made of
 	$(UNRACED) | { grep -v /internal/cli$$ || true; } | sort -r | $(GOTEST) -p 1 -skip '$(CLUSTER)'
@@ -52,7 +52,7 @@ test-cluster: export BINNACLE_TEST_ARTEFACTS := artefacts/cluster
 test-cluster: kube-programs # the same on Kubernetes, and deploying there
 	$(UNRACED) | { grep /test/e2e$$ || true; } | $(GOTEST) -run '$(CLUSTER)'
 	$(UNRACED) | { grep /internal/cli$$ || true; } | $(GOTEST)
-test-race: kube-programs lint # all others
+test-race: kube-programs # all others
 	$(RACED) | CGO_ENABLED=1 xargs -r nice go build -race
 	$(RACED) | sort -r | CGO_ENABLED=1 $(GOTEST) -race -p 1
 

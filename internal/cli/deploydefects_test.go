@@ -366,9 +366,7 @@ func (i *internet) kept(t *testing.T) {
 			text = unzipped(t, o.Data["release"])
 			releases++
 		}
-		for _, b := range o.Data {
-			text += string(b)
-		}
+		text += string(bytes.Join(slices.Collect(maps.Values(o.Data)), nil))
 		if found := shows(text); len(found) > 0 || strings.Contains(text, base64.StdEncoding.EncodeToString([]byte("ada:"+dockerPassword))) {
 			t.Errorf("the cluster keeps in %s: %q", path, found)
 		}
