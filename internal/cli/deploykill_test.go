@@ -168,7 +168,7 @@ func (d *doomed) describe(t *testing.T, resolver, hub string, more bool) {
 		d.azure.Add("binnacle-my-hub", "Microsoft.Compute/disks", "theirs", nil)
 		d.azure.Add("binnacle-my-hub", "Microsoft.ContainerService/managedClusters", "other", map[string]string{azure.Tag: "other-hub"})
 	}
-	d.file, d.environ = onAzure(t, d.azure, "dns: {label: my-hub-label}\n", "dns: {label: my-hub-label, domain: hub.example.org, resolver: '"+resolver+"'}\n"+hub, "  region: westeurope\n", "  region: westeurope\n  storage: true\n")
+	d.file, d.environ = onAzure(t, d.azure, "dns: {label: my-hub-label}\n", "dns: {label: my-hub-label, domain: hub.example.org, resolver: '"+resolver+"'}\n"+hub, "  region: westeurope\n", "  region: westeurope\n  storage: true\n  pools: {builds: {size: Standard_D4s_v5}}\n")
 }
 
 func (d *doomed) journal() string {

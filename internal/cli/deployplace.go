@@ -133,7 +133,8 @@ func (d *deployment) onAzure(ctx context.Context, p *place, i config.Imported) e
 	}
 	o.Within = "cluster/" + i.Config.Name
 	// The address was created beforehand: names and certificates don't wait for it.
-	o.Values = map[string]any{"service": map[string]any{"annotations": map[string]any{"service.beta.kubernetes.io/azure-pip-name": i.Config.Name}}}
+	o.Values = azure.ChartValues(i.Config)
+	o.Values["service"] = map[string]any{"annotations": map[string]any{"service.beta.kubernetes.io/azure-pip-name": i.Config.Name}}
 	if i.Config.Registry.Kind == config.RegistryAzure {
 		d.acr(cloud, i, &o)
 	}

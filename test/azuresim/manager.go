@@ -14,6 +14,7 @@ import (
 const (
 	typeGroup   = "Microsoft.Resources/resourceGroups"
 	typeCluster = "Microsoft.ContainerService/managedClusters"
+	typePool    = typeCluster + "/agentPools"
 	typeAddress = "Microsoft.Network/publicIPAddresses"
 	typeZone    = "Microsoft.Network/dnsZones"
 	typeStorage = "Microsoft.Storage/storageAccounts"
@@ -96,6 +97,10 @@ func (a *Azure) inGroup(w http.ResponseWriter, r *http.Request, parts []string) 
 	if r.Method == http.MethodPost && len(parts) == 9 && a.power(w, parts) {
 		return
 	}
+	if r.Method == http.MethodGet && len(parts) == 9 && strings.EqualFold(parts[8], "agentPools") {
+		a.pools(w, strings.ToLower(r.URL.Path))
+		return
+	}
 	group := "/subscriptions/" + Subscription + "/resourcegroups/" + strings.ToLower(parts[3])
 	if g, ok := a.resources[group]; !ok || g.State == "Deleting" && r.Method == http.MethodPut {
 		fail(w, http.StatusNotFound, "ResourceGroupNotFound", "Resource group '"+parts[3]+"' could not be found.")
@@ -114,6 +119,21 @@ func (a *Azure) inGroup(w http.ResponseWriter, r *http.Request, parts []string) 
 		}
 	}
 	a.resource(w, r, typ, name, parent)
+}
+
+// pools lists those of a cluster that were made by themselves.
+func (a *Azure) pools(w http.ResponseWriter, path string) {
+	if a.resources[strings.TrimSuffix(path, "/agentpools")] == nil {
+		fail(w, http.StatusNotFound, "ResourceNotFound", "The cluster was not found.")
+		return
+	}
+	value := []any{}
+	for key, res := range a.resources {
+		if strings.HasPrefix(key, path+"/") {
+			value = append(value, res.json())
+		}
+	}
+	answer(w, http.StatusOK, map[string]any{"value": value})
 }
 
 func (a *Azure) resource(w http.ResponseWriter, r *http.Request, typ, name, _ string) {
@@ -275,7 +295,7 @@ func (r *Resource) store(body map[string]any) {
 
 // refuse are rules that Azure holds bodies against before it begins.
 func (a *Azure) refuse(typ, name string, body map[string]any, res *Resource) (code, message string) {
-	if _, ok := body["location"].(string); !ok && !strings.Contains(typ, "dnsZones/") {
+	if _, ok := body["location"].(string); !ok && !strings.Contains(typ, "dnsZones/") && typ != typePool {
 		return "LocationRequired", "The location property is required for this definition."
 	}
 	props, _ := body["properties"].(map[string]any)
@@ -304,6 +324,11 @@ func (a *Azure) refuse(typ, name string, body map[string]any, res *Resource) (co
 				// Found out only after the creation was accepted.
 				a.failNext(typeCluster, "QuotaExceeded")
 			}
+		}
+	case typePool:
+		size, _ := props["vmSize"].(string)
+		if _, ok := sizes()[size]; !ok {
+			return "BadRequest", "The VM size " + size + " is not allowed."
 		}
 	}
 	_ = name

@@ -39,6 +39,7 @@ const (
 	kindStorage  = "storage account"
 	kindZone     = "dns zone"
 	kindCluster  = "cluster"
+	kindPool     = "node pool"
 	kindAddress  = "public address"
 	kindRecord   = "dns record"
 )
@@ -242,7 +243,8 @@ func (c *Cloud) Wanted(context.Context) ([]deploy.Resource, error) {
 	if c.config.Watch.Identity != "" {
 		cluster.Spec["workload identity"] = "on"
 	}
-	rs = append(rs, cluster, deploy.Resource{
+	rs = append(append(rs, cluster), c.wantedPools()...)
+	rs = append(rs, deploy.Resource{
 		Kind: kindAddress, Name: c.config.Name, Spec: map[string]string{"region": a.Region, "label": c.Label(), "sku": "Standard"},
 		Fixed: []string{"region", "sku"}, Within: kindCluster + "/" + c.config.Name,
 	})
@@ -272,7 +274,7 @@ type operations struct {
 func (c *Cloud) operations(kind string) (operations, error) {
 	ops, ok := map[string]operations{
 		kindGroup: c.group(), kindRegistry: c.registry(), kindStorage: c.storage(), kindZone: c.zone(),
-		kindCluster: c.cluster(), kindAddress: c.address(), kindRecord: c.record(),
+		kindCluster: c.cluster(), kindPool: c.pool(), kindAddress: c.address(), kindRecord: c.record(),
 	}[kind]
 	if !ok {
 		return ops, binnacle.Errorf(binnacle.CodeInvalid, "Resources of the kind %q can't be handled.", kind)

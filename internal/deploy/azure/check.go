@@ -16,6 +16,7 @@ import (
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/deploy"
+	"github.com/binnacle-hub/binnacle/internal/deploy/config"
 )
 
 // Check looks at the subscription, the rights, the providers, the size, the quota,
@@ -104,7 +105,7 @@ func (c *Cloud) types(ctx context.Context) (list []string, err error) {
 	}
 	of := map[string]string{
 		kindRegistry: "Microsoft.ContainerRegistry/registries", kindStorage: "Microsoft.Storage/storageAccounts", kindZone: "Microsoft.Network/dnsZones",
-		kindCluster: "Microsoft.ContainerService/managedClusters", kindAddress: "Microsoft.Network/publicIPAddresses",
+		kindCluster: "Microsoft.ContainerService/managedClusters", kindPool: "Microsoft.ContainerService/managedClusters/agentPools", kindAddress: "Microsoft.Network/publicIPAddresses",
 	}
 	for _, r := range wanted {
 		if t, ok := of[r.Kind]; ok {
@@ -150,35 +151,55 @@ func (c *Cloud) checkProviders(ctx context.Context) ([]deploy.Finding, error) {
 	return good("providers", "all %d are registered", len(list)), nil
 }
 
-// checkMachines holds the size against the rules for system nodes, and the
-// number of nodes against the quota.
+// machines are nodes of one size.
+type machines struct {
+	config.Nodes
+	path   string // of their settings
+	size   *armcompute.ResourceSKU
+	cores  int
+	system bool // AKS runs its own pods there
+}
+
+// checkMachines holds sizes against what there is and the rules for system nodes, and
+// the number of nodes against the quota.
 func (c *Cloud) checkMachines(ctx context.Context) ([]deploy.Finding, error) {
-	a := c.config.Azure
-	size, err := c.findSize(ctx)
+	region := c.config.Azure.Region
+	all := []machines{{Nodes: c.config.Azure.Nodes, path: "azure.nodes", system: true}}
+	for _, p := range c.config.Azure.Pools.All() {
+		all = append(all, machines{Nodes: p.Nodes, path: "azure.pools." + p.Name})
+	}
+	sizes, err := c.sizes(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if size == nil {
-		return wrong("size", "Choose another azure.nodes.size or azure.region.", "There is no %s in %s.", a.Nodes.Size, a.Region), nil
-	}
-	for _, r := range size.Restrictions {
-		if value(r.Type) == armcompute.ResourceSKURestrictionsTypeLocation {
-			return wrong("size", "Choose another azure.nodes.size or azure.region, or ask Azure's support for access.",
-				"%s can't be used in %s by this subscription (%s).", a.Nodes.Size, a.Region, value(r.ReasonCode)), nil
+	var out []deploy.Finding
+	for i := range all {
+		m := &all[i]
+		if m.size = sizes[strings.ToLower(m.Size)]; m.size == nil {
+			return wrong("size", "Choose another "+m.path+".size or azure.region.", "There is no %s in %s.", m.Size, region), nil
 		}
+		for _, r := range m.size.Restrictions {
+			if value(r.Type) == armcompute.ResourceSKURestrictionsTypeLocation {
+				return wrong("size", "Choose another "+m.path+".size or azure.region, or ask Azure's support for access.",
+					"%s can't be used in %s by this subscription (%s).", m.Size, region, value(r.ReasonCode)), nil
+			}
+		}
+		var memory int
+		m.cores, memory = capability(m.size, "vCPUs"), capability(m.size, "MemoryGB")
+		const leastCores, leastMemory = 4, 4
+		if m.system && (m.cores < leastCores || memory < leastMemory) {
+			return wrong("size", "Choose one with 4 vCPUs, such as Standard_D4s_v5.",
+				"%s has %d vCPUs and %d GB; system nodes of AKS need %d and %d.", m.Size, m.cores, memory, leastCores, leastMemory), nil
+		}
+		out = append(out, good("size", "%s has %d vCPUs and %d GB", m.Size, m.cores, memory)...)
 	}
-	cores, memory := capability(size, "vCPUs"), capability(size, "MemoryGB")
-	const leastCores, leastMemory = 4, 4
-	if cores < leastCores || memory < leastMemory {
-		return wrong("size", "Choose one with 4 vCPUs, such as Standard_D4s_v5.",
-			"%s has %d vCPUs and %d GB; system nodes of AKS need %d and %d.", a.Nodes.Size, cores, memory, leastCores, leastMemory), nil
-	}
-	out := good("size", "%s has %d vCPUs and %d GB", a.Nodes.Size, cores, memory)
-	found, err := c.checkQuota(ctx, value(size.Family), cores)
+	found, err := c.checkQuota(ctx, all)
 	return append(out, found...), err
 }
 
-func (c *Cloud) findSize(ctx context.Context) (*armcompute.ResourceSKU, error) {
+// sizes are the machine types of the region, by their names in lower case.
+func (c *Cloud) sizes(ctx context.Context) (map[string]*armcompute.ResourceSKU, error) {
+	out := map[string]*armcompute.ResourceSKU{}
 	filter := "location eq '" + c.config.Azure.Region + "'"
 	for pager := c.clients.sizes.NewListPager(&armcompute.ResourceSKUsClientListOptions{Filter: &filter}); pager.More(); {
 		page, err := pager.NextPage(ctx)
@@ -186,12 +207,12 @@ func (c *Cloud) findSize(ctx context.Context) (*armcompute.ResourceSKU, error) {
 			return nil, err
 		}
 		for _, s := range page.Value {
-			if value(s.ResourceType) == "virtualMachines" && strings.EqualFold(value(s.Name), c.config.Azure.Nodes.Size) {
-				return s, nil
+			if value(s.ResourceType) == "virtualMachines" {
+				out[strings.ToLower(value(s.Name))] = s
 			}
 		}
 	}
-	return nil, nil
+	return out, nil
 }
 
 func capability(s *armcompute.ResourceSKU, name string) int {
@@ -206,17 +227,22 @@ func capability(s *armcompute.ResourceSKU, name string) int {
 
 // checkQuota wants room for all nodes there may be, and one more, which an
 // upgrade needs for a while. What the cluster has already counts as free.
-func (c *Cloud) checkQuota(ctx context.Context, family string, cores int) ([]deploy.Finding, error) {
-	n := c.config.Azure.Nodes
-	already := 0
+func (c *Cloud) checkQuota(ctx context.Context, all []machines) ([]deploy.Finding, error) {
+	already := map[string]int{} // vCPUs, by machine type
 	if got, err := c.clients.clusters.Get(ctx, c.config.Group(), c.config.Name, nil); err == nil {
-		if pool := findPool(got.ManagedCluster); pool != nil {
-			already = int(value(pool.Count)) * cores
+		if p := got.Properties; p != nil {
+			for _, pool := range p.AgentPoolProfiles {
+				for _, m := range all {
+					if strings.EqualFold(value(pool.VMSize), m.Size) {
+						already[strings.ToLower(m.Size)] += int(value(pool.Count)) * m.cores
+						break
+					}
+				}
+			}
 		}
 	} else if !isNotFound(err) {
 		return nil, err
 	}
-	need := n.Max*cores - already
 	var out []deploy.Finding
 	for pager := c.clients.usage.NewListPager(c.config.Azure.Region, nil); pager.More(); {
 		page, err := pager.NextPage(ctx)
@@ -224,22 +250,47 @@ func (c *Cloud) checkQuota(ctx context.Context, family string, cores int) ([]dep
 			return nil, err
 		}
 		for _, u := range page.Value {
-			if u.Name == nil || (value(u.Name.Value) != "cores" && !strings.EqualFold(value(u.Name.Value), family)) {
+			if u.Name == nil {
 				continue
 			}
-			free, name := int(value(u.Limit))-int(value(u.CurrentValue)), value(u.Name.LocalizedValue)
-			switch {
-			case free < need:
-				out = append(out, wrong("quota", fmt.Sprintf("Ask for %d vCPUs more in the portal under Quotas, or set azure.nodes.max to %d.", need-free, (free+already)/cores),
-					"%d nodes of %s need %d vCPUs; %s has %d free of %d.", n.Max, n.Size, need, name, free, value(u.Limit))...)
-			case free < need+cores:
-				out = append(out, good("quota", "%s has %d vCPUs free and %d are needed; an upgrade of the cluster at full size would need %d more", name, free, need, cores)...)
-			default:
-				out = append(out, good("quota", "%s has %d vCPUs free, %d are needed", name, free, need)...)
+			name := value(u.Name.Value)
+			counted := slices.DeleteFunc(slices.Clone(all), func(m machines) bool {
+				return name != "cores" && !strings.EqualFold(name, value(m.size.Family))
+			})
+			if len(counted) > 0 {
+				free := int(value(u.Limit)) - int(value(u.CurrentValue))
+				out = append(out, room(counted, already, value(u.Name.LocalizedValue), free, int(value(u.Limit)))...)
 			}
 		}
 	}
 	return out, nil
+}
+
+// room holds machines against what is free of a quota; have are the vCPUs of those
+// that are there, by machine type.
+func room(ms []machines, have map[string]int, quota string, free, limit int) []deploy.Finding {
+	need, most, what := 0, 0, []string{}
+	had := map[string]bool{}
+	for _, m := range ms {
+		need, most = need+m.Max*m.cores, max(most, m.cores)
+		what = append(what, fmt.Sprintf("%d nodes of %s", m.Max, m.Size))
+		if key := strings.ToLower(m.Size); !had[key] {
+			had[key] = true
+			need -= have[key]
+		}
+	}
+	switch {
+	case free < need:
+		less := "lower azure.nodes.max and those of azure.pools"
+		if len(ms) == 1 {
+			less = fmt.Sprintf("set %s.max to %d", ms[0].path, ms[0].Max-(need-free+most-1)/most)
+		}
+		return wrong("quota", fmt.Sprintf("Ask for %d vCPUs more in the portal under Quotas, or %s.", need-free, less),
+			"%s need %d vCPUs; %s has %d free of %d.", strings.Join(what, " and "), need, quota, free, limit)
+	case free < need+most:
+		return good("quota", "%s has %d vCPUs free and %d are needed; an upgrade of the cluster at full size would need %d more", quota, free, need, most)
+	}
+	return good("quota", "%s has %d vCPUs free, %d are needed", quota, free, need)
 }
 
 func (c *Cloud) checkVersion(ctx context.Context) ([]deploy.Finding, error) {

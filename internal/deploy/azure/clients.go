@@ -33,11 +33,12 @@ type clients struct {
 	usage         *armcompute.UsageClient
 	sizes         *armcompute.ResourceSKUsClient
 	permissions   *armauthorization.PermissionsClient
+	pools         *armcontainerservice.AgentPoolsClient
 }
 
 func newClients(id string, cred azcore.TokenCredential, opt *arm.ClientOptions) (clients, error) {
 	var c clients
-	errs := make([]error, 15)
+	errs := make([]error, 16)
 	c.subscriptions, errs[0] = armsubscriptions.NewClient(cred, opt)
 	c.groups, errs[1] = armresources.NewResourceGroupsClient(id, cred, opt)
 	c.resources, errs[2] = armresources.NewClient(id, cred, opt)
@@ -53,5 +54,6 @@ func newClients(id string, cred azcore.TokenCredential, opt *arm.ClientOptions) 
 	c.sizes, errs[12] = armcompute.NewResourceSKUsClient(id, cred, opt)
 	c.tokens, errs[13] = armcontainerregistry.NewTokensClient(id, cred, opt)
 	c.permissions, errs[14] = armauthorization.NewPermissionsClient(id, cred, opt)
+	c.pools, errs[15] = armcontainerservice.NewAgentPoolsClient(id, cred, opt)
 	return c, errors.Join(errs...)
 }

@@ -65,7 +65,11 @@ func (c *Cloud) clusterBody(ctx context.Context, r deploy.Resource) (armcontaine
 	pool.Count = number(min(max(int(value(pool.Count)), a.Nodes.Min), a.Nodes.Max))
 	if a.Kubernetes != "" && c.readCluster(m).Spec["kubernetes"] != a.Kubernetes {
 		m.Properties.KubernetesVersion = &a.Kubernetes
-		pool.OrchestratorVersion = &a.Kubernetes
+		for _, pool := range m.Properties.AgentPoolProfiles {
+			if c.ours(pool.Tags) || value(pool.Name) == systemPool {
+				pool.OrchestratorVersion = &a.Kubernetes
+			}
+		}
 	}
 	c.identify(m.Properties)
 	return m, nil

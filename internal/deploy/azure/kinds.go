@@ -257,7 +257,7 @@ func (c *Cloud) List(ctx context.Context) ([]deploy.Resource, error) {
 		return nil, err
 	}
 	for _, w := range wanted {
-		if w.Within == "" {
+		if w.Within == "" || w.Kind == kindPool {
 			continue
 		}
 		have, err := c.Find(ctx, w)
@@ -270,5 +270,6 @@ func (c *Cloud) List(ctx context.Context) ([]deploy.Resource, error) {
 		have.Within = w.Within
 		out = append(out, have)
 	}
-	return out, nil
+	pools, err := c.ourPools(ctx)
+	return append(out, pools...), explain(err)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/deploy"
+	"github.com/binnacle-hub/binnacle/internal/deploy/config"
 )
 
 // RetailPrices is the public list of Azure's prices, which needs no sign-in;
@@ -37,6 +38,8 @@ func (c *Cloud) Prices(ctx context.Context, rs []deploy.Resource) (map[string]de
 		switch r.Kind {
 		case kindCluster:
 			p, err = c.clusterPrice(ctx)
+		case kindPool:
+			p, err = c.poolPrice(ctx, r.Name)
 		case kindRegistry:
 			p, err = c.fixedPrice(ctx, "Container Registry", "skuName eq '"+c.config.Registry.SKU+"'", "Registry Unit", c.config.Registry.SKU+" registry, without stored data")
 		case kindAddress:
@@ -54,8 +57,29 @@ func (c *Cloud) Prices(ctx context.Context, rs []deploy.Resource) (map[string]de
 	return out, nil
 }
 
+// poolPrice is that of the machines of a pool.
+func (c *Cloud) poolPrice(ctx context.Context, name string) (deploy.Price, error) {
+	for _, p := range c.config.Azure.Pools.All() {
+		if p.Name == name {
+			return c.machinePrice(ctx, p.Nodes)
+		}
+	}
+	return deploy.Price{}, nil
+}
+
 func (c *Cloud) clusterPrice(ctx context.Context) (deploy.Price, error) {
-	n := c.config.Azure.Nodes
+	p, err := c.machinePrice(ctx, c.config.Azure.Nodes)
+	if err != nil || p.Currency == "" || c.config.Azure.Tier != "standard" {
+		return p, err
+	}
+	plane, err := c.fixedPrice(ctx, "Azure Kubernetes Service", "skuName eq 'Standard'", "Uptime SLA", "")
+	p.Idle += plane.Idle
+	p.Full += plane.Full
+	p.Of += ", standard tier"
+	return p, err
+}
+
+func (c *Cloud) machinePrice(ctx context.Context, n config.Nodes) (deploy.Price, error) {
 	list, err := c.retail(ctx, "serviceName eq 'Virtual Machines' and armSkuName eq '"+n.Size+"'")
 	if err != nil {
 		return deploy.Price{}, err
@@ -69,14 +93,7 @@ func (c *Cloud) clusterPrice(ctx context.Context) (deploy.Price, error) {
 		p = deploy.Price{Currency: r.Currency, Idle: hour * float64(n.Min), Full: hour * float64(n.Max), Of: fmt.Sprintf("%d to %d × %s, without disks and traffic", n.Min, n.Max, n.Size)}
 		break
 	}
-	if p.Currency == "" || c.config.Azure.Tier != "standard" {
-		return p, nil
-	}
-	plane, err := c.fixedPrice(ctx, "Azure Kubernetes Service", "skuName eq 'Standard'", "Uptime SLA", "")
-	p.Idle += plane.Idle
-	p.Full += plane.Full
-	p.Of += ", standard tier"
-	return p, err
+	return p, nil
 }
 
 // fixedPrice is that of something that costs the same whoever uses it.

@@ -33,6 +33,8 @@ func mistakes() map[string][]any {
 		"azure.kubernetes": {"latest", "1", "v1.34", "1.34.", "1.3"}, "azure.tier": {"", "premium", "Free", "paid"},
 		"azure.nodes.size": {"", "large", "D4s_v5", "Standard_B2s", "Standard D4s v5"}, "azure.nodes.min": {0, -1, 1001}, "azure.nodes.max": {0, -3, 11, 1001},
 		"azure.nodes.disk_gb": {0, 29, 2049, -1}, "azure.storage": anyText,
+		"azure.pools.builds.size": {"large", "D4s_v5", "Standard D4s v5"}, "azure.pools.builds.min": {-1, 1001}, "azure.pools.builds.max": {0, -3, 1001}, "azure.pools.builds.disk_gb": {0, 29, 2049},
+		"azure.pools.sessions.size": {"large", "D4s_v5", "Standard D4s v5"}, "azure.pools.sessions.min": {-1, 1001}, "azure.pools.sessions.max": {0, -3, 1001}, "azure.pools.sessions.disk_gb": {0, 29, 2049},
 		"azure.network.pods":           {"", "10.10.0.0", "10.10.0.1/16", "8.0.0.0/16", "10.1.1.0/29", "fd00::/16", "10.230.0.0/16", "10.0.0.0/8"},
 		"azure.network.services":       {"", "10.10.0.0/33", "10.10.0.1/16", "8.0.0.0/16", "10.1.1.0/29", "10.244.0.0/16"},
 		"azure.cloud.resource_manager": address, "azure.cloud.authority": address, "azure.cloud.audience": address, "azure.cloud.prices": address, "azure.cloud.ca_file": {multi, "-x"},

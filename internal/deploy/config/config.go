@@ -82,8 +82,10 @@ type Azure struct {
 	Kubernetes string `yaml:"kubernetes" example:"1.34"`
 	// Tier of the cluster's control plane: "free" (no promise of availability, at
 	// most 10 nodes) or "standard".
-	Tier    string  `yaml:"tier" example:"free"`
-	Nodes   Nodes   `yaml:"nodes"`
+	Tier  string `yaml:"tier" example:"free"`
+	Nodes Nodes  `yaml:"nodes"`
+	// Pools are machines for builds and for sessions alone.
+	Pools   Pools   `yaml:"pools"`
 	Network Network `yaml:"network"`
 	// Storage creates a storage account that keeps the journal, the log of each run
 	// and what came of it, so that another machine can go on.
@@ -95,8 +97,8 @@ type Azure struct {
 
 // Nodes are the machines of the cluster.
 type Nodes struct {
-	// Size is the machine type. System nodes of AKS need 4 vCPUs and 4 GB; types
-	// of the B series are refused.
+	// Size is the machine type. In azure.nodes AKS runs its own pods, which need 4
+	// vCPUs and 4 GB and none of the B series. A pool without a size is none.
 	Size string `yaml:"size" example:"Standard_D4s_v5"`
 	// Min and Max bound how many nodes there are; the cluster grows and shrinks
 	// between them.
@@ -105,6 +107,40 @@ type Nodes struct {
 	// DiskGB is the size of each node's disk, which holds images and build caches.
 	DiskGB int `yaml:"disk_gb" example:"128"`
 }
+
+// Names of pools.
+const (
+	PoolBuilds   = "builds"
+	PoolSessions = "sessions"
+)
+
+// Pools keep builds and sessions off the machines of the hub. Without them all share
+// azure.nodes.
+type Pools struct {
+	// Builds are for builders: a heavy build then slows no session down.
+	Builds Nodes `yaml:"builds"`
+	// Sessions are for sessions alone: the cluster can give these machines back
+	// when nobody works, which it can't with one that the hub is on.
+	Sessions Nodes `yaml:"sessions"`
+}
+
+// Pool is one of them.
+type Pool struct {
+	Nodes
+	Name string
+}
+
+// All are the pools that are wanted.
+func (p Pools) All() (out []Pool) {
+	for _, pool := range p.both() {
+		if pool.Size != "" {
+			out = append(out, pool)
+		}
+	}
+	return out
+}
+
+func (p Pools) both() []Pool { return []Pool{{p.Builds, PoolBuilds}, {p.Sessions, PoolSessions}} }
 
 // Network has the address ranges of the cluster. They must not overlap each
 // other, networks that the cluster is to reach, nor 10.224.0.0/12, which AKS
@@ -281,6 +317,7 @@ func Default() Config {
 		Azure: Azure{
 			SignIn: "cli", Tier: "free",
 			Nodes:   Nodes{Size: "Standard_D4s_v5", Min: 1, Max: 3, DiskGB: 128},
+			Pools:   Pools{Builds: Nodes{Min: 1, Max: 2, DiskGB: 256}, Sessions: Nodes{Min: 1, Max: 5, DiskGB: 128}},
 			Network: Network{Pods: "10.244.0.0/16", Services: "10.245.0.0/16"},
 		},
 		Host:     Host{Sudo: true, Packages: true},

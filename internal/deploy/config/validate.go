@@ -220,26 +220,47 @@ func SignIns() []string {
 
 func (c Config) nodes(ps *Problems) {
 	n := c.Azure.Nodes
-	check(ps, "azure.nodes.size", n.Size, required, `Standard_[A-Z]+[0-9]+[A-Za-z0-9_-]*`, "must be the name of a machine type")
+	check(ps, "azure.nodes.size", n.Size, required, machineType, "must be the name of a machine type")
 	if strings.HasPrefix(n.Size, "Standard_B") {
 		ps.add("azure.nodes.size", "%s is of the B series, which AKS refuses for system nodes", n.Size)
 	}
-	const most, mostFree = 1000, freeNodes
-	if n.Min < 1 || n.Min > most {
-		ps.add("azure.nodes.min", "must be 1 to %d, not %d", most, n.Min)
+	n.bounds(ps, "azure.nodes", 1)
+	all := n.Max
+	for i, pool := range c.Azure.Pools.both() {
+		path := "azure.pools." + pool.Name
+		before := len(*ps)
+		check(ps, path+".size", pool.Size, optional, machineType, "must be the name of a machine type")
+		pool.bounds(ps, path, 0)
+		switch {
+		case pool.Size != "":
+			all += pool.Max
+		case len(*ps) == before && pool != Default().Azure.Pools.both()[i]:
+			ps.add(path+".size", "is missing: without it there is no such pool")
+		}
+	}
+	if c.Azure.Tier == "free" && all > freeNodes && !ps.has("azure.nodes.max") {
+		ps.add("azure.nodes.max", "must be at most %d with azure.tier free, pools included, not %d; set azure.tier to standard", freeNodes, all)
+	}
+}
+
+const machineType = `Standard_[A-Z]+[0-9]+[A-Za-z0-9_-]*`
+
+// bounds looks at numbers; least is how few nodes there may be.
+func (n Nodes) bounds(ps *Problems, path string, least int) {
+	const most = 1000
+	if n.Min < least || n.Min > most {
+		ps.add(path+".min", "must be %d to %d, not %d", least, most, n.Min)
 	}
 	switch {
-	case ps.has("azure.nodes.min"): // it is told what it may be
-	case n.Max < n.Min:
-		ps.add("azure.nodes.max", "must be at least azure.nodes.min (%d), not %d", n.Min, n.Max)
+	case ps.has(path + ".min"): // it is told what it may be
+	case n.Max < max(n.Min, 1):
+		ps.add(path+".max", "must be at least %s.min (%d), not %d", path, max(n.Min, 1), n.Max)
 	case n.Max > most:
-		ps.add("azure.nodes.max", "must be at most %d, not %d", most, n.Max)
-	case n.Max > mostFree && c.Azure.Tier == "free":
-		ps.add("azure.nodes.max", "must be at most %d with azure.tier free, not %d; set azure.tier to standard", mostFree, n.Max)
+		ps.add(path+".max", "must be at most %d, not %d", most, n.Max)
 	}
 	const smallest, largest = 30, 2048
 	if n.DiskGB < smallest || n.DiskGB > largest {
-		ps.add("azure.nodes.disk_gb", "must be %d to %d, not %d", smallest, largest, n.DiskGB)
+		ps.add(path+".disk_gb", "must be %d to %d, not %d", smallest, largest, n.DiskGB)
 	}
 }
 
