@@ -95,7 +95,7 @@ type Azure struct {
 	Cloud Cloud `yaml:"cloud"`
 }
 
-// Nodes are the machines of the cluster.
+// Nodes are machines of the cluster, all alike.
 type Nodes struct {
 	// Size is the machine type. In azure.nodes AKS runs its own pods, which need 4
 	// vCPUs and 4 GB and none of the B series. A pool without a size is none.
