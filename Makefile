@@ -34,7 +34,7 @@ CLUSTER := ^(TestKubernetes|TestKubernetesPage|TestWorkshopCluster)$$
 
 .PHONY: run
 run: setup build ## Install what is missing, build, start the hub, launch an example
-	@$(if $(SUDO),echo "sudo is used because sessions need root: network namespaces, mounts and control groups.",:)
+	@[ -z "$(SUDO)" ] || echo "sudo is used because sessions need root: network namespaces, mounts and control groups."
 	$(SUDO) bin/binnacle serve --launch $(EXAMPLE)
 
 # All at a time: what takes longest waits more than it computes. Compiling for the
