@@ -65,8 +65,8 @@ func Serve(ctx context.Context, cfg Config, linger time.Duration) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s := &server{linger: linger, stop: cancel, ready: make(chan struct{}), users: map[net.Conn]bool{}}
-	s.idle = time.AfterFunc(linger, cancel)
+	s := &server{linger: linger, cancel: cancel, ready: make(chan struct{}), users: map[net.Conn]bool{}}
+	s.idle = time.AfterFunc(linger, s.expire)
 	go s.accept(l)
 	err = Run(ctx, cfg, func(info Info, do Doer) {
 		s.info, s.do = info, do
@@ -114,7 +114,7 @@ var ErrRuns = errors.New("a cluster runs in this directory")
 // server counts the users of a cluster.
 type server struct {
 	linger time.Duration
-	stop   func()
+	cancel func()
 	idle   *time.Timer
 	ready  chan struct{} // closed when info is set
 	info   Info
@@ -178,6 +178,26 @@ func (s *server) talk(conn net.Conn) {
 			s.stop()
 		}
 	}
+}
+
+// expire stops the cluster unless somebody has come.
+func (s *server) expire() {
+	s.mu.Lock()
+	nobody := len(s.users) == 0
+	s.done = s.done || nobody
+	s.mu.Unlock()
+	if nobody {
+		s.cancel()
+	}
+}
+
+// stop turns away whoever comes from now on: stopping takes a while, and the cluster
+// of one who joined meanwhile would vanish.
+func (s *server) stop() {
+	s.mu.Lock()
+	s.done = true
+	s.mu.Unlock()
+	s.cancel()
 }
 
 func (s *server) leave(conn net.Conn) {
