@@ -1,4 +1,4 @@
-package cluster
+package cluster_test
 
 import (
 	"bufio"
@@ -6,7 +6,8 @@ import (
 	"net"
 	"path/filepath"
 	"testing"
-	"time"
+
+	"github.com/binnacle-hub/binnacle/test/kube/cluster"
 )
 
 // A cluster that nobody used stops, and turns away who comes while it does; one that
@@ -21,18 +22,15 @@ func TestExpire(t *testing.T) {
 				t.Fatal(err)
 			}
 			stopped := false
-			s := &server{cancel: func() { stopped = true }, ready: make(chan struct{}), users: map[net.Conn]bool{}}
-			s.idle = time.AfterFunc(time.Hour, s.expire)
-			close(s.ready)
-			go s.accept(l)
-			t.Cleanup(func() { s.close(l) })
+			expire, end := cluster.Ready(l, func() { stopped = true })
+			t.Cleanup(end)
 			join := func() error {
 				conn, err := new(net.Dialer).DialContext(t.Context(), "unix", l.Addr().String())
 				if err != nil {
 					return err
 				}
 				t.Cleanup(func() { _ = conn.Close() })
-				if _, err := io.WriteString(conn, Join+"\n"); err != nil {
+				if _, err := io.WriteString(conn, cluster.Join+"\n"); err != nil {
 					return err
 				}
 				_, err = bufio.NewReader(conn).ReadString('\n')
@@ -43,7 +41,7 @@ func TestExpire(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			s.expire()
+			expire()
 			if stopped == joined {
 				t.Errorf("it stopped: %v", stopped)
 			}
