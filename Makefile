@@ -37,24 +37,25 @@ run: setup build ## Install what is missing, build, start the hub, launch an exa
 	@[ -z "$(SUDO)" ] || echo "sudo is used because sessions need root: network namespaces, mounts and control groups."
 	$(SUDO) bin/binnacle serve --launch $(EXAMPLE)
 
-# All at a time: what takes longest waits more than it computes. Compiling for the
-# later ones goes on meanwhile, behind them. Within each there is one package at a time.
+# All at a time: what takes longest waits more than it computes. Within each there is
+# one package at a time. What Kubernetes' programs share with ours is compiled by then.
 # golangci-lint has looked for what vet looks for.
 GOTEST = xargs -r go test -vet=off -shuffle=on -timeout 80m $(EXEC)
 .PHONY: test test-hub test-cluster test-race
 test: setup-test ## Install what tests need and run all of them
 	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory -j2 kube-programs $(LINT)
 	@$(MAKE) --no-print-directory -j4 -k test-hub test-cluster test-race lint
 test-%: export BINNACLE_TEST_REQUIRE := all
 test-hub: # a hub on this machine, and what it is made of
 	$(UNRACED) | { grep -v /internal/cli$$ || true; } | sort -r | $(GOTEST) -p 1 -skip '$(CLUSTER)'
 test-cluster: export BINNACLE_TEST_ARTEFACTS := artefacts/cluster
-test-cluster: kube-programs # the same on Kubernetes, and deploying there
+test-cluster: kube-programs # the same on Kubernetes
 	$(UNRACED) | { grep /test/e2e$$ || true; } | $(GOTEST) -run '$(CLUSTER)'
-	$(UNRACED) | { grep /internal/cli$$ || true; } | $(GOTEST)
-test-race: kube-programs # all others
+test-race: kube-programs # all others, and the command line
 	$(RACED) | CGO_ENABLED=1 xargs -r nice go build -race
 	$(RACED) | sort -r | CGO_ENABLED=1 $(GOTEST) -race -p 1
+	$(UNRACED) | { grep /internal/cli$$ || true; } | $(GOTEST)
 
 .PHONY: race
 race: ## Run a package's tests with the race detector (PKG=./internal/cli)
@@ -112,7 +113,7 @@ fmt: $(LINT) ## Format all Go files
 	$(LINT) fmt
 
 $(LINT): tools/go.mod tools/go.sum
-	nice go -C tools build -buildvcs=false -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	go -C tools build -buildvcs=false -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
 
 .PHONY: helm-lint
@@ -142,12 +143,12 @@ kube-programs: $(KUBE)/kubernetes $(KUBE)/containerd $(KUBE)/runc $(KUBE)/helm
 
 $(KUBE)/kubernetes: test/kube/components/go.mod test/kube/components/go.sum test/kube/components/main.go
 	v=$(KUBE_VERSION); p=k8s.io/component-base/version; minor=$${v#v1.}; \
-	nice go -C test/kube/components build -buildvcs=false \
+	go -C test/kube/components build -buildvcs=false \
 		-ldflags "-s -w -X $$p.gitVersion=$$v -X $$p.gitMajor=1 -X $$p.gitMinor=$${minor%.*}" -o ../../../$@ .
 	@touch $@
 
 $(KUBE)/containerd: test/kube/components/node/go.mod test/kube/components/node/go.sum test/kube/components/node/coredns/main.go
-	nice go -C test/kube/components/node build -buildvcs=false -ldflags '-s -w' -o ../../../../$(KUBE)/ tool ./coredns
+	go -C test/kube/components/node build -buildvcs=false -ldflags '-s -w' -o ../../../../$(KUBE)/ tool ./coredns
 	@touch $@
 
 $(KUBE)/runc: $(EMBED)/runc $(EMBED)/containerd-shim-runc-v2
