@@ -54,12 +54,7 @@ func (c *Cloud) wantedPools() (rs []deploy.Resource) {
 }
 
 func (c *Cloud) poolBody(ctx context.Context, r deploy.Resource) (armcontainerservice.AgentPool, error) {
-	var n config.Nodes
-	for _, p := range c.config.Azure.Pools.All() {
-		if p.Name == r.Name {
-			n = p.Nodes
-		}
-	}
+	n := c.config.Azure.Pools.Named(r.Name)
 	got, err := c.clients.pools.Get(ctx, c.config.Group(), c.config.Name, r.Name, nil)
 	if err == nil && got.Properties != nil { // what others set on it stays
 		p := got.Properties

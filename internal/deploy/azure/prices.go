@@ -39,7 +39,9 @@ func (c *Cloud) Prices(ctx context.Context, rs []deploy.Resource) (map[string]de
 		case kindCluster:
 			p, err = c.clusterPrice(ctx)
 		case kindPool:
-			p, err = c.poolPrice(ctx, r.Name)
+			if pool := c.config.Azure.Pools.Named(r.Name); pool.Size != "" { // else it is about to go
+				p, err = c.machinePrice(ctx, pool.Nodes)
+			}
 		case kindRegistry:
 			p, err = c.fixedPrice(ctx, "Container Registry", "skuName eq '"+c.config.Registry.SKU+"'", "Registry Unit", c.config.Registry.SKU+" registry, without stored data")
 		case kindAddress:
@@ -55,16 +57,6 @@ func (c *Cloud) Prices(ctx context.Context, rs []deploy.Resource) (map[string]de
 		}
 	}
 	return out, nil
-}
-
-// poolPrice is that of the machines of a pool.
-func (c *Cloud) poolPrice(ctx context.Context, name string) (deploy.Price, error) {
-	for _, p := range c.config.Azure.Pools.All() {
-		if p.Name == name {
-			return c.machinePrice(ctx, p.Nodes)
-		}
-	}
-	return deploy.Price{}, nil
 }
 
 func (c *Cloud) clusterPrice(ctx context.Context) (deploy.Price, error) {

@@ -140,6 +140,16 @@ func (p Pools) All() (out []Pool) {
 	return out
 }
 
+// Named is the pool of that name; without one it has no size.
+func (p Pools) Named(name string) (pool Pool) {
+	for _, pool := range p.All() {
+		if pool.Name == name {
+			return pool
+		}
+	}
+	return pool
+}
+
 func (p Pools) both() []Pool { return []Pool{{p.Builds, PoolBuilds}, {p.Sessions, PoolSessions}} }
 
 // Network has the address ranges of the cluster. They must not overlap each
