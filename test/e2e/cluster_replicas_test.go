@@ -103,7 +103,7 @@ func (h *clusterHub) replicas(t *testing.T, repo *githost.Repo) {
 	eventually(t, "two replicas are ready again", func() bool { return len(h.ready(t)) == 2 })
 	leaders := map[string]bool{}
 	for range 2 {
-		leader := h.leader(t)
+		leader := h.leads(t)
 		leaders[leader] = true
 		slow := h.slow(t)
 		b, err := h.person.Launch(t.Context(), binnacle.LaunchRequest{Repo: slow, BuildOnly: true})
@@ -111,7 +111,7 @@ func (h *clusterHub) replicas(t *testing.T, repo *githost.Repo) {
 			t.Fatal(err)
 		}
 		h.killPod(t, leader)
-		eventually(t, "another replica leads", func() bool { return h.leader(t) != leader })
+		eventually(t, "another replica leads", func() bool { return h.leads(t) != leader })
 		again := h.attach(t, s, k.ID)
 		runCell(t, again, "knots += 1; print(knots > 12)", "True")
 		_ = k.Close() // its replica may be gone
@@ -234,17 +234,23 @@ func (h *clusterHub) slow(t *testing.T) string {
 	return repo.URL
 }
 
-// leader is the pod that holds the hub's Lease.
-func (h *clusterHub) leader(t *testing.T) string {
+// leads is the ready replica that holds the hub's Lease. One that was killed holds
+// it until it runs out.
+func (h *clusterHub) leads(t *testing.T) string {
 	t.Helper()
-	lease, err := h.Client.CoordinationV1().Leases(h.namespace).Get(t.Context(), h.namespace, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if lease.Spec.HolderIdentity == nil {
-		return ""
-	}
-	return *lease.Spec.HolderIdentity
+	var leader string
+	eventually(t, "a replica that is ready leads", func() bool {
+		lease, err := h.Client.CoordinationV1().Leases(h.namespace).Get(t.Context(), h.namespace, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		leader = ""
+		if holder := lease.Spec.HolderIdentity; holder != nil {
+			leader = *holder
+		}
+		return slices.ContainsFunc(h.ready(t), func(r replica) bool { return r.name == leader })
+	})
+	return leader
 }
 
 func (h *clusterHub) killPod(t *testing.T, name string) {

@@ -75,7 +75,7 @@ const patience = 3 * time.Minute
 func installHub(t *testing.T, changes ...func(*clusterHub)) *clusterHub {
 	t.Helper()
 	room(t)
-	h := &clusterHub{Cluster: kube.Shared(t), dir: t.TempDir()}
+	h := &clusterHub{Cluster: kube.Alone(t), dir: t.TempDir()}
 	h.namespace = h.Namespace(t)
 	h.sessions = h.namespace + "-sessions"
 	h.image(t)

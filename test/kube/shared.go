@@ -38,6 +38,28 @@ func Shared(t testing.TB) *Cluster {
 	return c
 }
 
+// Alone returns a cluster of the test's own, and stops it when the test ends: for
+// who breaks what other tests would feel, as the API server, the registry or a
+// full node. It is skipped where Shared is.
+func Alone(t testing.TB) *Cluster {
+	t.Helper()
+	Need(t)
+	dir := filepath.Join("/var/tmp", fmt.Sprintf("bnk%d", os.Getpid()))
+	c, err := Start(t.Context(), Options{Dir: dir})
+	if err != nil {
+		t.Fatalf("start a Kubernetes: %v", err)
+	}
+	t.Cleanup(func() {
+		const patience = time.Minute
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+		defer cancel()
+		if err := errors.Join(c.Close(), Stop(ctx, dir)); err != nil {
+			t.Errorf("stop a Kubernetes: %v", err)
+		}
+	})
+	return c
+}
+
 // Need skips or fails a test that cannot have a cluster here, and compiles what
 // it needs.
 func Need(t testing.TB) {
