@@ -50,7 +50,7 @@ func Alone(t testing.TB) *Cluster {
 		t.Fatalf("start a Kubernetes: %v", err)
 	}
 	t.Cleanup(func() {
-		const patience = time.Minute
+		const patience = 10 * time.Minute // images and their builds are removed with it
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 		defer cancel()
 		if err := errors.Join(c.Close(), Stop(ctx, dir)); err != nil {
