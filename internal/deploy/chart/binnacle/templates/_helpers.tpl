@@ -86,6 +86,15 @@ topologySpreadConstraints:
   {{- end }}
 {{- end }}
 
+{{- /* Taints that a pod is kept on a machine with, and for how long when it is lost. */}}
+{{- define "binnacle.tolerations" -}}
+tolerations:
+  {{- with .own }}{{ toYaml . | nindent 2 }}{{ end }}
+  {{- range list "not-ready" "unreachable" }}
+  - {key: node.kubernetes.io/{{ . }}, operator: Exists, effect: NoExecute, tolerationSeconds: {{ $.seconds }}}
+  {{- end }}
+{{- end }}
+
 {{- /* What cannot work is refused before anything is installed. */}}
 {{- define "binnacle.check" -}}
 {{- $many := or .Values.autoscaling.enabled (gt (int .Values.replicas) 1) -}}
