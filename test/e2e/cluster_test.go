@@ -300,6 +300,7 @@ func TestKubernetes(t *testing.T) {
 	t.Run("HostileBuild", h.hostileBuild)
 	t.Run("Tokens", func(t *testing.T) { h.tokens(t, repo) })
 	t.Run("Machines", func(t *testing.T) { h.machines(t, repo) })
+	t.Run("LostNode", func(t *testing.T) { h.lostNode(t, repo) })
 	t.Run("Full", func(t *testing.T) { h.full(t, repo) })
 	t.Run("LostImage", func(t *testing.T) { h.lostImage(t, repo) })
 	t.Run("KilledBuilder", h.killedBuilder)

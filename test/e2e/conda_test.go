@@ -78,45 +78,48 @@ func TestConda(t *testing.T) {
 	})
 }
 
-// python2 is repositories with a real Python 2.7: by runtime.txt, and by
-// environment.yml, with the repository's own package.
+// python2 is repositories with a real Python 2.7.
 func python2(t *testing.T) {
-	course := the.example(t, "python2")
-	_, s := ready(t, the.public(), launchOf(course.URL))
-	if err := s.RunNotebook(t.Context(), "index.ipynb"); err != nil {
-		t.Error(err)
-	}
-	cell(t, s, "import sys; print sys.version_info[0]", "2") // a new notebook
-	k, err := s.StartKernel(t.Context(), "python3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	runCell(t, k, "import sys; print(sys.prefix)", recipe.Prefix) // Jupyter's own
-	if err := k.Close(); err != nil {
-		t.Error(err)
-	}
-	repo := the.exampleWith(t, "python2", map[string]string{
-		"environment.yml":  "dependencies:\n- python=2.7\n- pip:\n  - tabulate==0.8.10\n  - -e .\n",
-		"setup.py":         "from setuptools import setup\nsetup(name='tides', version='1.0', py_modules=['tides'])\n",
-		"tides.py":         "range = lambda: 5 / 2\n",
-		"requirements.txt": "absent\n", "postBuild": "#!/bin/bash\n$KERNEL_PYTHON_PREFIX/bin/python -c 'import tides; print tides.range()' > range.txt\n",
+	t.Run("runtime.txt", func(t *testing.T) {
+		_, s := ready(t, the.public(), launchOf(the.example(t, "python2").URL))
+		if err := s.RunNotebook(t.Context(), "index.ipynb"); err != nil {
+			t.Error(err)
+		}
+		cell(t, s, "import sys; print sys.version_info[0]", "2") // a new notebook
+		k, err := s.StartKernel(t.Context(), "python3")
+		if err != nil {
+			t.Fatal(err)
+		}
+		runCell(t, k, "import sys; print(sys.prefix)", recipe.Prefix) // Jupyter's own
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
 	})
-	l, s := ready(t, the.public(), launchOf(repo.URL))
-	if err := s.RunNotebook(t.Context(), "index.ipynb"); err != nil {
-		t.Error(err)
-	}
-	cell(t, s, "import tides; print tides.range(), open('range.txt').read()", "2 2")
-	list, err := the.public().Resolved(t.Context(), l.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := map[string]string{}
-	for _, r := range list {
-		names[r.Name] = r.Content
-	}
-	if !strings.Contains(names["python.txt"], "tabulate==0.8.10") || strings.Contains(names["python.txt"], "jupyterlab==") || !strings.Contains(names["conda.txt"], "/python-2.7.18-0.conda#") {
-		t.Errorf("what was resolved: %v", names)
-	}
+	t.Run("environment.yml", func(t *testing.T) {
+		repo := the.exampleWith(t, "python2", map[string]string{
+			"environment.yml":  "dependencies:\n- python=2.7\n- pip:\n  - tabulate==0.8.10\n  - -e .\n",
+			"setup.py":         "from setuptools import setup\nsetup(name='tides', version='1.0', py_modules=['tides'])\n",
+			"tides.py":         "range = lambda: 5 / 2\n",
+			"requirements.txt": "absent\n",
+			"postBuild":        "#!/bin/bash\n$KERNEL_PYTHON_PREFIX/bin/python -c 'import tides; print tides.range()' > range.txt\n",
+		})
+		l, s := ready(t, the.public(), launchOf(repo.URL))
+		if err := s.RunNotebook(t.Context(), "index.ipynb"); err != nil {
+			t.Error(err)
+		}
+		cell(t, s, "import tides; print tides.range(), open('range.txt').read()", "2 2")
+		list, err := the.public().Resolved(t.Context(), l.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := map[string]string{}
+		for _, r := range list {
+			names[r.Name] = r.Content
+		}
+		if !strings.Contains(names["python.txt"], "tabulate==0.8.10") || !strings.Contains(names["jupyter.txt"], "jupyterlab==") || !strings.Contains(names["conda.txt"], "/python-2.7.18-0.conda#") {
+			t.Errorf("what was resolved: %v", names)
+		}
+	})
 }
 
 // pixiLock is what pixi would write for the example and our channel, with a wheel
