@@ -204,7 +204,7 @@ func (r *reader) condaWanted(packages []Package) condaWanted {
 			}
 		}
 	}
-	for _, name := range needed {
+	for _, name := range append(needed, r.condaCommands()...) {
 		if !named[name] {
 			w.Specs = append(w.Specs, name)
 		}

@@ -60,13 +60,13 @@ func (r *reader) condaSteps(p condaPlan) error {
 	prefix := r.condaPrefix()
 	conda.Script = condaRun + "install --list " + at + "/" + condaList + " --prefix " + prefix + " --cache " + condaCachePath + `
 cp ` + at + "/" + condaList + " " + LockStore + "/" + condaList + "\n" + tidy
+	r.environment()
 	if r.old {
 		r.jupyterStep()
 		r.add(conda, r.kernelStep(p))
 	} else {
 		r.add(conda, r.condaJupyter(p))
 	}
-	r.environment()
 	r.Env["CONDA_PREFIX"], r.Env["CONDA_DEFAULT_ENV"] = prefix, prefix
 	if p.r && r.Kind != "r" {
 		r.rStudio(prefix+"/bin/R", `echo "rsession-ld-library-path=`+prefix+`/lib" >> /etc/rstudio/rserver.conf`)
@@ -112,7 +112,7 @@ if ! uv pip install --quiet --python ` + Prefix + ` --only-binary :all:` + witho
   echo "The Jupyter we tested does not fit this environment: looking for one that does."
   uv pip install --python ` + Prefix + ` --only-binary :all:` + withoutSlow + `--constraint /tmp/installed.txt $jupyter
 fi
-` + irKernel(p, Prefix) + quietLab + finish,
+` + irKernel(p, Prefix) + r.condaSettings(Prefix) + quietLab + finish,
 	}
 }
 

@@ -46,16 +46,24 @@ func (r *reader) condaPrefix() string {
 	return Prefix
 }
 
-// oldEnvironment is a Python that runtime.txt or a Pipfile asks for, with nothing in
-// it but its kernel and pip.
-func (r *reader) oldEnvironment() error {
-	if r.lock != "" {
+// condaEnvironment is a Python by conda where no file of conda's asks for it: one that
+// runtime.txt or a Pipfile names, with nothing in it but its kernel and pip.
+func (r *reader) condaEnvironment() error {
+	if r.old && r.lock != "" {
 		return wrong(r.asks.File, r.asks.Line, "Python "+r.Python.Value+" is too old for what installs "+r.lock+".", "Choose one of "+strings.Join(r.opt.Pythons, ", ")+", or list the packages in requirements.txt.")
 	}
-	python := Package{Manager: "conda", Name: "python", Spec: "python=" + r.Python.Value, From: r.asks}
-	wanted := r.condaWanted([]Package{python})
+	plan := condaPlan{file: r.asks.File, from: []Location{r.asks}}
+	if r.asks.File == "" {
+		plan.file = r.path("postBuild") // which calls conda
+		plan.from = []Location{{File: plan.file}}
+	}
+	if r.Python.Value != "" {
+		plan.packages = []Package{{Manager: "conda", Name: "python", Spec: "python=" + r.Python.Value, From: plan.from[0]}}
+	}
+	wanted := r.condaWanted(plan.packages)
 	wanted.Channels = []string{"conda-forge"}
-	return r.condaSteps(condaPlan{file: r.asks.File, from: []Location{r.asks}, packages: []Package{python}, wanted: &wanted})
+	plan.wanted = &wanted
+	return r.condaSteps(plan)
 }
 
 // kernelStep runs what packages of conda's do when they are installed, and tells
@@ -72,7 +80,7 @@ if [ -e ` + Prefix + `/share/jupyter/kernels/python2 ]; then
   mkdir -p ` + Prefix + `/etc/jupyter
   echo '{"MultiKernelManager": {"default_kernel_name": "python2"}}' > ` + Prefix + `/etc/jupyter/jupyter_config.json
 fi
-` + irKernel(p, KernelPrefix) + finishOld,
+` + irKernel(p, KernelPrefix) + r.condaSettings(KernelPrefix) + finishOld,
 	}
 }
 

@@ -158,8 +158,8 @@ func linesInput(name string, lines []string) Input {
 // pythonServer makes the environment: Python and Jupyter, and where that Python is
 // too old for it, both apart.
 func (r *reader) pythonServer() error {
-	if r.old {
-		return r.oldEnvironment()
+	if r.condaServer() {
+		return r.condaEnvironment()
 	}
 	r.jupyterStep()
 	r.environment()
