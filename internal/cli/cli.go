@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net/http"
 	"strings"
 	"time"
 
@@ -30,6 +31,9 @@ type Env struct {
 	Width    func() int
 	// Version is this build's.
 	Version string
+	// Registries is how the registries of deployments are reached to try logins; nil is
+	// this process's network.
+	Registries http.RoundTripper
 	// Poll is the pause between two looks at what a cloud works on; 0 is each
 	// cloud's own.
 	Poll time.Duration
