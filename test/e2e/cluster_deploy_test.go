@@ -187,7 +187,9 @@ func (h *clusterHub) up(t *testing.T) {
 	t.Helper()
 	h.azure.Add("binnacle-"+h.namespace, "Microsoft.Resources/resourceGroups", "binnacle-"+h.namespace, nil)
 	h.describe(t)
-	h.deploy(t, 0, "check")
+	if out := h.deploy(t, 0, "check"); !strings.Contains(out, "the registry lets everybody push "+h.Registry+"/"+h.namespace+"/binder-") {
+		t.Error("the registry is not tried")
+	}
 	if out := h.deploy(t, 0, "plan"); !strings.Contains(out, "create  cluster") || !strings.Contains(out, "create  release") {
 		t.Error("the plan lacks the cluster or the hub")
 	}
