@@ -311,6 +311,7 @@ func TestKubernetes(t *testing.T) {
 	t.Run("Counted", h.counted)
 	t.Run("Commits", h.commits)
 	t.Run("Inside", h.inside)
+	t.Run("Builds", h.builds)
 	t.Run("Backup", h.backup)
 	t.Run("Handbook", h.handbook)
 	t.Run("Down", h.down)
