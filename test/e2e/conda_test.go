@@ -103,12 +103,13 @@ func python2(t *testing.T) {
 			"requirements.txt": "absent\n",
 			"postBuild":        "#!/bin/bash\n$KERNEL_PYTHON_PREFIX/bin/python -c 'import tides; print tides.range()' > range.txt\n",
 		})
-		l, s := ready(t, the.public(), launchOf(repo.URL))
+		person := the.public()
+		l, s := ready(t, person, launchOf(repo.URL))
 		if err := s.RunNotebook(t.Context(), "index.ipynb"); err != nil {
 			t.Error(err)
 		}
 		cell(t, s, "import tides; print tides.range(), open('range.txt').read()", "2 2")
-		list, err := the.public().Resolved(t.Context(), l.ID)
+		list, err := person.Resolved(t.Context(), l.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
