@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net/http"
 	"strings"
 	"time"
 
@@ -30,6 +31,9 @@ type Env struct {
 	Width    func() int
 	// Version is this build's.
 	Version string
+	// Registries is how the registries of deployments are reached to try logins; nil is
+	// this process's network.
+	Registries http.RoundTripper
 	// Poll is the pause between two looks at what a cloud works on; 0 is each
 	// cloud's own.
 	Poll time.Duration
@@ -81,7 +85,7 @@ func (a *app) root() *cobra.Command {
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "tell more, and the causes of errors")
 	root.AddCommand(
 		a.launchCommand(), a.serveCommand(), a.builderCommand(), a.buildCommand(), a.recipeCommand(), a.freezeCommand(), a.whyCommand(), a.psCommand(), a.stopCommand(),
-		a.logsCommand(), a.cleanCommand(), a.doctorCommand(), a.deployCommand(), a.importCommand(), a.configCommand(), a.versionCommand(), a.snapshotCommand(),
+		a.logsCommand(), a.cleanCommand(), a.doctorCommand(), a.deployCommand(), a.importCommand(), a.configCommand(), a.versionCommand(), a.snapshotCommand(), a.buildLogsCommand(),
 	)
 	root.InitDefaultCompletionCmd()
 	return root

@@ -17,6 +17,7 @@ import (
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/cli"
+	"github.com/binnacle-hub/binnacle/test/registryhost"
 )
 
 //go:generate go test -run "TestReference|TestProgress|TestDeployStory" -update .
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(cli.Run(context.Background(), cli.Env{
 			Args: os.Args[1:], In: strings.NewReader(""), Out: os.Stdout, Err: os.Stderr, Environ: os.Environ(),
-			Width: func() int { return 80 }, Version: "1.2.3", Poll: 20 * time.Millisecond,
+			Width: func() int { return 80 }, Version: "1.2.3", Poll: 20 * time.Millisecond, Registries: registryhost.Nowhere(),
 		}))
 	}
 	flag.Bool("update", false, "write the golden files")

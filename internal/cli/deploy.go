@@ -98,8 +98,10 @@ func (d *deployment) checkCommand() *cobra.Command {
 		Use: "check", Short: "Report everything that would go wrong; nothing is created", Args: cobra.NoArgs,
 		Long: "The file is checked for all targets. With the target azure it also signs in and looks at the\n" +
 			"subscription, the providers, the machine type, the quota, the version and the names; with the\n" +
-			"target cluster at its version, your rights, storage, load balancer and registry; with the target\n" +
-			"host at the way there, root, systemd, the hub's name and all that binnacle doctor looks at.",
+			"target cluster at its version, your rights, storage and load balancer. For both it tries the\n" +
+			"registry's login: an upload is begun and taken back. A registry that is not reached from here is a\n" +
+			"warning. With the target host it looks at the way there, root, systemd, the hub's name and all that\n" +
+			"binnacle doctor looks at.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			i, err := d.load()
 			if err != nil {

@@ -2,21 +2,28 @@ package cli_test
 
 import (
 	"bytes"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/binnacle-hub/binnacle/internal/cli"
+	"github.com/binnacle-hub/binnacle/test/registryhost"
 )
 
-// deploy runs `binnacle deploy` with the arguments.
+// deploy runs `binnacle deploy` with the arguments. It reaches no registry.
 func deploy(t *testing.T, in string, environ []string, args ...string) (code int, out, log string) {
+	t.Helper()
+	return deployOn(t, registryhost.Nowhere(), in, environ, args...)
+}
+
+func deployOn(t *testing.T, registries http.RoundTripper, in string, environ []string, args ...string) (code int, out, log string) {
 	t.Helper()
 	var o, e bytes.Buffer
 	code = cli.Run(t.Context(), cli.Env{
 		Args: append([]string{"deploy"}, args...), In: strings.NewReader(in), Out: &o, Err: &e,
-		Environ: environ, Terminal: in != "", Width: func() int { return 80 },
+		Environ: environ, Terminal: in != "", Width: func() int { return 80 }, Registries: registries,
 	})
 	return code, o.String(), e.String()
 }

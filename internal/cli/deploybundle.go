@@ -102,6 +102,9 @@ func (d *deployment) collect(ctx context.Context, at *place, hide func(string) s
 	}
 	for _, component := range at.hub.Components() {
 		for _, previous := range []bool{false, true} {
+			if previous && component == componentBuilds {
+				continue // each is its own
+			}
 			const most = 5000
 			var log bytes.Buffer
 			err := at.hub.Logs(ctx, release.LogOptions{Component: component, Previous: previous, Tail: most}, &log)

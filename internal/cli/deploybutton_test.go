@@ -19,6 +19,7 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/deploy/page"
 	"github.com/binnacle-hub/binnacle/test/armtemplate"
 	"github.com/binnacle-hub/binnacle/test/azuresim"
+	"github.com/binnacle-hub/binnacle/test/registryhost"
 )
 
 func TestDeployButton(t *testing.T) {
@@ -65,7 +66,7 @@ func contained(t *testing.T, environ []string) (page.Result, string) {
 	go func() {
 		ended <- cli.Run(ctx, cli.Env{
 			Args:    []string{"deploy", "container", "--no-hub", "--page", address, "--rights-within", "6s", "--file", filepath.Join(t.TempDir(), "binnacle.yaml")},
-			Environ: environ, In: strings.NewReader(""), Out: w, Err: w, Version: "v1.2.3",
+			Environ: environ, In: strings.NewReader(""), Out: w, Err: w, Version: "v1.2.3", Registries: registryhost.Nowhere(),
 		})
 	}()
 	var result page.Result

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,6 +14,7 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/cli"
 	"github.com/binnacle-hub/binnacle/test/azuresim"
 	"github.com/binnacle-hub/binnacle/test/kubesim"
+	"github.com/binnacle-hub/binnacle/test/registryhost"
 )
 
 // onSim writes a deployment on a stand-in for a cluster and returns its file.
@@ -157,4 +159,90 @@ func TestDeployInterruptedAtQuestion(t *testing.T) {
 			t.Errorf("%v: exit %d, written: %q\n%s", args, code, k.Writes(), log.String())
 		}
 	}
+}
+
+// The login is tried before anything is made, and what is wrong with it stops up; a
+// registry that is not reached from here does not.
+func TestDeployCheckLogin(t *testing.T) {
+	t.Parallel()
+	const wrong, acr = "a-wrong-password", "otherimages.azurecr.io"
+	people := func(prefix string) map[string]registryhost.Person {
+		return map[string]registryhost.Person{"ada": {Password: registryPassword, Push: []string{prefix}}, "bob": {Password: registryPassword}}
+	}
+	n := registryhost.Start(t, map[string]registryhost.Registry{
+		"registry.example.org": {People: people("my-hub/binder-")}, "harbor.example.org": {Realm: "https://harbor.example.org/service/token", Denied: true, People: people("my-hub/")},
+		"index.docker.io": registryhost.DockerHub(people("institute/binder-")), acr: registryhost.Azure(acr, people("my-hub/binder-")), "open.example.org": {},
+	})
+	login := func(kind, user string) string {
+		return "registry: {" + kind + ", username: " + user + ", password_from: env:REGISTRY_PASSWORD}\n"
+	}
+	const hub, ours = "kind: dockerhub, organisation: institute", "kind: other, host: registry.example.org"
+	for _, tt := range []struct {
+		more, password, want string
+		code                 int
+	}{
+		{login(ours, "ada"), registryPassword, "ok    login         the registry accepts ada, who may push registry.example.org/my-hub/binder-…\n", 0},
+		{login(ours, "ada"), wrong, "wrong login         The registry registry.example.org does not accept the user and the password.\n        try: Put a valid password or token of registry.username (ada) into env:REGISTRY_PASSWORD", 2},
+		{login(ours, "bob"), registryPassword, "wrong login         The registry registry.example.org accepts the login, and does not let it push to registry.example.org/my-hub/binder-binnacle-check.\n        try: Give the account", 2},
+		{login("kind: other, host: harbor.example.org", "bob"), registryPassword, "does not let it push to harbor.example.org/my-hub/binder-binnacle-check.\n", 2},
+		{login(hub, "ada"), registryPassword, "ok    login         the registry accepts ada, who may push docker.io/institute/binder-…\n", 0},
+		{login(hub, "ada"), wrong, "wrong login         The registry index.docker.io does not accept the user and the password.\n", 2},
+		{login(hub, "bob"), registryPassword, "wrong login         The registry index.docker.io accepts the login, and does not let it push to index.docker.io/institute/binder-binnacle-check.\n", 2},
+		{login("kind: other, host: "+acr, "ada"), registryPassword, "ok    login         the registry accepts ada, who may push " + acr + "/my-hub/binder-…\n", 0},
+		{login("kind: other, host: "+acr, "ada"), wrong, "does not accept the user and the password.\n", 2},
+		{login("kind: other, host: elsewhere.example.org", "ada"), registryPassword, "warn  login         The registry elsewhere.example.org can't be reached from here: its name has no address.\n        try: The cluster may reach", 0},
+		{"registry: {kind: other, host: open.example.org}\n", "", "ok    login         the registry lets everybody push open.example.org/my-hub/binder-…\n", 0},
+		{"registry: {kind: other, host: registry.example.org}\n", "", "wrong login         The registry registry.example.org wants a login, and there is none for it.\n        try: Set registry.username", 2},
+		{"registry: {kind: other, host: 123456789012.dkr.ecr.eu-west-1.amazonaws.com}\n", "", "ok    login         the hub signs in to the registry with the identity of its pod, which is not here: not tried\n", 0},
+		{"registry: {kind: other, host: registry.example.org}\nvalues: {registry: {existingSecret: theirs}}\n", "", "warn  login         the registry's login is to be in the Secret theirs of the namespace my-hub, which is not there\n", 0},
+	} {
+		file, k := onSim(t, tt.more)
+		s := azuresim.Start(t, &azuresim.Azure{Kubeconfig: kubesim.Start(t, new(kubesim.Cluster))})
+		azure, environ := onAzure(t, s, "registry: {kind: azure, name: myhubimages}\n", tt.more)
+		for _, file := range []string{file, azure} {
+			for _, args := range [][]string{{"check"}, {"up", "--yes", "--no-verify"}} {
+				if args[0] == "up" && tt.code == 0 {
+					continue
+				}
+				code, out, log := deployOn(t, n, "", append(environ, "REGISTRY_PASSWORD="+tt.password), append(args, "-f", file)...)
+				if code != tt.code || !strings.Contains(out, tt.want) || strings.Contains(out+log, registryPassword) || strings.Contains(out+log, wrong) {
+					t.Errorf("%v %s: exit %d, not %d, or not %q, or a secret shows\n%s%s", args, tt.more, code, tt.code, tt.want, out, log)
+				}
+			}
+		}
+		if len(s.Writes()) > 0 || len(k.Writes()) > 0 {
+			t.Errorf("%s: written: %q %q", tt.more, s.Writes(), k.Writes())
+		}
+	}
+	if asked := n.Asked(); !slices.Contains(asked, "DELETE index.docker.io/institute/binder-binnacle-check") {
+		t.Errorf("what was begun is not taken back: %q", asked)
+	}
+}
+
+// A registry that up makes can't be tried before; afterwards it is, with the login that
+// the cluster keeps.
+func TestDeployCheckLoginOfCluster(t *testing.T) {
+	t.Parallel()
+	const host = "myhubimages.azurecr.io"
+	person := registryhost.Person{Password: "a-password-of-the-registry-1", Push: []string{"my-hub/"}}
+	n := registryhost.Start(t, map[string]registryhost.Registry{host: registryhost.Azure(host, map[string]registryhost.Person{"binnacle": person})})
+	revoked := registryhost.Start(t, map[string]registryhost.Registry{host: registryhost.Azure(host, map[string]registryhost.Person{"grace": person})})
+	s := azuresim.Start(t, &azuresim.Azure{Kubeconfig: kubesim.Start(t, new(kubesim.Cluster))})
+	file, environ := onAzure(t, s, "dns: {label: my-hub-label}\n", "dns: {label: my-hub-label}\n"+small("registry.example.org/binnacle:1"))
+	do := func(want int, n *registryhost.Network, says string, args ...string) {
+		t.Helper()
+		code, out, log := deployOn(t, n, "", environ, append(args, "-f", file)...)
+		if code != want || !strings.Contains(out, says) || strings.Contains(out+log, person.Password) {
+			t.Errorf("%v: exit %d, not %d, or not %q\n%s%s", args, code, want, says, out, log)
+		}
+	}
+	do(0, n, "ok    login         up makes the registry's login: there is nothing to try yet\n", "check")
+	do(0, n, "everything is as wanted", "up", "--yes", "--no-verify")
+	if len(n.Asked()) > 0 {
+		t.Errorf("asked before there was a login: %q", n.Asked())
+	}
+	do(0, n, "ok    login         the registry accepts binnacle, who may push "+host+"/my-hub/binder-…\n", "check")
+	do(2, revoked, "try: Delete the Secret my-hub-registry in both namespaces and run binnacle deploy up, which makes a new login.", "check")
+	do(0, n, "The hub sleeps", "sleep")
+	do(0, n, "warn  login         the registry's login is in the cluster, which does not give it: not tried.", "check")
 }

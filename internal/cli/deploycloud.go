@@ -138,15 +138,22 @@ func (d *deployment) json(v any) error {
 	return enc.Encode(v)
 }
 
-// checkCloud reports what the cloud finds; the first return says that all is
-// well.
+// checkCloud reports what the cloud finds, all or what is not well, and is an error
+// when something is wrong.
 func (d *deployment) checkCloud(ctx context.Context, e *deploy.Engine, all bool) error {
 	found, err := e.Check(ctx)
+	if err == nil {
+		err = context.Cause(ctx) // what was interrupted has found nothing out
+	}
 	if err != nil {
 		return err
 	}
 	bad := 0
 	for _, f := range found {
+		if f.Warning {
+			fmt.Fprintf(d.Out, "warn  %-12s  %s\n        try: %s\n", f.Name, clean(f.Message), clean(f.Hint))
+			continue
+		}
 		if f.OK {
 			if all {
 				fmt.Fprintf(d.Out, "ok    %-12s  %s\n", f.Name, clean(f.Message))

@@ -19,6 +19,7 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/cli"
 	"github.com/binnacle-hub/binnacle/internal/deploy/azure"
 	"github.com/binnacle-hub/binnacle/test/azuresim"
+	"github.com/binnacle-hub/binnacle/test/registryhost"
 )
 
 // onAzure writes a deployment on the simulator and returns its file, with the
@@ -192,7 +193,7 @@ func TestDeployInterrupted(t *testing.T) {
 			}
 		}()
 	}}
-	code := cli.Run(ctx, cli.Env{Args: args, In: strings.NewReader(""), Out: io.Discard, Err: log, Environ: environ, Width: func() int { return 80 }})
+	code := cli.Run(ctx, cli.Env{Args: args, In: strings.NewReader(""), Out: io.Discard, Err: log, Environ: environ, Width: func() int { return 80 }, Registries: registryhost.Nowhere()})
 	if code != 130 {
 		t.Fatalf("exit %d: %s", code, log.String())
 	}

@@ -119,13 +119,16 @@ registry: {kind: other, host: registry.example.org, username: ada, password_from
 	}
 	do(2, "logs", "--component", "nonsense")
 	do(0, "logs", "--component", "hub", "--since", "1h")
+	if out := do(0, "logs", "--component", "builds", "--since", "1h"); !strings.Contains(out, "launch-1 gh/ada/hello/main | ") || !strings.Contains(out, "asked with --since 1h0m0s") {
+		t.Errorf("the logs of builds: %s", out)
+	}
 	if out := do(0, "logs", "--component", "cloud"); !strings.Contains(out, `"kind":"release"`) {
 		t.Errorf("the journal: %s", out)
 	}
 	bundle := filepath.Join(t.TempDir(), "bundle.tar.gz")
 	do(0, "support-bundle", "--output", bundle)
 	files := unpack(t, bundle)
-	for _, name := range []string{"plan.json", "history.json", "events.txt", "binnacle.yaml", "journal", "hub.log"} {
+	for _, name := range []string{"plan.json", "history.json", "events.txt", "binnacle.yaml", "journal", "builds.log", "hub.log"} {
 		if files["support-bundle/"+name] == "" && name != "hub.log" {
 			t.Errorf("the bundle has no %s", name)
 		}

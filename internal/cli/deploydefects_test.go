@@ -35,6 +35,7 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/cli"
 	"github.com/binnacle-hub/binnacle/test/azuresim"
 	"github.com/binnacle-hub/binnacle/test/kubesim"
+	"github.com/binnacle-hub/binnacle/test/registryhost"
 )
 
 // internet is all that a program reaches: the names of the public Azure, which lead to
@@ -491,7 +492,7 @@ func TestDefect06ReadyIsCounted(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	code := cli.Run(ctx, cli.Env{
-		Args: []string{"deploy", "up", "--yes", "--no-verify", "-f", file}, In: strings.NewReader(""), Out: &out, Err: log, Environ: environ, Width: func() int { return 80 },
+		Args: []string{"deploy", "up", "--yes", "--no-verify", "-f", file}, In: strings.NewReader(""), Out: &out, Err: log, Environ: environ, Width: func() int { return 80 }, Registries: registryhost.Nowhere(),
 	})
 	before, after, _ := strings.Cut(log.String(), "builder 2 of 3")
 	if code != 0 || strings.Contains(before, "done: create release") || !strings.Contains(after, "done: create release") {

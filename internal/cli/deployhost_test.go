@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -9,7 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/binnacle-hub/binnacle/internal/cli"
 	"github.com/binnacle-hub/binnacle/test/machine"
 )
 
@@ -110,7 +113,9 @@ https: {enabled: false}
 	answers("1")
 	has(do(0, "", "logs", "--tail", "20"), "stand-in of version 1 answers")
 	has(do(0, "", "logs", "--previous"), "stand-in of version 1 answers")
-	has(do(2, "", "logs", "--component", "builders"), `no component "builders" on one machine, but hub, watch.`)
+	has(do(2, "", "logs", "--component", "builders"), `no component "builders" on one machine, but hub, builds, watch, cloud.`)
+	has(do(0, "", "logs", "--component", "builds", "--since", "90m", "--tail", "7"), "launch-1 gh/ada/hello/main | stand-in of version 1 builds, asked with --since 1h30m0s --tail 7\n")
+	followed(t, m, file)
 	bundle := filepath.Join(t.TempDir(), "bundle.tar.gz")
 	do(0, one, "support-bundle", "--output", bundle)
 
@@ -132,6 +137,29 @@ https: {enabled: false}
 		t.Errorf("left: %s", left)
 	}
 	unreachable(t, m, file, do, has)
+}
+
+// Whoever follows builds and leaves takes the program on the machine along.
+func followed(t *testing.T, m *machine.Machine, file string) {
+	t.Helper()
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	running := func() bool {
+		out, _ := m.Try(t.Context(), "ps -eo args | grep '[b]innacle.yaml build-logs' || true")
+		return strings.Contains(out, "--follow")
+	}
+	seen := false
+	out := &trigger{text: "asked with", f: func() { seen = running(); leave() }}
+	args := []string{"deploy", "logs", "-f", "--component", "builds", "--file", file}
+	if code := cli.Run(ctx, cli.Env{Args: args, In: strings.NewReader(""), Out: out, Err: io.Discard, Width: func() int { return 80 }}); code != cli.ExitCanceled || !seen {
+		t.Errorf("exit %d, seen running: %t: %s", code, seen, out.String())
+	}
+	const patience = 10 * time.Second
+	for end := time.Now().Add(patience); running(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the program that follows builds goes on")
+		}
+	}
 }
 
 // The forge's token is needed once: it stays on the machine, and nobody has to have it

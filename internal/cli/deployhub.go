@@ -163,14 +163,45 @@ func (o *onCluster) do(ctx context.Context, f func(*release.Client) error) error
 	return f(helm)
 }
 
-// Logs writes those of pods.
+// Logs writes those of pods, or of builds, which a pod of the hub knows.
 func (o *onCluster) Logs(ctx context.Context, opt release.LogOptions, w io.Writer) error {
-	return o.do(ctx, func(helm *release.Client) error { return helm.Logs(ctx, o.name, opt, w) })
+	if there := o.Components(); opt.Component != "" && !slices.Contains(there, opt.Component) {
+		return &binnacle.Error{
+			Code: binnacle.CodeInvalid, Op: "cli.deploy", Message: fmt.Sprintf("There is no component %q; there are %s and %s.", opt.Component, strings.Join(there, ", "), componentCloud),
+			Hint: "Without --component it is hub and builders.",
+		}
+	}
+	return o.do(ctx, func(helm *release.Client) error {
+		if opt.Component != componentBuilds {
+			return helm.Logs(ctx, o.name, opt, w)
+		}
+		var in io.Reader
+		if opt.Follow {
+			open, hold := io.Pipe()
+			defer hold.Close()
+			in = open
+		}
+		return olderHub(helm.Exec(ctx, o.name, append([]string{podProgram}, buildLogsOf(opt).command()...), in, w))
+	})
+}
+
+// podProgram is Binnacle in a pod of the hub.
+const podProgram = "/usr/local/bin/binnacle"
+
+// olderHub says in words that the hub's version does not know its builds' logs yet.
+func olderHub(err error) error {
+	if err == nil || !strings.Contains(err.Error(), `nknown command "build-logs"`) {
+		return err
+	}
+	return &binnacle.Error{
+		Code: binnacle.CodeUnavailable, Op: "cli.deploy", Message: "The hub there is of an older version, which does not tell the logs of builds.",
+		Hint: "binnacle deploy upgrade. Until then a launch's page has its log.", Err: err,
+	}
 }
 
 // snapshot is the command that a hub's pod runs.
 func snapshot(verb string, secrets bool) []string {
-	words := []string{"/usr/local/bin/binnacle", "snapshot", verb}
+	words := []string{podProgram, "snapshot", verb}
 	if verb == "save" && !secrets {
 		words = append(words, "--without-secrets")
 	}
@@ -205,8 +236,13 @@ func (o *onCluster) Settings(ctx context.Context) (b []byte, err error) {
 	return b, err
 }
 
-// Components are the kinds of pods.
-func (o *onCluster) Components() []string { return release.Components() }
+// Components are the kinds of pods, and what the builders work on.
+func (o *onCluster) Components() []string { return onClusters() }
+
+func onClusters() []string {
+	pods := release.Components()
+	return slices.Insert(pods, slices.Index(pods, "builders")+1, componentBuilds)
+}
 
 // Secrets are those of the namespace.
 func (o *onCluster) Secrets(ctx context.Context) (list []string, err error) {
@@ -241,10 +277,14 @@ func (o *onHost) Restart(ctx context.Context, component string) error {
 	return o.Cloud.Restart(ctx)
 }
 
-// Logs writes those of the hub's service, or of the one that follows the repository.
+// Logs writes those of the hub's service, of its builds, or of the service that
+// follows the repository.
 func (o *onHost) Logs(ctx context.Context, opt release.LogOptions, w io.Writer) error {
-	if err := o.part(opt.Component, o.Components()...); err != nil {
+	if err := o.part(opt.Component, append(o.Components(), componentCloud)...); err != nil {
 		return err
+	}
+	if opt.Component == componentBuilds {
+		return olderHub(o.BuildLogs(ctx, buildLogsOf(opt).command()[1:], opt.Follow, w))
 	}
 	return o.Cloud.Logs(ctx, host.LogOptions{Watch: opt.Component == "watch", Follow: opt.Follow, Previous: opt.Previous, Since: opt.Since, Tail: opt.Tail}, w)
 }
@@ -259,9 +299,9 @@ func (o *onHost) part(component string, there ...string) error {
 	}
 }
 
-// Components are the hub, which builds and runs sessions itself, and who follows the
-// repository.
-func (o *onHost) Components() []string { return []string{"hub", "watch"} }
+// Components are the hub, which builds and runs sessions itself, its builds, and who
+// follows the repository.
+func (o *onHost) Components() []string { return []string{"hub", componentBuilds, "watch"} }
 
 // Secrets are none that we could name.
 func (o *onHost) Secrets(context.Context) ([]string, error) { return nil, nil }

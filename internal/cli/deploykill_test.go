@@ -26,6 +26,7 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/deploy/release"
 	"github.com/binnacle-hub/binnacle/test/azuresim"
 	"github.com/binnacle-hub/binnacle/test/kubesim"
+	"github.com/binnacle-hub/binnacle/test/registryhost"
 )
 
 // reaper stands before clouds and ends a run in one of its requests: nothing that
@@ -180,7 +181,7 @@ func (d *doomed) run(ctx context.Context, args ...string) (code int, said string
 	var both bytes.Buffer
 	code = cli.Run(ctx, cli.Env{
 		Args: append([]string{"deploy", "--file", d.file}, args...), In: strings.NewReader(""), Out: &both, Err: &both,
-		Environ: d.environ, Width: func() int { return 80 }, Version: "1.2.3", Poll: time.Millisecond,
+		Environ: d.environ, Width: func() int { return 80 }, Version: "1.2.3", Poll: time.Millisecond, Registries: registryhost.Nowhere(),
 	})
 	return code, both.String()
 }

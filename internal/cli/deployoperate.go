@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -385,10 +386,22 @@ func (d *deployment) awaited(ctx context.Context, at *place) error {
 	return nil
 }
 
+// Components that are not pods.
+const (
+	componentBuilds = "builds" // the images that are made
+	componentCloud  = "cloud"  // the journal
+)
+
+// buildLogsOf are the same options for the logs of builds.
+func buildLogsOf(o release.LogOptions) buildLogs {
+	return buildLogs{since: cmp.Or(o.Since, recentBuilds), tail: o.Tail, follow: o.Follow}
+}
+
 func (d *deployment) logsCommand() *cobra.Command {
 	var o release.LogOptions
+	components := append(onClusters(), componentCloud)
 	cmd := &cobra.Command{
-		Use: "logs", Short: "Show what the hub and the builders say",
+		Use: "logs", Short: "Show what the hub and the builders say, and what builds and sessions said",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return nil
@@ -398,11 +411,19 @@ func (d *deployment) logsCommand() *cobra.Command {
 				Hint: "binnacle deploy logs --file " + args[0],
 			}
 		},
-		Example: "  binnacle deploy logs -f --component hub\n  binnacle deploy logs --previous --since 1h",
-		Long: "Each line begins with the pod's name. The component cloud is the journal of what deploy asked the\n" +
-			"cloud for; sessions are the pods of people. A build's log is the builder's, and on the launch's page.",
+		Example: "  binnacle deploy logs -f --component hub\n  binnacle deploy logs --component builds --since 2h\n  binnacle deploy logs --previous --since 1h",
+		Long: "Each line begins with the pod's name. builders are the programs that build; builds are the logs of\n" +
+			"the images that were built, as the page of a launch shows them: of everybody's launches, each line\n" +
+			"with the launch and its repository, from the last 24 hours unless --since says otherwise. cloud is\n" +
+			"the journal of what deploy asked the cloud for; sessions are the pods of people. Passwords and\n" +
+			"tokens of the hub's configuration, and what looks like one, are taken out of builds.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.Component == "cloud" {
+			if o.Component == componentBuilds && o.Previous {
+				return &binnacle.Error{
+					Code: binnacle.CodeInvalid, Op: "cli.logs", Message: "--previous is of containers; builds have no run before.", Hint: "binnacle deploy logs --component builds --since 48h goes further back.",
+				}
+			}
+			if o.Component == componentCloud {
 				i, err := d.load()
 				if err != nil {
 					return err
@@ -419,13 +440,14 @@ func (d *deployment) logsCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&o.Component, "component", "", "only this `part`: "+strings.Join(release.Components(), ", ")+" or cloud; default hub and builders")
+	cmd.Flags().StringVar(&o.Component, "component", "", "only this `part`: "+strings.Join(onClusters(), ", ")+" or "+componentCloud+"; default hub and builders")
+	_ = cmd.RegisterFlagCompletionFunc("component", cobra.FixedCompletions(components, cobra.ShellCompDirectiveNoFileComp)) // it is there
 	// As everywhere, logs -f follows; it hides -f of the file here.
 	cmd.Flags().StringVar(&d.file, "file", deployFile, "the `file` that describes the deployment")
 	cmd.Flags().BoolVarP(&o.Follow, "follow", "f", false, "go on as more is said")
 	cmd.Flags().BoolVar(&o.Previous, "previous", false, "of the run before, when a container was started again")
 	cmd.Flags().DurationVar(&o.Since, "since", 0, "only from so long ago, like 30m")
-	cmd.Flags().Int64Var(&o.Tail, "tail", 0, "only the last so many lines of each pod")
+	cmd.Flags().Int64Var(&o.Tail, "tail", 0, "only the last so many lines of each pod, or of all builds")
 	return cmd
 }
 

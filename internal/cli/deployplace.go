@@ -3,10 +3,12 @@ package cli
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -217,7 +219,17 @@ func (d *deployment) clusterOptions(i config.Imported) (cluster.Options, error) 
 		Holder: d.holder(),
 		Tell:   func(text string) { fmt.Fprintf(d.Err, "  %s\n", clean(text)) },
 		Log:    slog.New(slog.DiscardHandler),
+
+		Registries: d.registries(),
 	}, nil
+}
+
+// registries is the way to registries from here.
+func (d *deployment) registries() http.RoundTripper {
+	if d.Registries != nil {
+		return d.Registries
+	}
+	return &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}
 }
 
 // token is the forge's, for who follows the repository.

@@ -110,6 +110,9 @@ func TestPrintIsReadBackAndHidesSecrets(t *testing.T) {
 	if strings.Contains(l.String(), "hunter2") || !strings.Contains(l.String(), "proxy.example.org") {
 		t.Errorf("logged as %s", l.String())
 	}
+	if got := config.Secrets(c); !slices.Equal(got, []string{"hunter2", "hunter2", "hunter2"}) {
+		t.Errorf("what is to be taken out of texts: %q", got)
+	}
 	again, err := config.Load(config.Sources{Path: write(t, b.String())})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, b.String())

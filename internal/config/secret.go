@@ -2,7 +2,9 @@ package config
 
 import (
 	"log/slog"
+	"maps"
 	"net/url"
+	"slices"
 )
 
 // Secret is text that is never shown: of an address only the credentials are
@@ -37,4 +39,31 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 func (s *Secret) UnmarshalText(text []byte) error {
 	*s = Secret(text)
 	return nil
+}
+
+// Secrets are the texts of a configuration that must not be shown, for taking them
+// out of what others wrote: of an address the password and the query.
+func Secrets(c Config) []string {
+	var out []string
+	for _, f := range fields(&c) {
+		var list []Secret
+		switch v := f.value.Interface().(type) {
+		case Secret:
+			list = []Secret{v}
+		case []Secret:
+			list = v
+		case map[string]Secret:
+			list = slices.Collect(maps.Values(v))
+		}
+		for _, s := range list {
+			u, err := url.Parse(string(s))
+			if err != nil || u.Host == "" {
+				out = append(out, string(s))
+				continue
+			}
+			password, _ := u.User.Password()
+			out = append(out, password, u.RawQuery)
+		}
+	}
+	return slices.DeleteFunc(out, func(s string) bool { return s == "" })
 }

@@ -104,6 +104,7 @@ func (a Action) Writes() bool { return a != ActionKeep && a != ActionUse }
 type Finding struct {
 	Name    string `json:"name"` // "quota"; what was looked at
 	OK      bool   `json:"ok"`
+	Warning bool   `json:"warning,omitempty"` // it may be well or not, which can't be told from here; OK is set
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"` // how to mend it
 }

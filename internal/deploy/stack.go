@@ -29,8 +29,10 @@ func (s *Stack) of(r Resource) Cloud {
 // was created: of it only what needs nothing to be there.
 func (s *Stack) Check(ctx context.Context) ([]Finding, error) {
 	found, err := s.Below.Check(ctx)
-	if c, ok := s.Above.(interface{ CheckSettings() []Finding }); ok && err == nil {
-		found = append(found, c.CheckSettings()...)
+	if c, ok := s.Above.(interface {
+		CheckSettings(ctx context.Context) []Finding
+	}); ok && err == nil {
+		found = append(found, c.CheckSettings(ctx)...)
 	}
 	return found, err
 }

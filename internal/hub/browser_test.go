@@ -4,14 +4,19 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -249,5 +254,42 @@ func TestPageBigLog(t *testing.T) {
 	get(ctx, t, "filtered", chromedp.Poll[bool](`document.getElementById("count").textContent.startsWith("1 of") && document.querySelectorAll(".line").length === 1`))
 	if got := get(ctx, t, "line", chromedp.TextContent("#lines")); !strings.Contains(got, "requirements.txt") {
 		t.Errorf("filtered: %q", got)
+	}
+}
+
+// TestPageSilence: the machine of the replica that a page listens to is lost, so
+// nothing ends the connection. The page notices that nothing comes any more.
+func TestPageSilence(t *testing.T) {
+	ctx := tab(t)
+	f := newFake()
+	f.script = pagesScript
+	public, _ := start(t, f)
+	hub, err := url.Parse(public.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass := &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(hub)
+		r.Out.Host = r.In.Host
+	}}
+	var asked atomic.Int64
+	between := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/events") && asked.Add(1) == 1 {
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, "event: keep-alive\ndata: {}\n\n")
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+			return
+		}
+		pass.ServeHTTP(w, r)
+	}))
+	t.Cleanup(between.Close)
+	const hurry = `const slow = window.setTimeout; window.setTimeout = (f, ms, ...more) => slow(f, ms === 45000 ? 300 : ms, ...more)`
+	if _, err := chromedp.Call(ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: hurry}); err != nil {
+		t.Fatal(err)
+	}
+	do(ctx, t, "launch", chromedp.Navigate(between.URL+"/v2/gh/ocean/waves/main"), chromedp.WaitVisible(".line"))
+	if n := asked.Load(); n != 2 {
+		t.Errorf("the page listened %d times", n)
 	}
 }

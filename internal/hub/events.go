@@ -29,7 +29,8 @@ func (h *Hub) launchEvents(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer h.watch.join(l.ID)()
-	contentType, encode, idle := typeSSE, sse, ": keep-alive\n\n"
+	// An event and no comment: scripts don't see comments, and ours notices silence.
+	contentType, encode, idle := typeSSE, sse, "event: keep-alive\ndata: {}\n\n"
 	if wantsNDJSON(r) {
 		contentType, encode, idle = typeNDJSON, ndjson, "\n"
 	}

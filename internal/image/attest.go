@@ -134,7 +134,7 @@ func installed(files []binnacle.Resolved) []component {
 	var out []component
 	line := regexp.MustCompile(`(?m)^([A-Za-z0-9][A-Za-z0-9+._-]*?)(==?)([^\s;\\=]+)(?:=(\S+))?`)
 	for _, f := range files {
-		format := map[string]string{aptVersions: "pkg:deb/debian/%s@%s", pythonVersions: "pkg:pypi/%s@%s", condaVersions: "pkg:conda/%s@%s"}[f.Name]
+		format := map[string]string{aptVersions: "pkg:deb/debian/%s@%s", pythonVersions: "pkg:pypi/%s@%s", serverVersions: "pkg:pypi/%s@%s", condaVersions: "pkg:conda/%s@%s"}[f.Name]
 		switch {
 		case format != "":
 			for _, m := range line.FindAllStringSubmatch(f.Content, -1) {

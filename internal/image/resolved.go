@@ -26,6 +26,7 @@ const mostResolved = 16 << 20
 const (
 	aptVersions    = "apt.txt"
 	pythonVersions = "python.txt"
+	serverVersions = "jupyter.txt" // of Jupyter's, where the repository's Python is another
 	condaVersions  = "conda-packages.txt"
 )
 
@@ -84,22 +85,21 @@ func readResolved(ctx context.Context, ref gateway.Reference) ([]binnacle.Resolv
 		return nil, err
 	}
 	lists := map[string][]string{aptVersions: debianPackages(status)}
-	libs, err := readNames(ctx, ref, recipe.Prefix+"/lib")
-	if err != nil {
-		return nil, err
-	}
-	for _, lib := range libs {
-		if !strings.HasPrefix(lib, "python3") {
-			continue
-		}
-		found, err := readNames(ctx, ref, path.Join(recipe.Prefix, "lib", lib, "site-packages"))
+	for _, prefix := range []string{recipe.KernelPrefix, recipe.Prefix} {
+		found, err := readPython(ctx, ref, prefix)
 		if err != nil {
 			return nil, err
 		}
-		lists[pythonVersions] = append(lists[pythonVersions], pythonPackages(found)...)
-	}
-	if lists[condaVersions], err = readNames(ctx, ref, recipe.Prefix+"/conda-meta"); err != nil {
-		return nil, err
+		list := pythonVersions
+		if len(lists[list]) > 0 {
+			list = serverVersions
+		}
+		lists[list] = found
+		records, err := readNames(ctx, ref, prefix+"/conda-meta")
+		if err != nil {
+			return nil, err
+		}
+		lists[condaVersions] = append(lists[condaVersions], records...)
 	}
 	for name, lines := range lists {
 		if name == condaVersions {
@@ -110,6 +110,26 @@ func readResolved(ctx context.Context, ref gateway.Reference) ([]binnacle.Resolv
 		}
 	}
 	slices.SortFunc(out, func(a, b binnacle.Resolved) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+// readPython lists the Python packages in an environment; nothing when it is not there.
+func readPython(ctx context.Context, ref gateway.Reference, prefix string) ([]string, error) {
+	libs, err := readNames(ctx, ref, prefix+"/lib")
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, lib := range libs {
+		if !strings.HasPrefix(lib, "python") {
+			continue
+		}
+		found, err := readNames(ctx, ref, path.Join(prefix, "lib", lib, "site-packages"))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, pythonPackages(found)...)
+	}
 	return out, nil
 }
 

@@ -23,8 +23,8 @@ func (r *reader) condaFile() string {
 	return ""
 }
 
-// isConda says that conda makes the environment.
-func (r *reader) isConda() bool { return r.Env["CONDA_PREFIX"] != "" }
+// isConda says that conda makes the environment of Jupyter.
+func (r *reader) isConda() bool { return r.Env["CONDA_PREFIX"] == Prefix }
 
 func readConda(r *reader) error {
 	name := r.condaFile()
@@ -112,10 +112,17 @@ func (r *reader) condaPython(file string, packages []Package) error {
 			continue
 		}
 		version := condaPin(p.Spec)
-		r.Python = Choice{version, file + " asks for " + p.Spec}
-		if tooOld(version) || regexp.MustCompile(`=\s*2(\.\*)?\s*$`).MatchString(p.Spec) {
-			return wrong(file, p.From.Line, "The Python of "+short(p.Spec)+" can't run today's Jupyter.", "Choose one of "+strings.Join(r.opt.Pythons, ", ")+".")
+		if regexp.MustCompile(`=\s*2(\.\*)?\s*$`).MatchString(p.Spec) {
+			version = "2.7"
 		}
+		r.Python = Choice{version, file + " asks for " + p.Spec}
+		if !tooOld(version) {
+			continue
+		}
+		if !r.isOld(version) {
+			return wrong(file, p.From.Line, "The Python of "+short(p.Spec)+" can't run today's Jupyter.", "Choose one of "+r.pythons()+".")
+		}
+		r.chooseOld(r.Python, p.From)
 	}
 	return nil
 }
@@ -197,10 +204,13 @@ func (r *reader) condaWanted(packages []Package) condaWanted {
 			}
 		}
 	}
-	for _, name := range needed {
+	for _, name := range append(needed, r.condaCommands()...) {
 		if !named[name] {
 			w.Specs = append(w.Specs, name)
 		}
+	}
+	if r.old && !named["ipykernel"] {
+		w.Specs = append(w.Specs, "ipykernel")
 	}
 	if r.Python.Value == "" {
 		prefer := r.opt.BasePython

@@ -302,7 +302,7 @@ func TestCondaLockRefused(t *testing.T) {
 		"password":      {"conda-lock.yml", line("https://example.org/forge/linux-64", "https://a:b@example.org/forge/linux-64"), 5, "address"},
 		"odd file":      {"conda-lock.yml", line("python-3.12.4-h1_0_cpython.conda", "python.exe"), 5, "file of a conda package"},
 		"odd hash":      {"conda-lock.yml", line(sum("1"), "12"), 5, "hash"},
-		"old Python":    {"conda-lock.yml", strings.ReplaceAll(condaLock, "3.12.4", "3.6.1"), 5, "can't run"},
+		"old Python":    {"conda-lock.yml", strings.ReplaceAll(condaLock, "3.12.4", "3.4.1"), 5, "can't run"},
 		"odd name":      {"conda-lock.yml", line("Humanize", "-r x"), 25, "can't be read"},
 		"no list":       {"conda-linux-64.lock", "numpy=1.2\n", 1, "address"},
 		"not explicit":  {"conda-linux-64.lock", "# x\n", 0, "@EXPLICIT"},

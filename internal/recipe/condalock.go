@@ -127,8 +127,10 @@ func (r *reader) condaLocked(lock *condaLocked, file string, pip []Package) erro
 		case "python":
 			plan.noPython = false
 			r.Python, r.asks = Choice{minorOf(p.version), lock.file + " has python " + p.version}, at
-			if tooOld(p.version) {
-				return wrong(lock.file, p.line, "Python "+p.version+" can't run today's Jupyter.", "Write the lock anew with one of "+strings.Join(r.opt.Pythons, ", ")+".")
+			if tooOld(p.version) && !r.isOld(p.version) {
+				return wrong(lock.file, p.line, "Python "+p.version+" can't run today's Jupyter.", "Write the lock anew with one of "+r.pythons()+".")
+			} else if tooOld(p.version) {
+				r.chooseOld(r.Python, at)
 			}
 		case "r-base":
 			r.chose("r", Choice{p.version, lock.file + " has r-base " + p.version})

@@ -57,15 +57,21 @@ func (r *reader) condaSteps(p condaPlan) error {
 		at = InputDir
 		conda.Inputs = []Input{linesInput(condaList, append([]string{"@EXPLICIT"}, p.list...)), condaInput()}
 	}
-	conda.Script = condaRun + "install --list " + at + "/" + condaList + " --prefix " + Prefix + " --cache " + condaCachePath + `
+	prefix := r.condaPrefix()
+	conda.Script = condaRun + "install --list " + at + "/" + condaList + " --prefix " + prefix + " --cache " + condaCachePath + `
 cp ` + at + "/" + condaList + " " + LockStore + "/" + condaList + "\n" + tidy
-	r.add(conda, r.condaJupyter(p))
 	r.environment()
-	r.Env["CONDA_PREFIX"], r.Env["CONDA_DEFAULT_ENV"] = Prefix, Prefix
+	if r.old {
+		r.jupyterStep()
+		r.add(conda, r.kernelStep(p))
+	} else {
+		r.add(conda, r.condaJupyter(p))
+	}
+	r.Env["CONDA_PREFIX"], r.Env["CONDA_DEFAULT_ENV"] = prefix, prefix
 	if p.r && r.Kind != "r" {
-		r.rStudio(Prefix+"/bin/R", `echo "rsession-ld-library-path=`+Prefix+`/lib" >> /etc/rstudio/rserver.conf`)
+		r.rStudio(prefix+"/bin/R", `echo "rsession-ld-library-path=`+prefix+`/lib" >> /etc/rstudio/rserver.conf`)
 		if slices.ContainsFunc(p.packages, func(p Package) bool { return p.Name == "r-shiny" }) {
-			r.rShiny(Prefix+"/bin/Rscript", r.shinyApps())
+			r.rShiny(prefix+"/bin/Rscript", r.shinyApps())
 		}
 	}
 	return nil
@@ -86,15 +92,9 @@ func (r *reader) condaSolve(p condaPlan) *Lock {
 // choice and the scripts of its packages, so it has no shared cache; what the
 // author pinned stays, our lock says only what else Jupyter needs.
 func (r *reader) condaJupyter(p condaPlan) Step {
-	python, kernel := "", ""
+	python := ""
 	if p.noPython {
 		python = "uv venv --quiet --allow-existing --python /usr/bin/python3 " + Prefix + "\n"
-	}
-	if p.r {
-		kernel = `if [ ! -e ` + Prefix + `/share/jupyter/kernels/ir/kernel.json ]; then
-  ` + Prefix + `/bin/R --no-save --no-restore --silent -e "IRkernel::installspec(user = FALSE, prefix = '` + Prefix + `')"
-fi
-`
 	}
 	return Step{
 		Name: "Jupyter", Stage: StageServer, Tools: []string{"conda", "uv"}, From: p.from,
@@ -112,8 +112,19 @@ if ! uv pip install --quiet --python ` + Prefix + ` --only-binary :all:` + witho
   echo "The Jupyter we tested does not fit this environment: looking for one that does."
   uv pip install --python ` + Prefix + ` --only-binary :all:` + withoutSlow + `--constraint /tmp/installed.txt $jupyter
 fi
-` + kernel + quietLab + finish,
+` + irKernel(p, Prefix) + r.condaSettings(Prefix) + quietLab + finish,
 	}
+}
+
+// irKernel tells Jupyter of the R in an environment, unless its package did.
+func irKernel(p condaPlan, prefix string) string {
+	if !p.r {
+		return ""
+	}
+	return `if [ ! -e ` + Prefix + `/share/jupyter/kernels/ir/kernel.json ]; then
+  ` + prefix + `/bin/R --no-save --no-restore --silent -e "IRkernel::installspec(user = FALSE, prefix = '` + Prefix + `')"
+fi
+`
 }
 
 // pipPart is what pip installs into an environment of conda's.
@@ -173,7 +184,7 @@ func (r *reader) condaPip(p pipPart) error {
 		}
 	}
 	if len(local.packages) > 0 {
-		r.add(local.step("pip: "+p.file+", the repository's own", StageContent, p.dir))
+		r.add(r.pipStep(local, "pip: "+p.file+", the repository's own", StageContent, p.dir))
 	}
 	return nil
 }
@@ -192,10 +203,10 @@ func hashed(lines []string) bool {
 }
 
 func (r *reader) condaPipStep(p pipPart, q *requirements) Step {
-	s := q.step("pip: "+p.file, StageEnvironment, "")
+	s := r.pipStep(q, "pip: "+p.file, StageEnvironment, "")
 	s.Branch = "python"
 	at := r.asOf(r.Python.Value)
-	if p.dated && !at.IsZero() {
+	if p.dated && !at.IsZero() && !r.old {
 		month := time.Date(at.Year(), at.Month(), 1, 0, 0, 0, 0, time.UTC)
 		s.Script = uvAlone + `if ! uv ` + q.install("--quiet --exclude-newer "+month.Format(time.RFC3339)) + `; then
   echo "Nothing fits that was there in the month of the commit: taking today's versions."

@@ -43,12 +43,13 @@ func (r *reader) asOf(python string) time.Time {
 	return end
 }
 
-// pythonVersion is the one the environment will have; empty when conda chooses.
+// pythonVersion is the one the environment of Jupyter will have; empty when conda
+// chooses.
 func (r *reader) pythonVersion() string {
-	if r.Python.Value == "" && !r.isConda() {
-		return r.opt.BasePython
+	if python := r.serverPython(); python != "" || r.isConda() {
+		return python
 	}
-	return r.Python.Value
+	return r.opt.BasePython
 }
 
 // pipLock resolves the lines that wheels can satisfy, as of the commit's day.
@@ -100,8 +101,11 @@ const keepServer = `sed -nE 's/^([a-z0-9][a-z0-9._-]*)==.*/--exclude-newer-packa
 // only what is locked, which are wheels and run nothing when they are installed;
 // the second has no cache, builds what has no wheel, and tells what is wrong.
 func (r *reader) pipSteps(file string, q *requirements) []Step {
-	whole := q.step("pip: "+file, StageEnvironment, "")
+	whole := r.pipStep(q, "pip: "+file, StageEnvironment, "")
 	whole.Branch = "python"
+	if r.old {
+		return []Step{whole}
+	}
 	lock := r.pipLock(file, q)
 	const locked, dated = LockDir + "/" + lockedFile, LockDir + "/" + datedFile
 	if lock == nil {

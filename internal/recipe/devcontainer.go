@@ -105,7 +105,9 @@ func readDevcontainer(r *reader) error {
 	if err := r.devPython(file, d); err != nil {
 		return err
 	}
-	r.pythonServer()
+	if err := r.pythonServer(); err != nil {
+		return err
+	}
 	for _, part := range []func(string, devcontainer) error{r.devFeatures, r.devEnv, r.devWorkspace, r.devCommands} {
 		if err := part(file, d); err != nil {
 			return err

@@ -72,7 +72,7 @@ func (r *reader) inlinePlan() (*lockPlan, error) {
 		}
 		const name = "scripts and notebooks"
 		if q.local {
-			r.add(q.step("pip: "+name, StageContent, ""))
+			r.add(r.pipStep(q, "pip: "+name, StageContent, ""))
 			return nil
 		}
 		r.add(r.pipSteps(name, q)...)

@@ -139,13 +139,16 @@ func Freeze(r Recipe, files map[string]string) ([]Frozen, []Note) {
 			notes = append(notes, Note{Location: Location{File: r.pythonLock()}, Message: r.pythonLock() + " has exact versions already: it stays as it is."})
 		case r.beside(name) != "":
 			notes = append(notes, Note{Location: Location{File: name}, Message: r.beside(name)})
-		case name == lockedFile && files["conda.txt"] != "":
+		case name == lockedFile && files["conda.txt"] != "" && !r.kernelApart():
 			notes = append(notes, Note{Location: Location{File: name}, Message: "Packages of pip are not frozen beside conda's, which decide: pin them below `pip:`. Their versions are in requirements.txt of the image."})
 		case name == lockedFile:
 			if r.uses(at) {
 				f.Keep = strings.TrimSuffix(at, ".txt") + ".in"
 			}
 			f.Why = "exact Python packages with their hashes"
+			if r.kernelApart() {
+				f.Why = "exact Python packages"
+			}
 			if strings.Contains(f.Content, " @ git+") { // pip takes hashes of all or of none
 				f.Why = "exact Python packages, without hashes, which those from git can't have"
 				f.Content = regexp.MustCompile(` \\\n\s+--hash=\S+`).ReplaceAllString(f.Content, "")
@@ -175,6 +178,8 @@ func (r Recipe) beside(name string) string {
 	switch {
 	case r.Kind == "pipenv" && name == lockedFile:
 		return "A requirements.txt is passed over beside a Pipfile: run `pipenv lock` and commit Pipfile.lock. What was installed is in requirements.txt of the image."
+	case name == "conda.txt" && r.kernelApart():
+		return "Python " + r.Python.Value + " and its kernel come from conda and are not frozen: a list of conda's would decide instead of the files that there are. Their versions are in conda.txt of the image."
 	case r.Kind == "pixi" && r.uses(path.Join(r.Dir, "pixi.lock")) && name == "conda.txt":
 		return "pixi.lock has exact versions already: it stays as it is."
 	case r.Kind == "pixi" && name == "conda.txt":

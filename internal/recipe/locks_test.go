@@ -124,7 +124,7 @@ func TestPipfile(t *testing.T) {
 		})
 	}
 	for text, line := range map[string]int{
-		"[packages]\na = [1]\n": 2, "[packages]\na = {git = \"x\\ny\"}\n": 2, "[packages\n": 1, "[requires]\npython_version = \"2.7\"\n": 2,
+		"[packages]\na = [1]\n": 2, "[packages]\na = {git = \"x\\ny\"}\n": 2, "[packages\n": 1, "[requires]\npython_version = \"2.6\"\n": 2,
 		"[[source]]\nname = \"x\"\nurl = \"https://${USER}:${PASSWORD}@example.org\"\n": 3, "[packages]\nb = 1\na = \"==1 ; x\\n-e .\"": 3,
 	} {
 		if e := refused(t, repo(map[string]string{"Pipfile": text})); e.File != "Pipfile" || e.Line != line {

@@ -66,7 +66,9 @@ func readNix(r *reader, name string) error {
 		}
 	}
 	r.Python = Choice{"", "our Jupyter's, when " + file + " brings none"}
-	r.pythonServer()
+	if err := r.pythonServer(); err != nil {
+		return err
+	}
 	r.nixEnvironment()
 	r.add(nixInstall())
 	flake := name == "flake.nix"

@@ -51,8 +51,13 @@ func readPipfile(r *reader) error {
 	if err := r.pipfilePython(lock, loose); err != nil {
 		return err
 	}
-	r.pythonServer()
+	if err := r.pythonServer(); err != nil {
+		return err
+	}
 	r.pipfilePassed()
+	if err := r.serverRequirements(); err != nil {
+		return err
+	}
 	if lock.file == "" {
 		r.use(p.file, "Python packages")
 		r.note(p.file, 0, "There is no Pipfile.lock, so the versions are those of the commit's day.", "Run `pipenv lock` and commit Pipfile.lock.")
@@ -77,6 +82,10 @@ func readPipfile(r *reader) error {
 	}
 	if err := q.defaultOf(lock); err != nil {
 		return err
+	}
+	if r.old {
+		r.add(r.oldLockedSteps(lock.file, q)...)
+		return nil
 	}
 	r.add(r.lockedSteps(lock.file, q)...)
 	return nil
@@ -109,7 +118,7 @@ func (r *reader) pipfile(name string, parse func(file, text string) (pipfile, er
 // passes over, too.
 func (r *reader) pipfilePassed() {
 	for _, name := range []string{"requirements.txt", "requirements3.txt", "setup.py", "pyproject.toml", "runtime.txt"} {
-		if !r.has(name) || (r.Dir != "" && (name == "setup.py" || name == "pyproject.toml")) {
+		if !r.has(name) || (r.old && name == "requirements3.txt") || (r.Dir != "" && (name == "setup.py" || name == "pyproject.toml")) {
 			continue
 		}
 		hint := "Move its packages into the Pipfile and run `pipenv lock`."
@@ -134,8 +143,15 @@ func (r *reader) pipfilePython(files ...pipfile) error {
 			continue
 		}
 		line := max(keyLine(p.text, "python_full_version", 0), keyLine(p.text, "python_version", 0))
+		if version == "2" {
+			version = "2.7"
+		}
+		if r.isOld(version) {
+			r.chooseOld(Choice{minorOf(version), p.file + " requires " + version}, Location{p.file, line})
+			return nil
+		}
 		if !slices.Contains(r.opt.Pythons, minorOf(version)) {
-			return wrong(p.file, line, "Python "+version+" can't run today's Jupyter.", "Choose one of "+strings.Join(r.opt.Pythons, ", ")+".")
+			return wrong(p.file, line, "Python "+version+" can't run today's Jupyter.", "Choose one of "+r.pythons()+".")
 		}
 		r.Python, r.asks = Choice{minorOf(version), p.file + " requires " + version}, Location{p.file, line}
 		return nil
@@ -196,7 +212,7 @@ func (r *reader) loosePipfile(p pipfile) error {
 	}
 	if q.local {
 		r.note(p.file, 0, "The Pipfile names directories of the repository, so its packages are installed anew for every commit.", "Run `pipenv lock` and commit Pipfile.lock.")
-		r.add(q.step("pip: "+p.file, StageContent, ""))
+		r.add(r.pipStep(q, "pip: "+p.file, StageContent, ""))
 		return nil
 	}
 	r.add(r.pipSteps(p.file, q)...)

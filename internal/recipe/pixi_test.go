@@ -255,7 +255,7 @@ func TestPixiRefused(t *testing.T) {
 		"source package":   {map[string]string{"pixi.toml": workspace + "[dependencies]\na = { path = \".\" }\n"}, "pixi.toml", 5, "built from its source"},
 		"odd version":      {map[string]string{"pixi.toml": workspace + "[dependencies]\na = \">=1; id\"\n"}, "pixi.toml", 5, "not a version"},
 		"odd value":        {map[string]string{"pixi.toml": workspace + "[dependencies]\na = 3\n"}, "pixi.toml", 5, "neither"},
-		"old Python":       {map[string]string{"pixi.toml": workspace + "[dependencies]\npython = \"3.6.*\"\n"}, "pixi.toml", 5, "can't run"},
+		"old Python":       {map[string]string{"pixi.toml": workspace + "[dependencies]\npython = \"3.4.*\"\n"}, "pixi.toml", 5, "can't run"},
 		"outside":          {map[string]string{"pixi.toml": workspace + "[pypi-dependencies]\na = { path = \"../a\" }\n"}, "pixi.toml", 5, "outside"},
 		"no feature":       {map[string]string{"pixi.toml": workspace + "[environments]\nbinder = [\"x\"]\n"}, "pixi.toml", 5, "feature"},
 		"channel":          {map[string]string{"pixi.toml": "[workspace]\nchannels = [\"file:///etc\"]\n"}, "pixi.toml", 2, "channel"},

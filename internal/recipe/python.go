@@ -70,7 +70,12 @@ func readPython(r *reader) error {
 	if err := r.choosePython(plan.wishes, plan.pins); err != nil {
 		return err
 	}
-	r.pythonServer()
+	if err := r.pythonServer(); err != nil {
+		return err
+	}
+	if err := r.serverRequirements(); err != nil {
+		return err
+	}
 	if err := plan.install(r); err != nil {
 		return err
 	}
@@ -150,15 +155,27 @@ func linesInput(name string, lines []string) Input {
 	return Input{Name: name, Content: []byte(strings.Join(lines, "\n") + "\n")}
 }
 
-// pythonServer makes the environment: Python and Jupyter. It installs only what
-// our lock names, so it may have the cache and compile in one step.
-func (r *reader) pythonServer() {
-	python := r.Python.Value
+// pythonServer makes the environment: Python and Jupyter, and where that Python is
+// too old for it, both apart.
+func (r *reader) pythonServer() error {
+	if r.condaServer() {
+		return r.condaEnvironment()
+	}
+	r.jupyterStep()
+	r.environment()
+	r.Env["VIRTUAL_ENV"] = Prefix
+	return nil
+}
+
+// jupyterStep installs only what our lock names, so it may have the cache and
+// compile in one step.
+func (r *reader) jupyterStep() {
+	python := r.serverPython()
 	if python == "" || python == r.opt.BasePython {
 		python = "/usr/bin/python3"
 	}
 	var from []Location
-	if r.asks.File != "" {
+	if r.asks.File != "" && !r.old {
 		from = append(from, r.asks)
 	}
 	r.add(Step{
@@ -168,17 +185,19 @@ func (r *reader) pythonServer() {
 uv pip install --quiet --python ` + Prefix + ` --only-binary :all: --require-hashes --no-compile-bytecode` + withoutSlow + `-r ` + InputDir + `/server.txt
 ` + quietLab + finish,
 	})
-	r.environment()
-	r.Env["VIRTUAL_ENV"] = Prefix
 }
 
 // environment sets the variables that repo2docker's images have and that
 // scripts in the wild rely on.
 func (r *reader) environment() {
+	path := Home + "/.local/bin:" + Prefix + "/bin:"
+	if r.old {
+		path += KernelPrefix + "/bin:"
+	}
 	r.Env = map[string]string{
-		"CONDA_DIR": "/srv/conda", "NB_PYTHON_PREFIX": Prefix, "KERNEL_PYTHON_PREFIX": Prefix,
+		"CONDA_DIR": "/srv/conda", "NB_PYTHON_PREFIX": Prefix, "KERNEL_PYTHON_PREFIX": r.condaPrefix(),
 		"APP_BASE": "/srv", "NPM_DIR": "/srv/npm", "NPM_CONFIG_GLOBALCONFIG": "/srv/npm/npmrc", "PYTHONUNBUFFERED": "1",
-		"PATH": Home + "/.local/bin:" + Prefix + "/bin:/srv/conda/bin:/srv/npm/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"PATH": path + "/srv/conda/bin:/srv/npm/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 	}
 }
 
@@ -193,7 +212,7 @@ func (r *reader) pipFile() error {
 	if err != nil {
 		return err
 	}
-	if r.has("requirements3.txt") {
+	if r.has("requirements3.txt") && !r.old {
 		r.pass(r.path("requirements3.txt"), "it was for servers beside a Python 2")
 		r.note(r.path("requirements3.txt"), 0, "requirements3.txt is passed over: there is one environment, and requirements.txt describes it.", "Move what is needed into requirements.txt.")
 	}
@@ -204,7 +223,7 @@ func (r *reader) pipFile() error {
 	if q.local {
 		r.note(file, 0, "requirements.txt names files of the repository, so its packages are installed anew for every commit.",
 			"Name only packages of an index in it, and let pyproject.toml describe the repository's own package.")
-		r.add(q.step("pip: "+file, StageContent, ""))
+		r.add(r.pipStep(q, "pip: "+file, StageContent, ""))
 		return nil
 	}
 	r.add(r.pipSteps(file, q)...)
@@ -301,11 +320,14 @@ func (r *reader) projectStep() error {
 	if len(from) == 0 {
 		return nil
 	}
-	r.add(Step{
-		Name: "pip: the repository itself", Stage: StageContent, Tools: []string{"uv"}, From: from, Inputs: []Input{compileInput()},
-		Packages: []Package{{Manager: "pip", Name: ".", Spec: ".", From: from[0]}},
-		Script:   ownPackages + "own --python " + Prefix + " .\n" + finishOwn, Build: r.buildTools("."),
-	})
+	s := Step{Name: "pip: the repository itself", Stage: StageContent, From: from, Packages: []Package{{Manager: "pip", Name: ".", Spec: ".", From: from[0]}}}
+	if r.old {
+		s.Script = oldInstall + ".\n" + finishOld
+	} else {
+		s.Tools, s.Inputs, s.Build = []string{"uv"}, []Input{compileInput()}, r.buildTools(".")
+		s.Script = ownPackages + "own --python " + Prefix + " .\n" + finishOwn
+	}
+	r.add(s)
 	return nil
 }
 
@@ -354,7 +376,7 @@ func (r *reader) projectDependencies(p pyproject, project bool) error {
 		return nil
 	}
 	if q.local {
-		r.add(q.step("pip: "+file, StageContent, ""))
+		r.add(r.pipStep(q, "pip: "+file, StageContent, ""))
 		return nil
 	}
 	r.add(r.pipSteps(file, q)...)

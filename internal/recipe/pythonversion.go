@@ -66,7 +66,7 @@ func (r *reader) pythonHint(fixed bool) (Location, error) {
 			r.pass(file, chosen.File+" decides the version")
 		case !slices.Contains(r.opt.Pythons, minorOf(version)):
 			r.pass(file, "its Python can't be had")
-			r.note(file, line, "Python "+version+" can't run today's Jupyter, so "+h.name+" is passed over.", "Choose one of "+strings.Join(r.opt.Pythons, ", ")+".")
+			r.note(file, line, "Python "+version+" can't run today's Jupyter, so "+h.name+" is passed over.", "Choose one of "+strings.Join(r.opt.Pythons, ", ")+"; runtime.txt may ask for one of "+r.pythons()+".")
 		default:
 			chosen = Location{file, line}
 			r.use(file, "Python "+minorOf(version))

@@ -99,6 +99,8 @@ type reader struct {
 	// lock is the file of exact Python versions that decides, or that would if it
 	// were not older than pyproject.toml; else empty.
 	lock string
+	// old says that the Python is too old for Jupyter: see oldPythons.
+	old bool
 	// servers are programs that a kind brings, for readInterfaces.
 	servers map[string]server
 }

@@ -304,7 +304,7 @@ func TestRefused(t *testing.T) {
 		"dependencies no list":    {map[string]string{"environment.yml": "name: x\ndependencies: numpy\n"}, "environment.yml", 2, "not a list"},
 		"local channel":           {map[string]string{"environment.yml": "channels: ['file:///etc']\n"}, "environment.yml", 1, "channel"},
 		"password in channel":     {map[string]string{"environment.yml": "channels: ['https://a:b@example.org/c']\n"}, "environment.yml", 1, "channel"},
-		"conda Python 2":          {map[string]string{"environment.yml": "dependencies:\n- python=2.7\n"}, "environment.yml", 2, "can't run"},
+		"conda Python 2.6":        {map[string]string{"environment.yml": "dependencies:\n- python=2.6\n"}, "environment.yml", 2, "can't run"},
 		"conda's list":            {map[string]string{"requirements.txt": "# platform: linux-64\n_libgcc_mutex=0.1=main\n"}, "requirements.txt", 2, "conda's, not pip's"},
 		"conda's pip freeze":      {map[string]string{"requirements.txt": "certifi @ file:///croot/certifi_1665076670883/work/certifi\n"}, "requirements.txt", 1, "is outside of the repository"},
 		"variables no mapping":    {map[string]string{"environment.yml": "variables:\n- A=b\n"}, "environment.yml", 1, "with a value each"},

@@ -3,16 +3,19 @@ package recipe
 // The places every image agrees on. They are repo2docker's, because postBuild
 // scripts in the wild name them.
 const (
-	User     = "jovyan"
-	UID      = 1000
-	GID      = 1000
-	Home     = "/home/jovyan"
-	RepoDir  = Home
-	Prefix   = "/srv/conda/envs/notebook" // the environment with Jupyter and the kernel
-	InputDir = "/run/binnacle/in"         // where a step finds its Inputs
-	ToolDir  = "/run/binnacle/tools"      // where a step finds its Tools
-	OutDir   = "/run/binnacle/out"        // where a Lock writes what it worked out
-	LockDir  = "/run/binnacle/lock"       // where a step finds that
+	User    = "jovyan"
+	UID     = 1000
+	GID     = 1000
+	Home    = "/home/jovyan"
+	RepoDir = Home
+	Prefix  = "/srv/conda/envs/notebook" // the environment with Jupyter and the kernel
+	// KernelPrefix is the kernel's environment where its Python is too old for
+	// Jupyter, as in repo2docker.
+	KernelPrefix = "/srv/conda/envs/kernel"
+	InputDir     = "/run/binnacle/in"    // where a step finds its Inputs
+	ToolDir      = "/run/binnacle/tools" // where a step finds its Tools
+	OutDir       = "/run/binnacle/out"   // where a Lock writes what it worked out
+	LockDir      = "/run/binnacle/lock"  // where a step finds that
 	// LockStore is where an image keeps what was resolved for it, a file for
 	// each ecosystem, for people to download. Steps write there as User or root.
 	LockStore = "/usr/local/share/binnacle/lock"

@@ -29,7 +29,9 @@ func readRequirementsIn(r *reader) error {
 	if err := r.choosePython(nil, nil); err != nil {
 		return err
 	}
-	r.pythonServer()
+	if err := r.pythonServer(); err != nil {
+		return err
+	}
 	r.use(file, "Python packages")
 	q, err := r.readRequirements(file)
 	if err != nil {
@@ -42,7 +44,7 @@ func readRequirementsIn(r *reader) error {
 	r.note(file, 0, "There is no requirements.txt made of it, so the versions are those of the commit's day.",
 		"Run `binnacle freeze`, or `uv pip compile "+looseRequirements+" -o "+strings.TrimSuffix(looseRequirements, "in")+"txt`, and commit it.")
 	if q.local {
-		r.add(q.step("pip: "+file, StageContent, ""))
+		r.add(r.pipStep(q, "pip: "+file, StageContent, ""))
 		return nil
 	}
 	r.add(r.pipSteps(file, q)...)

@@ -97,15 +97,24 @@ func (r *reader) runtimePython() (fixed bool, err error) {
 	if dated {
 		r.note(file, 1, "The date of runtime.txt is passed over: Python's packages are as of the commit's day.", "Leave the date out; a lock such as uv.lock fixes versions.")
 	}
-	if version == "3" {
+	switch {
+	case version == "3":
 		r.use(file, "any Python 3")
 		return false, nil
+	case version == "2":
+		version = "2.7"
+	}
+	why := Choice{version, file + " asks for it"}
+	if r.isOld(version) {
+		r.use(file, "Python "+version)
+		r.chooseOld(why, Location{file, 1})
+		return true, nil
 	}
 	if !slices.Contains(r.opt.Pythons, minorOf(version)) {
-		return false, wrong(file, 1, "Python "+version+" can't run today's Jupyter.", "Choose one of "+strings.Join(r.opt.Pythons, ", ")+".")
+		return false, wrong(file, 1, "Python "+version+" can't run today's Jupyter.", "Choose one of "+r.pythons()+".")
 	}
 	r.use(file, "Python "+version)
-	r.Python, r.asks = Choice{version, file + " asks for it"}, Location{file, 1}
+	r.Python, r.asks = why, Location{file, 1}
 	return true, nil
 }
 
@@ -143,8 +152,13 @@ func (r *reader) fitPython(by Location, all []pythonWish, pins []pin) error {
 			why = append(why, text)
 		}
 		// "==3.11.4" is nothing that a minor version can promise.
-		if exact := regexp.MustCompile(`^\s*===?\s*(\d+\.\d+\.\d+)\s*$`).FindStringSubmatch(w.spec); exact != nil && slices.Contains(r.opt.Pythons, minorOf(exact[1])) {
+		exact := regexp.MustCompile(`^\s*===?\s*(\d+\.\d+\.\d+)\s*$`).FindStringSubmatch(w.spec)
+		if exact != nil && slices.Contains(r.opt.Pythons, minorOf(exact[1])) {
 			r.Python, r.asks = Choice{exact[1], w.File + " requires " + w.spec}, w.Location
+			return nil
+		}
+		if exact != nil && r.isOld(exact[1]) {
+			r.chooseOld(Choice{exact[1], w.File + " requires " + w.spec}, w.Location)
 			return nil
 		}
 	}
@@ -160,6 +174,12 @@ func (r *reader) fitPython(by Location, all []pythonWish, pins []pin) error {
 		return slices.ContainsFunc(all, func(w pythonWish) bool { return !w.accepts(v) })
 	})
 	if len(candidates) == 0 {
+		for _, v := range slices.Backward(oldPythons()) {
+			if r.isOld(v) && !slices.ContainsFunc(all, func(w pythonWish) bool { return !w.accepts(v) }) {
+				r.chooseOld(Choice{v, strings.Join(why, ", ")}, all[0].Location)
+				return nil
+			}
+		}
 		return r.noPython(all)
 	}
 	best := candidates[0]

@@ -88,7 +88,7 @@ func TestStore(t *testing.T) {
 		"launches": launches, "events": eventsAreNumberedAndResumed, "batches": batchesAreShared, "prune": prune,
 		"values": valuesImagesSessions, "concurrent": concurrentUse, "fences": fences, "replicas": replicas, "activity": activity,
 		"files": files, "locks": locks, "unused images": unusedImages, "slots in turns": slotsInTurns, "slots of each": slotsOfEach,
-		"slots of the dead": slotsOfTheDead, "slots of sessions": slotsOfSessions, "admissions": admissions, "watching": watching,
+		"slots of the dead": slotsOfTheDead, "slots of sessions": slotsOfSessions, "admissions": admissions, "watching": watching, "written": written,
 	}
 	t.Run("sqlite", func(t *testing.T) {
 		for name, test := range tests {

@@ -26,7 +26,8 @@ func Subdir() string {
 // in a package; pip and tabulate are the real ones, made of their wheels; tabulate got
 // a script that runs when it is installed, and one that runs when the environment is
 // used.
-func Course(ctx context.Context) (*Channel, error) {
+// more are packages beside these.
+func Course(ctx context.Context, more ...Package) (*Channel, error) {
 	packages := []Package{{
 		Name: "python", Version: "3.13.0", Subdir: Subdir(),
 		Files: map[string]string{"pyvenv.cfg": "home = /usr/bin\ninclude-system-site-packages = false\n"},
@@ -46,13 +47,16 @@ func Course(ctx context.Context) (*Channel, error) {
 		if err != nil {
 			return nil, err
 		}
+		if p.Name == "pip" { // as conda-forge says: it is not for a Python of another time
+			p.Depends = []string{"python >=3.9"}
+		}
 		if p.Name == "tabulate" {
 			p.Files["bin/.tabulate-post-link.sh"] = "mkdir -p \"$PREFIX/share\"\necho 1,2 | tabulate --sep , --format plain > \"$PREFIX/share/linked.txt\"\n"
 			p.Files["etc/conda/activate.d/tabulate.sh"] = "export TABULATED=$(cat \"$CONDA_PREFIX/share/linked.txt\")\n"
 		}
 		packages = append(packages, p)
 	}
-	return New("conda-forge", packages...)
+	return New("conda-forge", append(packages, more...)...)
 }
 
 // Wheels fetches some from the Python package index into dir, as anybody does.

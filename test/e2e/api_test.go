@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -54,20 +55,25 @@ func TestAddresses(t *testing.T) {
 
 func fetch(t *testing.T, address string) (*http.Response, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+	resp, body, err := tryFetch(t.Context(), address)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return resp, body
+}
+
+func tryFetch(ctx context.Context, address string) (*http.Response, string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, "", err
 	}
 	resp, err := noRedirects().Do(req)
 	if err != nil {
-		t.Fatal(err)
+		return nil, "", err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp, string(body)
+	return resp, string(body), err
 }
 
 // TestDoors tries the ways into somebody else's session: WebSockets without the

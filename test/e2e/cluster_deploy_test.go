@@ -109,11 +109,7 @@ func (h *clusterHub) context(t *testing.T) string {
 // returns what it said.
 func (h *clusterHub) deploy(t *testing.T, code int, args ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), the.bin, append([]string{"deploy"}, args...)...)
-	cmd.Dir = h.dir
-	if h.azure != nil { // as the button's identity
-		cmd.Env = append(append(os.Environ(), h.azure.Identity()...), "AZURE_CLIENT_ID="+azuresim.Client)
-	}
+	cmd := h.operator(t, args...)
 	out, err := cmd.CombinedOutput()
 	t.Logf("binnacle deploy %s\n%s", strings.Join(args, " "), out)
 	if got := cmd.ProcessState.ExitCode(); got != code {
@@ -123,6 +119,59 @@ func (h *clusterHub) deploy(t *testing.T, code int, args ...string) string {
 		t.Errorf("deploy %s shows the secret", args[0])
 	}
 	return string(out)
+}
+
+// operator is a command of `binnacle deploy` that is not started yet.
+func (h *clusterHub) operator(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), the.bin, append([]string{"deploy"}, args...)...)
+	cmd.Dir = h.dir
+	if h.azure != nil { // as the button's identity
+		cmd.Env = append(append(os.Environ(), h.azure.Identity()...), "AZURE_CLIENT_ID="+azuresim.Client)
+	}
+	return cmd
+}
+
+// builds: the operator reads what a build says while it goes on, whoever asked for
+// it, and leaves nothing in the pod that was asked.
+func (h *clusterHub) builds(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	f, err := os.Create(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	follow := h.operator(t, "logs", "-f", "--component", "builds", "--since", "1m")
+	follow.Stdout, follow.Stderr = f, f
+	if err := follow.Start(); err != nil {
+		t.Fatal(err)
+	}
+	l, _ := ready(t, h.person, launchOf(h.slow(t)))
+	head := l.ID + " " + l.Spec.String() + " | "
+	said := func(what string) bool {
+		for line := range strings.Lines(read(t, log)) {
+			if strings.HasPrefix(line, head) && strings.Contains(line, what) {
+				return true
+			}
+		}
+		return false
+	}
+	eventually(t, "the build is followed to its end", func() bool { return said("== building") && said("== built in ") })
+	if err := follow.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = follow.Wait() // it was interrupted
+	eventually(t, "the program in the pod ends", func() bool { return !strings.Contains(processes(t), "binnacle build-logs") })
+	all := h.deploy(t, 0, "logs", "--component", "builds", "--since", "10m")
+	if !strings.Contains(all, head) || strings.Contains(all+read(t, log), l.Session.Token) {
+		t.Errorf("the logs of builds lack the launch %s, or have its token", l.ID)
+	}
+	if last := h.deploy(t, 0, "logs", "--component", "builds", "--tail", "1"); strings.Count(last, "\n") > 2 { // the place is said too
+		t.Error("more than the last line")
+	}
+	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
+		t.Error(err)
+	}
 }
 
 func (h *clusterHub) describe(t *testing.T) {
@@ -138,7 +187,9 @@ func (h *clusterHub) up(t *testing.T) {
 	t.Helper()
 	h.azure.Add("binnacle-"+h.namespace, "Microsoft.Resources/resourceGroups", "binnacle-"+h.namespace, nil)
 	h.describe(t)
-	h.deploy(t, 0, "check")
+	if out := h.deploy(t, 0, "check"); !strings.Contains(out, "the registry lets everybody push "+h.Registry+"/"+h.namespace+"/binder-") {
+		t.Error("the registry is not tried")
+	}
 	if out := h.deploy(t, 0, "plan"); !strings.Contains(out, "create  cluster") || !strings.Contains(out, "create  release") {
 		t.Error("the plan lacks the cluster or the hub")
 	}

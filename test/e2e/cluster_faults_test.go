@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -148,6 +149,72 @@ func (h *clusterHub) machines(t *testing.T, repo *githost.Repo) {
 		err := h.person.Stop(t.Context(), l.Session.ID)
 		return err == nil || binnacle.CodeOf(err) == binnacle.CodeNotFound
 	})
+}
+
+// lostNode: a machine of the cluster is gone with all that ran there, and nothing
+// ends its connections. Who worked there is told, a launch that was under way ends well,
+// and the next ones start elsewhere.
+func (h *clusterHub) lostNode(t *testing.T, repo *githost.Repo) {
+	t.Helper()
+	eventually(t, "the hub runs on both machines", func() bool { return h.spread(t) })
+	l, s := ready(t, h.person, launchOf(repo.URL))
+	k := kernelWith12Knots(t, s)
+	pod, err := h.Client.CoreV1().Pods(h.sessions).Get(t.Context(), l.Session.ID, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := pod.Spec.NodeName
+	b, err := h.person.Launch(t.Context(), binnacle.LaunchRequest{Repo: h.slow(t), BuildOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Signal(node, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "whose session was there is told", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		res, body, err := tryFetch(ctx, l.Session.URL+"lab?token="+l.Session.Token)
+		return err == nil && res.StatusCode >= http.StatusBadRequest && strings.Contains(body, "machine") && !strings.Contains(body, l.Session.Token)
+	})
+	within(t, 2*patience, "a replica has taken the place of the lost one", func() bool { return len(h.ready(t)) == 2 })
+	h.person.Close() // its connections lead to nowhere
+	h.ends(t, b.ID)
+	next, there := ready(t, h.person, launchOf(repo.URL))
+	cell(t, there, "print(6 * 7)", "42")
+	if err := h.person.Stop(t.Context(), next.Session.ID); err != nil {
+		t.Error(err)
+	}
+	_ = k.Close() // it is gone
+	eventually(t, "the machine is back", func() bool { return h.StartNode(t.Context(), node) == nil })
+	eventually(t, "the lost session is no more", func() bool {
+		list, err := h.person.Sessions(t.Context())
+		return err == nil && !slices.ContainsFunc(list, func(o binnacle.Session) bool { return o.ID == l.Session.ID && o.State == "running" })
+	})
+	eventually(t, "the hub and its builders are whole again", func() bool {
+		pods, err := h.Client.CoreV1().Pods(h.namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/component in (hub, builder)"})
+		return err == nil && len(pods.Items) == 4 && !slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool { return !isReady(&p) })
+	})
+	eventually(t, "the hub runs on both machines again", func() bool { return h.spread(t) })
+}
+
+// spread says whether the hub's replicas are on different machines. When they are not,
+// it removes one: the scheduler only prefers it so.
+func (h *clusterHub) spread(t *testing.T) bool {
+	t.Helper()
+	on := map[string]string{}
+	for _, r := range h.ready(t) {
+		pod, err := h.Client.CoreV1().Pods(h.namespace).Get(t.Context(), r.name, metav1.GetOptions{})
+		if err != nil {
+			return false
+		}
+		if on[pod.Spec.NodeName] != "" {
+			h.killPod(t, r.name)
+			return false
+		}
+		on[pod.Spec.NodeName] = r.name
+	}
+	return len(on) == 2
 }
 
 // strangers: a session reaches nothing of the cluster but its DNS, and nobody

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -29,7 +30,11 @@ func wheels(t *testing.T, names ...string) []string {
 // TestConda launches repositories whose environment conda makes, from a channel of
 // our own on a host of our own, and runs their notebooks.
 func TestConda(t *testing.T) {
-	channel, err := condachannel.Course(t.Context())
+	old, err := condachannel.Python2(t.Context())
+	if err != nil && runtime.GOARCH == "amd64" { // what it stands on was not built for others
+		t.Fatal(err)
+	}
+	channel, err := condachannel.Course(t.Context(), old...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,6 +65,9 @@ func TestConda(t *testing.T) {
 	run("conda-course", "conda-course", nil)
 	run("pixi", "pixi", map[string]string{"pixi.lock": pixiLock(t, channel, subdir, humanize)})
 	run("conda-lock", "conda-course", map[string]string{"binder/conda-lock.yml": condaLock(t, channel, subdir, humanize)})
+	if len(old) > 0 {
+		t.Run("python2", python2)
+	}
 	t.Run("failing-conda", func(t *testing.T) {
 		repo := the.example(t, "failing-conda")
 		l, _ := launch(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
@@ -67,6 +75,51 @@ func TestConda(t *testing.T) {
 			t.Fatalf("ended as %s with %+v", l.Phase, l.Error)
 		}
 		t.Log(l.Error.Message, l.Error.Hint)
+	})
+}
+
+// python2 is repositories with a real Python 2.7.
+func python2(t *testing.T) {
+	t.Run("runtime.txt", func(t *testing.T) {
+		_, s := ready(t, the.public(), launchOf(the.example(t, "python2").URL))
+		if err := s.RunNotebook(t.Context(), "index.ipynb"); err != nil {
+			t.Error(err)
+		}
+		cell(t, s, "import sys; print sys.version_info[0]", "2") // a new notebook
+		k, err := s.StartKernel(t.Context(), "python3")
+		if err != nil {
+			t.Fatal(err)
+		}
+		runCell(t, k, "import sys; print(sys.prefix)", recipe.Prefix) // Jupyter's own
+		if err := k.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("environment.yml", func(t *testing.T) {
+		repo := the.exampleWith(t, "python2", map[string]string{
+			"environment.yml":  "dependencies:\n- python=2.7\n- pip:\n  - tabulate==0.8.10\n  - -e .\n",
+			"setup.py":         "from setuptools import setup\nsetup(name='tides', version='1.0', py_modules=['tides'])\n",
+			"tides.py":         "range = lambda: 5 / 2\n",
+			"requirements.txt": "absent\n",
+			"postBuild":        "#!/bin/bash\n$KERNEL_PYTHON_PREFIX/bin/python -c 'import tides; print tides.range()' > range.txt\n",
+		})
+		person := the.public()
+		l, s := ready(t, person, launchOf(repo.URL))
+		if err := s.RunNotebook(t.Context(), "index.ipynb"); err != nil {
+			t.Error(err)
+		}
+		cell(t, s, "import tides; print tides.range(), open('range.txt').read()", "2 2")
+		list, err := person.Resolved(t.Context(), l.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := map[string]string{}
+		for _, r := range list {
+			names[r.Name] = r.Content
+		}
+		if !strings.Contains(names["python.txt"], "tabulate==0.8.10") || !strings.Contains(names["jupyter.txt"], "jupyterlab==") || !strings.Contains(names["conda.txt"], "/python-2.7.18-0.conda#") {
+			t.Errorf("what was resolved: %v", names)
+		}
 	})
 }
 

@@ -62,7 +62,7 @@ func TestHostileRepositories(t *testing.T) {
 		"apt.txt with shell text":     {map[string]string{"apt.txt": "tree\nfoo; id\n"}, "apt.txt", 2, "", "", ""},
 		"10 MB requirements.txt":      {map[string]string{"requirements.txt": strings.Repeat("# a long comment line\n", 500_000)}, "requirements.txt", 0, "larger than 1024 KiB", "", ""},
 		"postBuild that forks":        {map[string]string{"postBuild": "#!/bin/bash\nf() { f | f & }\nf\nwait\nfor i in $(seq 3000); do sleep 100 & done; wait\nexit 1\n"}, "postBuild", 0, "", "", "fork"},
-		"postBuild that takes memory": {map[string]string{"postBuild": "#!/usr/bin/env python3\nx = bytearray(64 << 30)\n"}, "postBuild", 0, "more memory than it may", "Install fewer packages at once", "Killed"},
+		"postBuild that takes memory": {map[string]string{"postBuild": "#!/usr/bin/env python3\nx = []\nwhile True: x.append(bytearray(256 << 20))\n"}, "postBuild", 0, "more memory than it may", "Install fewer packages at once", "Killed"},
 		"apt.txt of an old release":   {map[string]string{"apt.txt": "tree\nlibgl1-mesa-glx\n"}, "apt.txt", 2, "no package called libgl1-mesa-glx", "Write libgl1 instead", "libgl1-mesa-glx"},
 		"postBuild that fills disk":   {map[string]string{"postBuild": "#!/bin/bash\nfor i in $(seq 20); do fallocate -l 1G big$i; sleep 0.2; done; sleep 60\n"}, "postBuild", 0, "disk of the build is full", "ask the operator of this hub for more room", "wrote more than the 8192 MiB it may"},
 		"both binder directories":     {map[string]string{"binder/apt.txt": "tree\n", ".binder/apt.txt": "tree\n"}, "", 0, "binder", "", ""},

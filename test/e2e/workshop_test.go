@@ -106,9 +106,10 @@ func TestWorkshopCluster(t *testing.T) {
 		Page: "../../docs/workshop/3-a-cluster.md", Dir: dir, Binnacle: withoutVerifying(),
 		Env: []string{"KUBECONFIG=" + kubeconfig},
 		Replace: map[string]string{
-			"registry.example.org/binnacle:1":   k.StandIn(t),
-			"hub: {drainSeconds: 1}":            standInValues,
-			"https://git.example.org/institute": "file://" + filepath.Join(dir, "institute"),
+			"registry.example.org/binnacle:1":      k.StandIn(t),
+			"--registry-host registry.example.org": "--registry-host 127.0.0.1:9", // where nothing answers, which is a warning
+			"hub: {drainSeconds: 1}":               standInValues,
+			"https://git.example.org/institute":    "file://" + filepath.Join(dir, "institute"),
 		},
 	}
 	t.Cleanup(func() { h := clusterHub{Cluster: k, namespace: "my-hub"}; h.uninstall(t) })

@@ -37,6 +37,9 @@ type Cluster struct {
 	Front func(http.Handler) http.Handler
 	// Starting says that pods are not ready until [Cluster.Edit] says so.
 	Starting bool
+	// Exec runs a command in a pod that a test has put there, and returns its exit code;
+	// nil refuses.
+	Exec func(Process) (code int)
 
 	mu      sync.Mutex
 	objects map[string]map[string]any // by path
@@ -167,6 +170,10 @@ func meta(o map[string]any) map[string]any {
 
 // ServeHTTP answers one request.
 func (c *Cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if pod, ok := execOf(strings.Split(strings.Trim(r.URL.Path, "/"), "/")); ok {
+		c.exec(w, r, pod)
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/"); {

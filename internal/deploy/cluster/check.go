@@ -24,7 +24,7 @@ import (
 const oldest = 30
 
 // Check looks for what would go wrong: reachability, version, rights, storage,
-// load balancer, registry, settings. It creates nothing.
+// load balancer, registry, settings, the registry's login. It creates nothing.
 func (c *Cloud) Check(ctx context.Context) ([]deploy.Finding, error) {
 	if err := c.connect(ctx); err != nil {
 		return nil, err
@@ -49,11 +49,11 @@ func (c *Cloud) Check(ctx context.Context) ([]deploy.Finding, error) {
 		out = append(out, f)
 	}
 	f, err := c.token(ctx)
-	return slices.Concat(out, f, c.CheckSettings()), err
+	return slices.Concat(out, f, c.CheckSettings(ctx)), err
 }
 
 // CheckSettings is the part of [Cloud.Check] that needs no cluster.
-func (c *Cloud) CheckSettings() []deploy.Finding {
+func (c *Cloud) CheckSettings(ctx context.Context) []deploy.Finding {
 	registry := c.registry()
 	if !registry.OK { // the chart would say so too
 		return []deploy.Finding{registry}
@@ -62,7 +62,7 @@ func (c *Cloud) CheckSettings() []deploy.Finding {
 	if err := chart.Refused(c.o.Config.Name, c.o.Config.Namespace(), c.values("")); err != nil {
 		settings.OK, settings.Message, settings.Hint = false, err.Error(), "Mend it in the file's section values, or in the setting that it follows from."
 	}
-	return []deploy.Finding{registry, settings}
+	return append([]deploy.Finding{registry, settings}, c.login(ctx)...)
 }
 
 // token looks for the forge's where there is none here.

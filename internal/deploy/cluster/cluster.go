@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strconv"
 	"sync"
 	"time"
@@ -66,6 +67,8 @@ type Options struct {
 	// Missing is why the registry's password is not here, nil when it is or is not
 	// needed. The one that the cluster has stays then.
 	Missing error
+	// Registries is how registries are reached from here, to try logins; nil tries none.
+	Registries http.RoundTripper
 	// Token is the forge's, for who follows the repository. Where it is empty, the one
 	// that the cluster has stays.
 	Token config.Secret

@@ -81,7 +81,8 @@ func (c *Cloud) base() map[string]any {
 		v = config.Merge(v, map[string]any{"image": map[string]any{"pullSecrets": pull}})
 	}
 	if prefix := cfg.ImagePrefix(host); prefix != "" {
-		registry["imagePrefix"] = strings.TrimRight(prefix, "-/._")
+		// What it ends with says how names follow: Docker Hub has no level below this one.
+		registry["imagePrefix"] = strings.TrimSuffix(prefix, "/")
 	}
 	if len(registry) > 0 {
 		v["registry"] = registry

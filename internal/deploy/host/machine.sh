@@ -305,6 +305,11 @@ logs) # logs FOLLOW PREVIOUS SECONDS LINES WATCH
 	exec journalctl "$@"
 	;;
 
+builds) # builds FLAG…
+	[ -e "$base/current/binnacle" ] || fail 66 "The hub is not installed."
+	exec "$base/current/binnacle" --config "$base/current/binnacle.yaml" build-logs "$@"
+	;;
+
 save)
 	[ -e "$base/current/binnacle" ] || fail 66 "The hub is not installed."
 	exec "$base/current/binnacle" --config "$base/current/binnacle.yaml" snapshot save "$@"

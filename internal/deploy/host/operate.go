@@ -2,8 +2,10 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -114,6 +116,21 @@ func (c *Cloud) Logs(ctx context.Context, o LogOptions, w io.Writer) error {
 		since = max(1, int64(o.Since/time.Second))
 	}
 	return c.machine.stream(ctx, nil, w, "logs", word[o.Follow], word[o.Previous], strconv.FormatInt(since, 10), strconv.FormatInt(o.Tail, 10), word[o.Watch])
+}
+
+// BuildLogs writes what builds of the hub said, as its program does with these
+// flags, which follows as long as somebody holds its input open.
+func (c *Cloud) BuildLogs(ctx context.Context, flags []string, follow bool, w io.Writer) error {
+	if !follow {
+		return c.machine.stream(ctx, nil, w, "builds", flags...)
+	}
+	// A pipe of the system: the process has it alone, and is not waited for because of it.
+	in, hold, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("follow builds: %w", err)
+	}
+	err = c.machine.stream(ctx, in, w, "builds", flags...)
+	return errors.Join(err, in.Close(), hold.Close())
 }
 
 // Save writes what of the hub must survive, as a tar; it goes on meanwhile.

@@ -25,8 +25,9 @@ const maxAnswer = 64 << 20
 
 // Client calls one hub. Its methods are safe for concurrent use.
 type Client struct {
-	base string
-	http *http.Client
+	base    string
+	http    *http.Client
+	silence time.Duration // after which a stream of events is taken up anew
 
 	mu    sync.Mutex
 	token string // who the hub says we are; empty on the unix socket
@@ -40,7 +41,7 @@ func New(address string) (*Client, error) {
 		if err != nil || u.Host == "" || u.User != nil {
 			return nil, binnacle.Errorf(binnacle.CodeInvalid, "This is not the address of a hub: %q.", address)
 		}
-		return &Client{base: strings.TrimSuffix(u.String(), "/"), http: &http.Client{}}, nil
+		return &Client{base: strings.TrimSuffix(u.String(), "/"), http: &http.Client{}, silence: mostSilence}, nil
 	}
 	if address == "" {
 		return nil, binnacle.Errorf(binnacle.CodeInvalid, "No hub is named.")
@@ -49,7 +50,7 @@ func New(address string) (*Client, error) {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return dialer.DialContext(ctx, "unix", address)
 	}}
-	return &Client{base: "http://hub", http: &http.Client{Transport: transport}}, nil
+	return &Client{base: "http://hub", http: &http.Client{Transport: transport}, silence: mostSilence}, nil
 }
 
 // By lets requests take another way than the usual one.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -93,6 +94,39 @@ func TestEventsResume(t *testing.T) {
 	cancel(cause)
 	if err := c.Events(ctx, "l", 0, func(binnacle.Event) error { return nil }); !errors.Is(err, cause) {
 		t.Errorf("canceled: %v", err)
+	}
+}
+
+// TestSilence: a hub whose machine is lost says nothing and ends nothing, before an
+// answer or in the middle of one.
+func TestSilence(t *testing.T) {
+	calls := 0
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls++
+		if calls < 3 {
+			if calls == 2 {
+				fmt.Fprintln(w, `{"id":1,"kind":"log"}`)
+				w.(http.Flusher).Flush()
+			}
+			<-r.Context().Done()
+			return
+		}
+		if got := r.URL.Query().Get("after"); got != "1" {
+			t.Errorf("after %s", got)
+		}
+		fmt.Fprintln(w, `{"id":2,"kind":"end"}`)
+	}))
+	defer srv.Close()
+	c, err := client.New(srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []int64
+	if err := c.WithSilence(200*time.Millisecond).Events(t.Context(), "l", 0, func(e binnacle.Event) error { got = append(got, e.ID); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]int64{1, 2}, got); diff != "" || calls != 3 {
+		t.Errorf("%d calls: %s", calls, diff)
 	}
 }
 

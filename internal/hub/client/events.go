@@ -21,10 +21,17 @@ const (
 	lastWait  = 5 * time.Second
 	// patience is how long a hub may be away (it restarts) before we give up.
 	patience = 2 * time.Minute
+	// mostSilence is longer than the time between a hub's signs of life. One that is
+	// configured to give fewer is asked anew.
+	mostSilence = 45 * time.Second
 )
 
-// errEnded stops the reading at the end event.
-var errEnded = errors.New("the launch has ended")
+var (
+	// errEnded stops the reading at the end event.
+	errEnded = errors.New("the launch has ended")
+	// errSilent is a hub on a machine that was lost: nothing ends its connections.
+	errSilent = errors.New("it has been silent for long")
+)
 
 // Events calls yield with every event after the given one until the end event,
 // each once and in order. A stream that breaks is taken up where it broke, so a
@@ -58,7 +65,14 @@ func (c *Client) Events(ctx context.Context, id string, after int64, yield func(
 // stream reads one connection's worth. done says not to come back.
 func (c *Client) stream(ctx context.Context, id string, after *int64, yield func(binnacle.Event) error) (done bool, err error) {
 	path := "/api/launches/" + url.PathEscape(id) + "/events?after=" + strconv.FormatInt(*after, 10)
-	resp, err := c.do(ctx, http.MethodGet, path, "application/x-ndjson", nil)
+	heard, stop := context.WithCancel(ctx)
+	defer stop()
+	silence := time.AfterFunc(c.silence, stop)
+	defer silence.Stop()
+	resp, err := c.do(heard, http.MethodGet, path, "application/x-ndjson", nil)
+	if err != nil && heard.Err() != nil {
+		return false, broken(ctx, "events", &url.Error{Op: "read", URL: path, Err: errSilent})
+	}
 	if err != nil {
 		return false, err
 	}
@@ -70,11 +84,15 @@ func (c *Client) stream(ctx context.Context, id string, after *int64, yield func
 	for {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
-			if errors.Is(err, io.EOF) {
+			switch {
+			case errors.Is(err, io.EOF):
 				err = io.ErrUnexpectedEOF
+			case heard.Err() != nil:
+				err = errSilent
 			}
 			return false, broken(ctx, "events", &url.Error{Op: "read", URL: path, Err: err})
 		}
+		silence.Reset(c.silence)
 		if len(line) == 1 {
 			continue // the hub keeps the line alive
 		}

@@ -31,6 +31,19 @@ func (r *Registry) ResolveContext(ctx context.Context, target authn.Resource) (a
 	if err != nil {
 		return nil, err
 	}
+	if who, err := stored(file, target); err != nil || who != authn.Anonymous {
+		return who, err
+	}
+	// The identity is for the hub's own registry, never for one that a stranger's
+	// Dockerfile names.
+	if r.cloud != nil && target.RegistryStr() == r.own {
+		return r.cloud.sign(ctx, target)
+	}
+	return authn.Anonymous, nil
+}
+
+// stored are the credentials that a docker configuration has for a registry.
+func stored(file *configfile.ConfigFile, target authn.Resource) (authn.Authenticator, error) {
 	for _, key := range []string{target.String(), target.RegistryStr()} {
 		if key == name.DefaultRegistry {
 			key = authn.DefaultAuthKey
@@ -43,11 +56,6 @@ func (r *Registry) ResolveContext(ctx context.Context, target authn.Resource) (a
 		if c != (types.AuthConfig{}) {
 			return authn.FromConfig(authn.AuthConfig{Username: c.Username, Password: c.Password, Auth: c.Auth, IdentityToken: c.IdentityToken, RegistryToken: c.RegistryToken}), nil
 		}
-	}
-	// The identity is for the hub's own registry, never for one that a stranger's
-	// Dockerfile names.
-	if r.cloud != nil && target.RegistryStr() == r.own {
-		return r.cloud.sign(ctx, target)
 	}
 	return authn.Anonymous, nil
 }

@@ -180,6 +180,10 @@ func (r *Registry) Insecure() bool { return r.cfg.Insecure }
 // Host is the registry of the configured prefix, "host:port"; empty without one.
 func (r *Registry) Host() string { return r.own }
 
+// Identified says that who is given no credentials signs in to the registry with the
+// identity of its pod.
+func (r *Registry) Identified() bool { return r.cloud != nil }
+
 // Options are what every call of go-containerregistry gets, beside its context.
 // say may be nil.
 func (r *Registry) Options(say func(line string)) []remote.Option {

@@ -2,11 +2,15 @@ package kubernetes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/session"
 )
 
@@ -22,11 +26,45 @@ func (s *Spawner) Dial(ctx context.Context, id string) (net.Conn, error) {
 		return nil, err
 	}
 	if addr != "" {
-		if conn, err := s.connect(ctx, addr); err == nil {
+		conn, err := s.connect(ctx, addr)
+		if err == nil {
 			return conn, nil
+		}
+		if err := s.away(ctx, id, err); err != nil {
+			return nil, err
 		}
 	}
 	return s.dialLater(ctx, id)
+}
+
+// away is the error for a session whose server ran, and whose machine does not
+// answer any more. It may come back, so the session has not ended.
+func (s *Spawner) away(ctx context.Context, id string, err error) error {
+	if slow, ok := errors.AsType[net.Error](err); !ok || !slow.Timeout() || ctx.Err() != nil {
+		return nil // a server that does not listen yet refuses at once
+	}
+	pod, err := s.pod(ctx, id)
+	if err != nil || !machineAway(pod, time.Now()) {
+		return nil //nolint:nilerr // whoever waits for it asks again
+	}
+	return &binnacle.Error{
+		Code: binnacle.CodeUnavailable, Op: "session.dial", Message: "The machine of the session does not answer.",
+		Hint: "If it comes back within minutes, the session goes on where it was: reload the page then. Else launch the repository again.",
+	}
+}
+
+// machineAway tells a machine that is lost from a network that is not ready yet:
+// Kubernetes takes the readiness from pods of a machine that it has not heard of,
+// which nothing else does to ours; until then, the server has run for a while.
+func machineAway(pod *corev1.Pod, now time.Time) bool {
+	const settled = time.Minute
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodReady && c.Status == corev1.ConditionFalse {
+			return true
+		}
+	}
+	server := serverOf(pod)
+	return server != nil && server.State.Running != nil && now.Sub(server.State.Running.StartedAt.Time) > settled
 }
 
 // address is empty for a session that does not run yet.
@@ -79,6 +117,9 @@ func (s *Spawner) dialLater(ctx context.Context, id string) (net.Conn, error) {
 			conn, err := s.connect(ctx, addr)
 			if err == nil {
 				return conn, nil
+			}
+			if err := s.away(ctx, id, err); err != nil {
+				return nil, err
 			}
 			again = time.After(pause)
 			pause = min(2*pause, last)

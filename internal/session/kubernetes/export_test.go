@@ -10,7 +10,10 @@ import (
 )
 
 // For tests without a cluster.
-var State = state
+var (
+	State       = state
+	MachineAway = machineAway
+)
 
 // PodOf is the pod of a session.
 func PodOf(c Config, spec session.Spec, image ocispec.ImageConfig, created time.Time) (*corev1.Pod, error) {

@@ -102,3 +102,26 @@ func TestState(t *testing.T) {
 		})
 	}
 }
+
+// TestMachineAway: what is said of a session whose server can't be reached.
+func TestMachineAway(t *testing.T) {
+	ready := func(is corev1.ConditionStatus, ran time.Duration) corev1.PodStatus {
+		s := runs()
+		s.ContainerStatuses[1].State.Running.StartedAt = metav1.NewTime(noon.Add(-ran))
+		s.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: is}}
+		return s
+	}
+	for name, c := range map[string]struct {
+		status corev1.PodStatus
+		want   bool
+	}{
+		"its network is not ready yet":   {ready(corev1.ConditionTrue, 5*time.Second), false},
+		"it ran for long":                {ready(corev1.ConditionTrue, time.Hour), true},
+		"Kubernetes does not hear of it": {ready(corev1.ConditionFalse, 5*time.Second), true},
+		"it does not run yet":            {waiting("ContainerCreating", ""), false},
+	} {
+		if got := kubernetes.MachineAway(&corev1.Pod{Status: c.status}, noon); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

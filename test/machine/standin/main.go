@@ -46,6 +46,13 @@ func run(args []string) error {
 	switch line := strings.Join(args, " "); {
 	case strings.Contains(line, "doctor"):
 		fmt.Println(`[{"name":"stand-in","state":"ok","message":"a stand-in of version ` + version + ` looked at the machine"}]`)
+	case strings.Contains(line, "build-logs"):
+		_, flags, _ := strings.Cut(line, "build-logs ")
+		fmt.Println("launch-1 gh/ada/hello/main | stand-in of version", version, "builds, asked with", flags)
+		if strings.Contains(flags, "--follow") {
+			_, err := io.Copy(io.Discard, os.Stdin)
+			return err
+		}
 	case strings.Contains(line, "snapshot save"):
 		return save(c.Data, !strings.Contains(line, "--without-secrets"))
 	case strings.Contains(line, "snapshot load"):

@@ -17,6 +17,7 @@ let id = "";
 let source = null;
 let lines = []; // came in since the last frame
 let frame = 0;
+let silence = 0; // the timer that ends it
 let recalled = false; // the launch is one this tab had, not one the address names
 let watched = false; // we saw it become ready, so going there is what was asked for
 
@@ -73,8 +74,13 @@ function remember() {
 
 function listen() {
   source = new EventSource(`/api/launches/${id}/events?after=${state.last}`);
+  heard();
+  source.addEventListener("keep-alive", heard);
   for (const kind of ["phase", "log", "step", "queue", "note", "end", "problem"]) {
-    source.addEventListener(kind, (e) => take(JSON.parse(e.data)));
+    source.addEventListener(kind, (e) => {
+      heard();
+      take(JSON.parse(e.data));
+    });
   }
   source.onerror = () => {
     // The browser comes back by itself after a cut line, but not after an
@@ -83,6 +89,18 @@ function listen() {
     show($("status"), "The connection was lost. Trying again…");
     setTimeout(listen, 2000);
   };
+}
+
+// A hub on a machine that is lost ends no connection: it is silent, longer than
+// the 15 seconds between its signs of life.
+function heard() {
+  clearTimeout(silence);
+  if (state.ended) return;
+  silence = setTimeout(() => {
+    source.close();
+    show($("status"), "The connection was lost. Trying again…");
+    listen();
+  }, 45000);
 }
 
 function take(event) {

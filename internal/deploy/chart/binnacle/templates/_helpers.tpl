@@ -73,16 +73,32 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ .key }}{{ if ne (default "Equal" .operator) "Exists" }}={{ .value }}{{ end }}{{ if .effect }}:{{ .effect }}{{ end }}
 {{- end }}
 
+{{- /* Spread over nodes and zones. topologySpreadConstraints would do nothing on nodes
+that lack one of the labels, as those without zones do. */}}
 {{- define "binnacle.spread" -}}
-topologySpreadConstraints:
-  {{- range $key, $when := dict "kubernetes.io/hostname" "ScheduleAnyway" "topology.kubernetes.io/zone" "ScheduleAnyway" }}
-  - maxSkew: 1
-    topologyKey: {{ $key }}
-    whenUnsatisfiable: {{ $when }}
-    labelSelector:
-      matchLabels:
-        {{- include "binnacle.selector" $.root | nindent 8 }}
-        app.kubernetes.io/component: {{ $.component }}
+affinity:
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      {{- range $key, $weight := dict "kubernetes.io/hostname" 100 "topology.kubernetes.io/zone" 50 }}
+      - weight: {{ $weight }}
+        podAffinityTerm:
+          topologyKey: {{ $key }}
+          labelSelector:
+            matchLabels:
+              {{- include "binnacle.selector" $.root | nindent 14 }}
+              app.kubernetes.io/component: {{ $.component }}
+          {{- with $.revision }}
+          matchLabelKeys: [{{ . }}] # those that an upgrade replaces don't count
+          {{- end }}
+      {{- end }}
+{{- end }}
+
+{{- /* Taints that a pod is kept on a machine with, and for how long when it is lost. */}}
+{{- define "binnacle.tolerations" -}}
+tolerations:
+  {{- with .own }}{{ toYaml . | nindent 2 }}{{ end }}
+  {{- range list "not-ready" "unreachable" }}
+  - {key: node.kubernetes.io/{{ . }}, operator: Exists, effect: NoExecute, tolerationSeconds: {{ $.seconds }}}
   {{- end }}
 {{- end }}
 
