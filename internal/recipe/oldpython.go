@@ -121,21 +121,21 @@ func (r Recipe) kernelApart() bool {
 
 // oldOptions are q's options in pip's words.
 func (q *requirements) oldOptions() string {
-	var out string
+	var out []string
 	for _, f := range q.flags {
 		switch {
 		case f == "--prerelease allow":
-			out += "--pre "
+			out = append(out, "--pre")
 		case strings.HasPrefix(f, "--allow-insecure-host "):
-			out += "--trusted-host " + strings.TrimPrefix(f, "--allow-insecure-host ") + " "
+			out = append(out, "--trusted-host "+strings.TrimPrefix(f, "--allow-insecure-host "))
 		case !strings.HasPrefix(f, "--index-strategy"): // what pip does anyway
-			out += f + " "
+			out = append(out, f)
 		}
 	}
 	if len(q.constraints) > 0 {
-		out += "--constraint " + InputDir + "/constraints.txt "
+		out = append(out, "--constraint "+InputDir+"/constraints.txt")
 	}
-	return out
+	return strings.Join(append(out, ""), " ")
 }
 
 // oldLockedSteps installs what a Pipfile.lock names. pip checks all hashes of a file

@@ -97,11 +97,11 @@ func (r *reader) runtimePython() (fixed bool, err error) {
 	if dated {
 		r.note(file, 1, "The date of runtime.txt is passed over: Python's packages are as of the commit's day.", "Leave the date out; a lock such as uv.lock fixes versions.")
 	}
-	switch {
-	case version == "3":
+	switch version {
+	case "3":
 		r.use(file, "any Python 3")
 		return false, nil
-	case version == "2":
+	case "2":
 		version = "2.7"
 	}
 	why := Choice{version, file + " asks for it"}

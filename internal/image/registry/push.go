@@ -96,10 +96,10 @@ func beginPush(ctx context.Context, repo name.Repository, who authn.Authenticato
 	}
 	begun, err := res.Location()
 	if err != nil {
-		return nil //nolint:nilerr // it may be begun, which is all that was asked
+		return nil // it may be begun, which is all that was asked
 	}
 	if req, err = http.NewRequestWithContext(ctx, http.MethodDelete, begun.String(), nil); err != nil {
-		return nil //nolint:nilerr // the same
+		return nil // the same
 	}
 	if res, err := client.Do(req); err == nil { // if not, the registry forgets it by itself
 		_ = res.Body.Close()

@@ -40,11 +40,10 @@ func (s *Spawner) Dial(ctx context.Context, id string) (net.Conn, error) {
 // away is the error for a session whose server ran, and whose machine does not
 // answer any more. It may come back, so the session has not ended.
 func (s *Spawner) away(ctx context.Context, id string, err error) error {
-	if slow, ok := errors.AsType[net.Error](err); !ok || !slow.Timeout() || ctx.Err() != nil {
-		return nil // a server that does not listen yet refuses at once
-	}
-	pod, err := s.pod(ctx, id)
-	if err != nil || !machineAway(pod, time.Now()) {
+	// A server that does not listen yet refuses at once.
+	slow, ok := errors.AsType[net.Error](err)
+	silent := ok && slow.Timeout() && ctx.Err() == nil
+	if pod, err := s.pod(ctx, id); !silent || err != nil || !machineAway(pod, time.Now()) {
 		return nil //nolint:nilerr // whoever waits for it asks again
 	}
 	return &binnacle.Error{
