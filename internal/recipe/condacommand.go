@@ -23,7 +23,7 @@ func (r *reader) condaCommands() []string {
 // install with conda is in it. It says no where a lock decides, which needs uv's.
 func (r *reader) condaServer() bool {
 	tools := r.condaCommands()
-	if len(tools) == 0 || r.old {
+	if len(tools) == 0 || r.old || r.Kind == "nix" { // its shell may bring its own
 		return r.old
 	}
 	by := r.lock

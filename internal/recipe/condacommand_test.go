@@ -26,6 +26,7 @@ func TestCondaCommands(t *testing.T) {
 		"an old Python":    {map[string]string{"postBuild": call, "runtime.txt": "python-3.6"}, `"specs":["conda","ipykernel","pip","python=3.6"]`},
 		"environment.yml":  {map[string]string{"postBuild": call, "environment.yml": "dependencies: [numpy]\n"}, `"specs":["conda","numpy","pip","python"]`},
 		"named there":      {map[string]string{"postBuild": call, "environment.yml": "dependencies: [conda=24]\n"}, `"specs":["conda=24","pip","python"]`},
+		"with Nix":         {map[string]string{"postBuild": call, "default.nix": "{}"}, ""},
 		"a comment":        {map[string]string{"postBuild": "# conda install ffmpeg\necho conda\n", "requirements.txt": "numpy\n"}, ""},
 		"beside a lock":    {map[string]string{"postBuild": call, "pylock.toml": "lock-version = \"1.0\"\n"}, ""},
 		"beside a Pipfile": {map[string]string{"postBuild": call, "Pipfile": "[packages]\nnumpy = '*'\n"}, ""},
