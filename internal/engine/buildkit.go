@@ -58,7 +58,7 @@ func startBuildkit(ctx context.Context, e *Engine) (*buildkit, error) {
 	// The controller keeps this context for as long as it lives; close ends it.
 	ctx, stop := context.WithCancel(namespaces.WithNamespace(context.WithoutCancel(ctx), Namespace))
 	b := &buildkit{stop: stop}
-	root := filepath.Join(e.cfg.Dir, "buildkit")
+	root := e.buildDir()
 	if err := os.MkdirAll(root, 0o711); err != nil {
 		return nil, errors.Join(fmt.Errorf("make BuildKit's directory: %w", err), b.close())
 	}
@@ -166,7 +166,10 @@ func (e *Engine) grouped(ctx context.Context) bool {
 }
 
 // execDir is where BuildKit mounts the root of a running step.
-func (e *Engine) execDir() string { return filepath.Join(e.cfg.Dir, "buildkit", "exec") }
+func (e *Engine) execDir() string { return filepath.Join(e.buildDir(), "exec") }
+
+// buildDir is BuildKit's.
+func (e *Engine) buildDir() string { return filepath.Join(e.cfg.Dir, "buildkit") }
 
 func (e *Engine) transport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forbidigo // cloned for its defaults only

@@ -142,6 +142,8 @@ func (e *Engine) Close() error {
 	var errs []error
 	if e.builder != nil {
 		errs = append(errs, e.builder.close(), e.groups().release(), e.sweepMounts())
+		_, err := unmountBelow(e.buildDir()) // of a step that ended too slowly
+		errs = append(errs, err)
 		e.builder = nil
 	}
 	if e.client != nil {

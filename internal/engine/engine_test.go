@@ -236,10 +236,42 @@ func TestCutOffMount(t *testing.T) {
 			_ = os.Remove(at)
 		})
 	}
-	start(t, engine.Config{Dir: d})
+	// A step that is cut off leaves its root and its caches.
+	left := func(name string) {
+		at := filepath.Join(d, "buildkit", name)
+		if err := os.MkdirAll(at, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mount("overlay", at, "overlay", unix.MS_RDONLY, "lowerdir="+strings.Join(lower, ":")); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) }) // unless it is gone
+	}
+	left("exec/step/rootfs")
+	left("containerd-overlayfs/cachemounts/buildkit1")
+	e = start(t, engine.Config{Dir: d})
 	for at, stays := range points {
 		if _, err := os.Stat(at); os.IsNotExist(err) == stays {
 			t.Errorf("%s: %v; stays is %v", at, err, stays)
+		}
+	}
+	noMounts(t, d)
+	left("containerd-overlayfs/cachemounts/buildkit2")
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	noMounts(t, d)
+}
+
+func noMounts(t *testing.T, dir string) {
+	t.Helper()
+	b, err := os.ReadFile("/proc/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if point := strings.Fields(line)[1]; strings.HasPrefix(point, dir+"/buildkit/") {
+			t.Errorf("left behind: %s", point)
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // sweep ends the build steps that an earlier process on this directory left
-// running when it was killed, and unmounts their roots. Sessions are not
+// running when it was killed, and unmounts their roots and caches. Sessions are not
 // touched: they have shims.
 func (e *Engine) sweep(ctx context.Context) error {
 	g := e.groups()
@@ -27,24 +27,34 @@ func (e *Engine) sweep(ctx context.Context) error {
 	if err := e.sweepMounts(); err != nil {
 		return err
 	}
-	for _, dir := range []string{e.execDir(), tempDir(e.cfg.Dir)} {
-		mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
+	for _, dir := range []string{e.buildDir(), tempDir(e.cfg.Dir)} {
+		n, err := unmountBelow(dir)
 		if err != nil {
-			return fmt.Errorf("list mounts: %w", err)
+			return err
 		}
-		for _, m := range slices.Backward(mounts) { // the deepest were mounted last
-			if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
-				return fmt.Errorf("unmount what a build step left: %w", err)
-			}
-		}
-		if len(mounts) > 0 {
-			e.log.InfoContext(ctx, "cleaned up after builds that were cut off", "mounts", len(mounts))
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			return fmt.Errorf("remove what a build step left: %w", err)
+		if n > 0 {
+			e.log.InfoContext(ctx, "cleaned up after builds that were cut off", "mounts", n)
 		}
 	}
+	if err := errors.Join(os.RemoveAll(e.execDir()), os.RemoveAll(tempDir(e.cfg.Dir))); err != nil {
+		return fmt.Errorf("remove what a build step left: %w", err)
+	}
 	return nil
+}
+
+// unmountBelow takes away what steps and their caches have mounted in a directory,
+// and says how many mounts there were.
+func unmountBelow(dir string) (int, error) {
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
+	if err != nil {
+		return 0, fmt.Errorf("list mounts: %w", err)
+	}
+	for _, m := range slices.Backward(mounts) { // the deepest were mounted last
+		if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
+			return 0, fmt.Errorf("unmount what a build step left: %w", err)
+		}
+	}
+	return len(mounts), nil
 }
 
 // sweepMounts takes away layers that BuildKit was looking into when it was
