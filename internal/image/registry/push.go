@@ -48,11 +48,11 @@ func TryPush(ctx context.Context, cfg Config, dockerConfig []byte, under http.Ro
 	}
 	asking, cancel := context.WithTimeoutCause(ctx, cfg.Timeout, errSlow)
 	defer cancel()
-	err = beginPush(asking, repo, who, under)
+	err = beginPush(asking, repo, who, under, cfg.Insecure)
 	if err != nil && ctx.Err() != nil {
 		return "", context.Cause(ctx)
 	}
-	return login.Username, pushError(repo, who == authn.Anonymous, err)
+	return login.Username, pushError(repo, who == authn.Anonymous, cfg.Insecure, err)
 }
 
 // loginOf is what a docker configuration has for a repository. Programs that it names
@@ -72,7 +72,7 @@ func loginOf(dockerConfig []byte, repo name.Repository) (authn.Authenticator, er
 // errSignIn is the answer of a registry, or of who gives out its tokens, to a login.
 var errSignIn = errors.New("sign in")
 
-func beginPush(ctx context.Context, repo name.Repository, who authn.Authenticator, under http.RoundTripper) error {
+func beginPush(ctx context.Context, repo name.Repository, who authn.Authenticator, under http.RoundTripper, insecure bool) error {
 	signed, err := transport.NewWithContext(ctx, repo.Registry, who, under, []string{repo.Scope(transport.PushScope)})
 	if err != nil {
 		return errors.Join(errSignIn, err)
@@ -87,6 +87,10 @@ func beginPush(ctx context.Context, repo name.Repository, who authn.Authenticato
 		return err
 	}
 	defer res.Body.Close()
+	// Private addresses are asked by http too, which builders and nodes don't do.
+	if !insecure && res.Request.URL.Scheme == "http" {
+		return http.ErrSchemeMismatch
+	}
 	if err := transport.CheckError(res, http.StatusCreated, http.StatusAccepted); err != nil {
 		// Without tokens it is only here that the password is looked at.
 		if scheme, _, _ := strings.Cut(res.Header.Get("WWW-Authenticate"), " "); res.StatusCode == http.StatusUnauthorized && strings.EqualFold(scheme, "basic") {
@@ -108,7 +112,7 @@ func beginPush(ctx context.Context, repo name.Repository, who authn.Authenticato
 }
 
 // pushError says what came of beginPush.
-func pushError(repo name.Repository, nobody bool, err error) error {
+func pushError(repo name.Repository, nobody, insecure bool, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -121,7 +125,7 @@ func pushError(repo name.Repository, nobody bool, err error) error {
 			k = credentials
 		}
 	}
-	if k == plain && repo.Scheme() == "http" {
+	if k == plain && insecure {
 		k = unknown // it was asked in both ways
 	}
 	switch {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	server "github.com/google/go-containerregistry/pkg/registry"
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/image/registry"
@@ -137,7 +138,8 @@ func TestTryPushInVain(t *testing.T) {
 		"broken":            {started(answers(http.StatusBadGateway, "")), binnacle.CodeUnavailable, "a problem of its own (502)"},
 		"something unknown": {started(answers(http.StatusTeapot, "")), binnacle.CodeUnavailable, "says nothing of the login"},
 	} {
-		_, err := registry.TryPush(t.Context(), registry.Config{ImagePrefix: tt.host + "/my-hub/binder-", Timeout: 2 * time.Second}, []byte(loginFile(tt.host, "ada", password)), tr)
+		cfg := registry.Config{ImagePrefix: tt.host + "/my-hub/binder-", Timeout: 2 * time.Second, Insecure: name != "certificate"} // they speak http
+		_, err := registry.TryPush(t.Context(), cfg, []byte(loginFile(tt.host, "ada", password)), tr)
 		if binnacle.CodeOf(err) != tt.code || !strings.Contains(binnacle.Public(err).Message, tt.says) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -163,5 +165,20 @@ func TestTryPushInVain(t *testing.T) {
 	cancel(why)
 	if _, err := registry.TryPush(ctx, registry.Config{ImagePrefix: slow + "/x", Timeout: time.Minute}, nil, tr); !errors.Is(err, why) {
 		t.Errorf("canceled: %v", err)
+	}
+}
+
+// TestTryPushPlain: at a private address the library speaks http without being told
+// to, and BuildKit and the nodes do not.
+func TestTryPushPlain(t *testing.T) {
+	s := httptest.NewServer(server.New())
+	defer s.Close()
+	cfg := registry.Config{ImagePrefix: strings.TrimPrefix(s.URL, "http://") + "/lab/binder-", Timeout: time.Minute}
+	if _, err := registry.TryPush(t.Context(), cfg, nil, http.DefaultTransport); binnacle.CodeOf(err) != binnacle.CodeInvalid || !strings.Contains(err.Error(), "does not speak https") {
+		t.Errorf("without being told: %v", err)
+	}
+	cfg.Insecure = true
+	if _, err := registry.TryPush(t.Context(), cfg, nil, http.DefaultTransport); err != nil {
+		t.Errorf("when told so: %v", err)
 	}
 }
