@@ -158,7 +158,7 @@ func checkPin(p pin, text string, at Location) error {
 // lockedSteps installs what a lock names, all of it and nothing else. What the
 // repository itself has is installed when its tree is there.
 func (r *reader) lockedSteps(file string, q *requirements) []Step {
-	early, late := q.split()
+	early, late := q.split(localLine)
 	var out []Step
 	const list = InputDir + "/" + lockedFile
 	if wheels := early.wheels(); wheels != nil {
@@ -246,27 +246,28 @@ func words(options []string) string {
 	return " " + strings.Join(options, " ")
 }
 
-// split takes apart what needs the repository's tree.
-func (q *requirements) split() (early, late *requirements) {
-	early, late = &requirements{sources: map[string]bool{}}, &requirements{sources: map[string]bool{}}
+// split takes some requirements apart from the rest; options go with both.
+func (q *requirements) split(some func(line string) bool) (rest, apart *requirements) {
+	rest, apart = &requirements{sources: map[string]bool{}}, &requirements{sources: map[string]bool{}}
 	i := 0
 	for _, line := range q.lines {
 		if option, _ := splitOption(line); option != "" && option != "-e" {
-			early.lines, late.lines = append(early.lines, line), append(late.lines, line)
+			rest.lines, apart.lines = append(rest.lines, line), append(apart.lines, line)
 			continue
 		}
-		side := early
-		if localLine(line) {
-			side = late
+		side := rest
+		if some(line) {
+			side = apart
 		}
 		side.lines = append(side.lines, line)
 		side.sources[line] = q.sources[line]
 		side.packages = append(side.packages, q.packages[i])
 		i++
 	}
-	return early, late
+	return rest, apart
 }
 
+// localLine says that a requirement needs the repository's tree.
 func localLine(line string) bool {
 	line = strings.TrimPrefix(line, "-e ")
 	return strings.HasPrefix(line, ".") || strings.Contains(line, " @ file:")

@@ -141,21 +141,8 @@ func (q *requirements) oldOptions() string {
 // oldLockedSteps installs what a Pipfile.lock names. pip checks all hashes of a file
 // or none, and an address of git has none.
 func (r *reader) oldLockedSteps(file string, q *requirements) []Step {
-	early, late := q.split()
-	exact, loose := &requirements{sources: map[string]bool{}}, &requirements{sources: map[string]bool{}}
-	i := 0
-	for _, line := range early.lines {
-		if option, _ := splitOption(line); option != "" && option != "-e" {
-			exact.lines, loose.lines = append(exact.lines, line), append(loose.lines, line)
-			continue
-		}
-		to := exact
-		if !strings.Contains(line, " --hash=") {
-			to = loose
-		}
-		to.lines, to.packages = append(to.lines, line), append(to.packages, early.packages[i])
-		i++
-	}
+	early, late := q.split(localLine)
+	exact, loose := early.split(func(line string) bool { return !strings.Contains(line, " --hash=") })
 	var out []Step
 	for _, part := range []struct {
 		q     *requirements
