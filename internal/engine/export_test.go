@@ -5,3 +5,6 @@ var Settle = settle
 
 // RemoveGroups is removeGroups.
 var RemoveGroups = removeGroups
+
+// Unmount is unmount.
+var Unmount = unmount

@@ -50,11 +50,21 @@ func unmountBelow(dir string) (int, error) {
 		return 0, fmt.Errorf("list mounts: %w", err)
 	}
 	for _, m := range slices.Backward(mounts) { // the deepest were mounted last
-		if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
+		if err := unmount(m); err != nil {
 			return 0, fmt.Errorf("unmount what a build step left: %w", err)
 		}
 	}
 	return len(mounts), nil
+}
+
+// unmount takes a mount away. It may be gone by now, with its place: a step that
+// ends does so itself.
+func unmount(m *mountinfo.Info) error {
+	err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
 }
 
 // sweepMounts takes away layers that BuildKit was looking into when it was
@@ -68,7 +78,7 @@ func (e *Engine) sweepMounts() error {
 		return fmt.Errorf("list mounts: %w", err)
 	}
 	for _, m := range mounts {
-		if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
+		if err := unmount(m); err != nil {
 			return fmt.Errorf("unmount a layer that a build left: %w", err)
 		}
 		if err := os.Remove(m.Mountpoint); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -33,10 +33,17 @@ func (c *Cluster) exec(w http.ResponseWriter, r *http.Request, pod string) {
 	if _, err := httpstream.Handshake(r, w, []string{remotecommand.StreamProtocolV4Name}); err != nil {
 		return // it has been answered
 	}
+	type opened struct {
+		httpstream.Stream
+
+		// replied is closed when the client has been told that the stream is there.
+		// A stream that ends before that is one that could not be opened.
+		replied <-chan struct{}
+	}
 	const most = 4
-	streams := make(chan httpstream.Stream, most)
-	conn := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(s httpstream.Stream, _ <-chan struct{}) error {
-		streams <- s
+	streams := make(chan opened, most)
+	conn := spdy.NewResponseUpgrader().UpgradeResponse(w, r, func(s httpstream.Stream, replied <-chan struct{}) error {
+		streams <- opened{s, replied}
 		return nil
 	})
 	if conn == nil {
@@ -53,9 +60,14 @@ func (c *Cluster) exec(w http.ResponseWriter, r *http.Request, pod string) {
 	p := Process{Pod: pod, Command: q["command"], Stdout: io.Discard, Stderr: io.Discard}
 	var ended io.Writer
 	for range wanted {
-		var s httpstream.Stream
+		var s opened
 		select {
 		case s = <-streams:
+		case <-conn.CloseChan():
+			return
+		}
+		select {
+		case <-s.replied:
 		case <-conn.CloseChan():
 			return
 		}
