@@ -246,3 +246,28 @@ func TestDeployCheckLoginOfCluster(t *testing.T) {
 	do(0, n, "The hub sleeps", "sleep")
 	do(0, n, "warn  login         the registry's login is in the cluster, which does not give it: not tried.", "check")
 }
+
+// Who has no password can look all the same, when the cluster keeps the login that
+// another has put there; without either it is told.
+func TestDeployCheckWithoutPassword(t *testing.T) {
+	t.Parallel()
+	const host, settings = "registry.example.org", "registry: {kind: azure, name: myhubimages}\n"
+	person := registryhost.Person{Password: registryPassword, Push: []string{"my-hub/"}}
+	n := registryhost.Start(t, map[string]registryhost.Registry{host: {People: map[string]registryhost.Person{"ada": person}}})
+	s := azuresim.Start(t, &azuresim.Azure{Kubeconfig: kubesim.Start(t, new(kubesim.Cluster))})
+	file, without := onAzure(t, s, settings, "registry: {kind: other, host: "+host+", username: ada, password_from: env:REGISTRY_PASSWORD}\n"+small(host+"/binnacle:1"))
+	with := append(slices.Clip(without), "REGISTRY_PASSWORD="+registryPassword)
+	do := func(want int, environ []string, says string, args ...string) {
+		t.Helper()
+		code, out, log := deployOn(t, n, "", environ, append(args, "-f", file)...)
+		if code != want || !strings.Contains(out, says) || strings.Contains(out+log, registryPassword) {
+			t.Errorf("%v: exit %d, not %d, or not %q\n%s%s", args, code, want, says, out, log)
+		}
+	}
+	const missing = "wrong registry      registry.password_from: the variable REGISTRY_PASSWORD is not set.\n"
+	do(2, without, missing, "check")
+	do(0, with, "everything is as wanted", "up", "--yes", "--no-verify")
+	do(0, without, "ok    login         the registry accepts ada, who may push "+host+"/my-hub/binder-…\n", "check")
+	do(0, with, "The hub sleeps", "sleep")
+	do(2, without, missing, "check")
+}

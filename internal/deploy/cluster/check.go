@@ -54,7 +54,7 @@ func (c *Cloud) Check(ctx context.Context) ([]deploy.Finding, error) {
 
 // CheckSettings is the part of [Cloud.Check] that needs no cluster.
 func (c *Cloud) CheckSettings(ctx context.Context) []deploy.Finding {
-	registry := c.registry()
+	registry := c.registry(ctx)
 	if !registry.OK { // the chart would say so too
 		return []deploy.Finding{registry}
 	}
@@ -244,13 +244,14 @@ func (c *Cloud) nodes(ctx context.Context) (deploy.Finding, error) {
 	return f, nil
 }
 
-// registry: builders and nodes share images by one.
-func (c *Cloud) registry() deploy.Finding {
+// registry: builders and nodes share images by one. Its password may be in the cluster
+// alone: who looks at a hub that another has put there needs none.
+func (c *Cloud) registry(ctx context.Context) deploy.Finding {
 	v := c.base()
 	registry, _ := v["registry"].(map[string]any)
 	inside, _ := v["inClusterRegistry"].(map[string]any)
 	builders, _ := v["builders"].(map[string]any)
-	if c.o.Missing != nil {
+	if c.o.Missing != nil && !c.keepsLogin(ctx) {
 		e := binnacle.Public(c.o.Missing)
 		return deploy.Finding{Name: "registry", Message: e.Message, Hint: e.Hint}
 	}
@@ -264,6 +265,16 @@ func (c *Cloud) registry() deploy.Finding {
 		Name: "registry", Message: "a hub on Kubernetes needs a registry that builders push images to and nodes fetch them from",
 		Hint: "Set registry: {kind: other, host: registry.example.org, username: ada, password_from: env:REGISTRY_PASSWORD}, or kind: dockerhub; on Azure {kind: azure} makes one.",
 	}
+}
+
+// keepsLogin says that the cluster has the registry's login. One that does not answer,
+// or tell, has none as far as can be seen.
+func (c *Cloud) keepsLogin(ctx context.Context) bool {
+	if c.o.Registry == nil || c.connect(ctx) != nil {
+		return false
+	}
+	stored, err := c.stored(ctx)
+	return err == nil && stored != ""
 }
 
 // Password reads the registry's password. Returns invalid, with the credentials but

@@ -162,14 +162,8 @@ func (c *Cloud) credentials(ctx context.Context) (string, error) {
 	if r.Password != "" || c.o.Password == nil && c.o.Missing == nil {
 		return r.dockerConfig(), nil
 	}
-	for _, kind := range []string{KindSecret, KindPull} {
-		s, err := c.client.CoreV1().Secrets(c.namespaceOf(kind)).Get(ctx, c.secretName(), metav1.GetOptions{})
-		if err != nil && !apierrors.IsNotFound(err) {
-			return "", explain("read the registry's credentials", err)
-		}
-		if err == nil && c.ours(s.Labels) && c.wanted(s.Data[corev1.DockerConfigJsonKey]) {
-			return string(s.Data[corev1.DockerConfigJsonKey]), nil
-		}
+	if stored, err := c.stored(ctx); stored != "" || err != nil {
+		return stored, err
 	}
 	if c.o.Missing != nil {
 		return "", c.o.Missing
@@ -179,6 +173,21 @@ func (c *Cloud) credentials(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return r.dockerConfig(), nil
+}
+
+// stored are the credentials of the registry that the cluster has already; it may
+// have none.
+func (c *Cloud) stored(ctx context.Context) (string, error) {
+	for _, kind := range []string{KindSecret, KindPull} {
+		s, err := c.client.CoreV1().Secrets(c.namespaceOf(kind)).Get(ctx, c.secretName(), metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return "", explain("read the registry's credentials", err)
+		}
+		if err == nil && c.ours(s.Labels) && c.wanted(s.Data[corev1.DockerConfigJsonKey]) {
+			return string(s.Data[corev1.DockerConfigJsonKey]), nil
+		}
+	}
+	return "", nil
 }
 
 // remove deletes what is ours.
