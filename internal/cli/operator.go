@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/image"
 	"github.com/binnacle-hub/binnacle/internal/source"
@@ -144,6 +146,10 @@ func (s *server) buildPhases(ctx context.Context, req buildRequest, begin func(b
 		tell(binnacle.Event{Kind: binnacle.EventNote, Phase: binnacle.PhaseFetching, Error: note})
 	}
 	begin(binnacle.PhaseBuilding)
+	// On a cluster the builders know the registry. What is wrong with a name is said by pushing.
+	if to, err := name.NewTag(req.Tag); req.Push && err == nil && s.engine != nil {
+		defer s.engine.Pushing(to.RegistryStr(), to.RepositoryStr())()
+	}
 	return s.builder.Build(ctx, image.Request{
 		Revision: rev, Recipe: r, Dir: dir, Name: s.builder.Name(rev, r.Asked), Time: unixOrZero(when), Tag: req.Tag, Push: req.Push, Output: req.Output,
 	}, tell)

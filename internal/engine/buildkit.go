@@ -178,8 +178,9 @@ func (e *Engine) transport() *http.Transport {
 }
 
 func (e *Engine) registryHosts(t *http.Transport) docker.RegistryHosts {
-	foreign := docker.ConfigureDefaultRegistries(docker.WithClient(&http.Client{Transport: t}), docker.WithPlainHTTP(docker.MatchLocalhost))
-	own := docker.ConfigureDefaultRegistries(docker.WithClient(&http.Client{Transport: http.DefaultTransport}), //nolint:forbidigo // the operator chose the address
+	open := http.DefaultTransport //nolint:forbidigo // to addresses that the operator chose
+	foreign := docker.ConfigureDefaultRegistries(docker.WithClient(&http.Client{Transport: outlet{t, open, &e.pushes}}), docker.WithPlainHTTP(docker.MatchLocalhost))
+	own := docker.ConfigureDefaultRegistries(docker.WithClient(&http.Client{Transport: open}),
 		docker.WithPlainHTTP(func(host string) (bool, error) {
 			local, err := docker.MatchLocalhost(host)
 			return local || e.cfg.Registry.Insecure, err

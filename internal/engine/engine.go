@@ -82,6 +82,7 @@ type Engine struct {
 	client  *client.Client
 	builder *buildkit
 	baseMu  sync.Mutex // one bootstrap at a time
+	pushes  sync.Map   // of *push, under way
 }
 
 // Start takes the data directory and starts both. Returns conflict when another

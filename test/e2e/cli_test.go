@@ -450,7 +450,8 @@ func checkImage(t *testing.T, img v1.Image, zstd bool) {
 }
 
 // TestPrivateRegistry: a password of the docker configuration opens a registry
-// and shows nowhere. It needs a hub of its own, which has that configuration.
+// and shows nowhere. Its address is private, where a Dockerfile may not look, also while
+// an image is pushed there. It needs a hub of its own, which has that configuration.
 func TestPrivateRegistry(t *testing.T) {
 	const user, password = "sailor", "hunter2-of-the-sea"
 	inner := registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)))
@@ -465,6 +466,11 @@ func TestPrivateRegistry(t *testing.T) {
 	defer reg.Close()
 	host := strings.TrimPrefix(reg.URL, "http://")
 	sh, data := ownShell(t)
+	const allow = "source: {allow: [127.0.0.0/8]}\n"
+	guarded := strings.Replace(read(t, sh.config), allow, "", 1)
+	if err := os.WriteFile(sh.config, []byte(guarded), 0o600); err != nil || strings.Contains(guarded, "allow") {
+		t.Fatal(err, guarded)
+	}
 	docker := t.TempDir()
 	auth := fmt.Sprintf(`{"auths": {%q: {"username": %q, "password": %q}}}`, host, user, password)
 	if err := os.WriteFile(filepath.Join(docker, "config.json"), []byte(auth), 0o600); err != nil {
@@ -478,6 +484,10 @@ func TestPrivateRegistry(t *testing.T) {
 	out, text, code := sh.run(t, "build", dir, "--tag", host+"/team/image:1", "--push")
 	if code != 0 || strings.Contains(out+text, password) {
 		t.Errorf("with it: %d %s %s", code, out, text)
+	}
+	curious := plainDir(t, map[string]string{"Dockerfile": "FROM " + host + "/team/other:1\n"})
+	if _, text, code := sh.run(t, "build", curious, "--tag", host+"/team/image:2", "--push"); code == 0 || !strings.Contains(text, "private network") {
+		t.Errorf("a Dockerfile that wants another image of that registry: %d %s", code, text)
 	}
 	nothingOf(t, data)
 }
