@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/binnacle-hub/binnacle/test/kube/cluster"
 )
@@ -45,7 +46,43 @@ func (c *Cluster) Pause(t testing.TB, program string) (resume func()) {
 		}
 	}
 	t.Cleanup(resume)
+	c.stopped(t, program)
 	return resume
+}
+
+// stopped waits until no thread of a program goes on: on a busy machine they do, for
+// some time after the signal.
+func (c *Cluster) stopped(t testing.TB, program string) {
+	t.Helper()
+	const patience = 30 * time.Second
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		pids, err := c.find(program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(pids, goesOn) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s goes on %s after it was stopped", program, patience)
+		}
+	}
+}
+
+// goesOn says whether a thread of a process has not stopped yet: see proc(5) on
+// /proc/pid/stat, whose third field follows a name in parentheses.
+func goesOn(pid int) bool {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*/stat", pid))
+	if err != nil {
+		return true
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if end := strings.LastIndexByte(string(b), ')'); err == nil && end >= 0 && !strings.HasPrefix(string(b[end:]), ") T") {
+			return true
+		}
+	}
+	return false
 }
 
 // SpoilRegistry lets the registry fail, until the returned function is called or
