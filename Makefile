@@ -30,7 +30,7 @@ ALONE   := /internal/(image|engine|cli)$$|/test/e2e$$
 UNRACED  = go list $(PKG) | { grep -E '$(ALONE)' || true; }
 RACED    = go list $(PKG) | { grep -vE '$(ALONE)' || true; }
 # Those of the end-to-end tests that need a Kubernetes, beside their benchmarks.
-CLUSTER := ^(TestKubernetes|TestKubernetesPage|TestWorkshopCluster)$$
+CLUSTER := ^(TestKubernetes|TestKubernetesPage|TestMigrationPage|TestWorkshopCluster)$$
 
 .PHONY: run
 run: setup build ## Install what is missing, build, start the hub, launch an example
@@ -76,14 +76,15 @@ $(EMBED)/containerd-shim-runc-v2: $(RUNTIME)
 	@touch $@
 
 # Our own image, made by our own builder. IMAGE names it; PUSH=1 pushes it, with
-# the list of what is in it, else it is written to bin/binnacle-image.tar.
+# the list of what is in it (PLAIN_HTTP=1 by http), else it is written to
+# bin/binnacle-image.tar.
 IMAGE      ?= binnacle:dev
 IMAGE_DATA ?= /var/tmp/binnacle-image
 .PHONY: image
 image: setup build ## Build the image for Kubernetes with Binnacle itself (IMAGE=registry.example.org/binnacle:1 PUSH=1)
 	rm -rf .tools/image && mkdir -p .tools/image && cp bin/binnacle tools/image/Dockerfile .tools/image/
 	$(SUDO) bin/binnacle --config tools/image/binnacle.yaml --data $(IMAGE_DATA) build .tools/image --tag $(IMAGE) \
-		$(if $(PUSH),--push,--output bin/binnacle-image.tar)
+		$(if $(PUSH),--push $(if $(PLAIN_HTTP),--plain-http),--output bin/binnacle-image.tar)
 
 .PHONY: image-twice
 image-twice: setup build ## Build that image twice from nothing, and compare the digests

@@ -44,6 +44,7 @@ func (a *app) buildCommand() *cobra.Command {
 	f.StringVar(&req.Interface, "interface", "", interfaceHelp)
 	f.StringVarP(&req.Tag, "tag", "t", "", "`name` of the image as registries write it")
 	f.BoolVar(&req.Push, "push", false, "push the image to the registry in its name")
+	f.BoolVar(&req.PlainHTTP, "plain-http", false, "the registry speaks http")
 	f.StringVarP(&req.Output, "output", "o", "", "write the image to this `file`, an OCI archive")
 	f.BoolVar(&fresh, "rebuild", false, "build anew although an image is there")
 	f.BoolVar(&asJSON, "json", false, "print one JSON event per line, then the image")

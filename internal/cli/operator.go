@@ -23,11 +23,13 @@ const buildPath = "/operator/build"
 
 // buildRequest asks for an image with a name, in a registry or in a file.
 type buildRequest struct {
-	Repo   string `json:"repo"`
-	Ref    string `json:"ref,omitempty"`
-	Tag    string `json:"tag,omitempty"`
-	Push   bool   `json:"push,omitempty"`
-	Output string `json:"output,omitempty"`
+	Repo string `json:"repo"`
+	Ref  string `json:"ref,omitempty"`
+	Tag  string `json:"tag,omitempty"`
+	Push bool   `json:"push,omitempty"`
+	// PlainHTTP pushes without TLS.
+	PlainHTTP bool   `json:"plain_http,omitempty"`
+	Output    string `json:"output,omitempty"`
 	// Interface is one to install although the repository does not imply it.
 	Interface string `json:"interface,omitempty"`
 }
@@ -151,7 +153,7 @@ func (s *server) buildPhases(ctx context.Context, req buildRequest, begin func(b
 		defer s.engine.Pushing(to.RegistryStr(), to.RepositoryStr())()
 	}
 	return s.builder.Build(ctx, image.Request{
-		Revision: rev, Recipe: r, Dir: dir, Name: s.builder.Name(rev, r.Asked), Time: unixOrZero(when), Tag: req.Tag, Push: req.Push, Output: req.Output,
+		Revision: rev, Recipe: r, Dir: dir, Name: s.builder.Name(rev, r.Asked), Time: unixOrZero(when), Tag: req.Tag, Push: req.Push, PlainHTTP: req.PlainHTTP, Output: req.Output,
 	}, tell)
 }
 

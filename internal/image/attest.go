@@ -38,6 +38,9 @@ func (b *Builder) push(ctx context.Context, w work, opt bkclient.SolveOpt) error
 	w.attested = true
 	attrs := exportAttrs()
 	maps.Copy(attrs, map[string]string{"name": w.Tag, "push": "true", "force-compression": "true"})
+	if w.PlainHTTP {
+		attrs[string(exptypes.OptKeyInsecure)] = "true"
+	}
 	opt.Exports = []bkclient.ExportEntry{{Type: bkclient.ExporterImage, Attrs: attrs}}
 	status := make(chan *bkclient.SolveStatus)
 	var drain errgroup.Group

@@ -51,8 +51,8 @@ type Request struct {
 	Asked string
 	// Tag is a second name, as registries write it; empty for none.
 	Tag string
-	// Push sends the image to Tag's registry.
-	Push bool
+	// Push sends the image to Tag's registry, PlainHTTP by http.
+	Push, PlainHTTP bool
 	// Output is the path of an OCI archive to write; empty for none.
 	Output string
 

@@ -39,7 +39,7 @@ func (h *clusterHub) described() map[string]any {
 		"registry": map[string]any{"kind": "other", "host": h.Registry},
 		"https":    map[string]any{"enabled": false},
 		"verify":   map[string]any{"repository": h.example.URL},
-		"image":    "docker.io/library/binnacle:e2e",
+		"image":    h.own,
 		"values":   h.values, "hub": h.hub,
 	}
 	if h.azure != nil {
@@ -75,7 +75,7 @@ func (h *clusterHub) description(t *testing.T) string {
 // when it is told a name and these other settings.
 func (h *clusterHub) fromButton(t *testing.T) []string {
 	t.Helper()
-	template, err := armtemplate.Parse(button.Button{Image: "docker.io/library/binnacle:e2e", Base: "https://git.example.org"}.Template())
+	template, err := armtemplate.Parse(button.Button{Image: h.own, Base: "https://git.example.org"}.Template())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/test/githost"
 	"github.com/binnacle-hub/binnacle/test/jupyter"
+	"github.com/binnacle-hub/binnacle/test/workshop"
 )
 
 // second: an image that is in the registry is not built again.
@@ -103,13 +104,15 @@ func (h *clusterHub) kill(t *testing.T, selector string) {
 	})
 }
 
-// lostPod: whose session was deleted is told so.
+// lostPod: whose session was deleted, as docs/kubernetes-sessions.md says, is told so.
 func (h *clusterHub) lostPod(t *testing.T, repo *githost.Repo) {
 	t.Helper()
 	l, _ := ready(t, h.person, launchOf(repo.URL))
-	if err := h.Client.CoreV1().Pods(h.sessions).Delete(t.Context(), l.Session.ID, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}); err != nil {
-		t.Fatal(err)
+	lesson := workshop.Lesson{
+		Page: "../../docs/kubernetes-sessions.md", Dir: h.dir, Programs: kubectl(t), Env: []string{"KUBECONFIG=" + h.Kubeconfig},
+		Replace: map[string]string{"binnacle-sessions": h.sessions, "pod NAME": "pod " + l.Session.ID},
 	}
+	lesson.Run(t)
 	eventually(t, "the page of a lost session says so", func() bool {
 		res, body := fetch(t, l.Session.URL+"lab?token="+l.Session.Token)
 		return res.StatusCode >= http.StatusBadRequest && strings.Contains(body, "deleted in the cluster") && !strings.Contains(body, l.Session.Token)

@@ -45,6 +45,7 @@ type clusterHub struct {
 	dir                 string // of the deployment's file
 	example             *githost.Repo
 	git                 *githost.Host
+	own                 string // Binnacle's own image
 	url                 string // as browsers reach it, with a slash at the end
 	person              *person
 	postgres            *postgres.Server
@@ -132,7 +133,6 @@ func (h *clusterHub) settings(number int) {
 	small := map[string]any{"requests": map[string]any{"cpu": "50m", "memory": "128Mi"}}
 	h.values = map[string]any{
 		"url":        strings.TrimSuffix(h.url, "/"), // the cloud's own name for it is nobody's here
-		"image":      map[string]any{"pullPolicy": "Never"},
 		"registry":   map[string]any{"insecure": true},
 		"caBundle":   map[string]any{"configMap": "site-ca"},
 		"service":    map[string]any{"loadBalancerIP": address},
@@ -170,29 +170,24 @@ func (h *clusterHub) uninstall(t *testing.T) {
 	}
 }
 
-// image makes Binnacle's own image with Binnacle and gives it to the nodes. It makes
-// it twice, in two data directories: both are the same, byte for byte.
+// image makes Binnacle's own image as docs/kubernetes.md says, and pushes it to where
+// the nodes fetch it. It is made twice, in two data directories: both are the same, byte
+// for byte.
 func (h *clusterHub) image(t *testing.T) {
 	t.Helper()
-	files, data := t.TempDir(), t.TempDir()
-	for from, to := range map[string]string{the.bin: "binnacle", "../../tools/image/Dockerfile": "Dockerfile"} {
-		if err := os.Link(from, filepath.Join(files, to)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	archive := filepath.Join(data, "image.tar")
+	h.own = h.Registry + "/" + h.namespace + "/binnacle:e2e"
+	base := filepath.Join(t.TempDir(), "base.tar")
 	var digests []string
-	for range 2 {
-		short, err := os.MkdirTemp("/tmp", "bm")
+	for _, tag := range []string{h.own + "-again", h.own} {
+		data, err := os.MkdirTemp("/tmp", "bm")
 		if err != nil {
 			t.Fatal(err)
 		}
-		args := []string{
-			"--config", "../../tools/image/binnacle.yaml", "--data", short, "--set", "base.archive=" + filepath.Join(data, "base.tar"),
-			"build", files, "--tag", "binnacle:e2e", "--output", archive,
-		}
-		out, err := exec.CommandContext(t.Context(), the.bin, args...).Output() // a name, and the digest
-		if err := errors.Join(err, os.RemoveAll(short)); err != nil {
+		// Not set up and built: other tests are using the program.
+		cmd := exec.CommandContext(t.Context(), "make", "-s", "-C", "../..", "-o", "setup", "-o", "build", "image", "IMAGE="+tag, "PUSH=1", "PLAIN_HTTP=1", "IMAGE_DATA="+data)
+		cmd.Env = append(os.Environ(), "BINNACLE_BASE_ARCHIVE="+base)
+		out, err := cmd.Output() // a name, and the digest
+		if err := errors.Join(err, os.RemoveAll(data)); err != nil {
 			t.Fatalf("make the image: %v\n%s", err, out)
 		}
 		digests = append(digests, strings.Split(string(out), "\n")[1])
@@ -200,9 +195,11 @@ func (h *clusterHub) image(t *testing.T) {
 	if !strings.HasPrefix(digests[0], "sha256:") || digests[0] != digests[1] {
 		t.Errorf("two images of the same: %q", digests)
 	}
-	if err := h.Import(t.Context(), "docker.io/library/binnacle:e2e", archive); err != nil {
+	ref, err := name.ParseReference(h.own, name.Insecure)
+	if err != nil {
 		t.Fatal(err)
 	}
+	checkAttestations(t, ref, "pkg:deb/debian/tini@", "pkg:deb/debian/mmdebstrap@")
 }
 
 // base puts the base image of all tests into the registry: as a site's own.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -147,19 +148,85 @@ func TestKubernetesPage(t *testing.T) {
 			return apierrors.IsNotFound(err) && apierrors.IsNotFound(sessionsErr)
 		})
 	}()
-	programs := filepath.Join(root, ".tools", "kube", "bin")
 	lesson := workshop.Lesson{
 		Page: "../../docs/kubernetes.md", Dir: dir, Binnacle: "exec " + the.bin + " \"$@\" --plain-http\n",
-		Programs: map[string]string{
-			"kubectl": "exec " + programs + "/kubernetes kubectl \"$@\"\n",
-			"helm":    "case \"$*\" in *oci://*) set -- \"$@\" --plain-http ;; esac\nexec " + programs + "/helm \"$@\"\n",
-		},
-		Env:     []string{"HOME=" + dir, "KUBECONFIG=" + k.Kubeconfig, "PASSWORD=tides-and-knots", "URL=" + database, "EMPTY=" + empty},
-		Replace: map[string]string{"registry.example.org": k.Registry},
+		Programs: kubectl(t),
+		Env:      []string{"HOME=" + dir, "KUBECONFIG=" + k.Kubeconfig, "PASSWORD=tides-and-knots", "URL=" + database, "EMPTY=" + empty},
+		Replace:  map[string]string{"registry.example.org": k.Registry},
 	}
 	lesson.Run(t)
 	if got, _, err := openStore(t, empty).File(t.Context(), "known"); err != nil || !bytes.Equal(got, known) {
 		t.Errorf("what the hub knew is not in the restored database: %q %v", got, err)
+	}
+}
+
+// kubectl are Kubernetes' and Helm's programs.
+func kubectl(t *testing.T) map[string]string {
+	t.Helper()
+	programs, err := filepath.Abs("../../.tools/kube/bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{
+		"kubectl": "exec " + programs + "/kubernetes kubectl \"$@\"\n",
+		"helm":    "case \"$*\" in *oci://*) set -- \"$@\" --plain-http ;; esac\nexec " + programs + "/helm \"$@\"\n",
+	}
+}
+
+// TestMigrationPage is an operator of a BinderHub who follows
+// docs/migrate-from-binderhub.md: the values are those of a release of Helm's, and our
+// chart takes what comes out.
+func TestMigrationPage(t *testing.T) {
+	k := kube.Shared(t)
+	dir, programs := t.TempDir(), kubectl(t)
+	for name, text := range map[string]string{
+		"Chart.yaml":  "apiVersion: v2\nname: binderhub\nversion: 1.0.0\n",
+		"values.yaml": "config: {BinderHub: {}}\njupyterhub: {cull: {timeout: 3600}}\n",
+		"mine.yaml": "config: {BinderHub: {image_prefix: someone/binder-, per_repo_quota: 20}}\n" +
+			"registry: {username: someone, password: hunter2}\njupyterhub: {singleuser: {memory: {limit: 2G, guarantee: 1G}}, cull: {timeout: 600}}\n",
+		"templates/config.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: binder}\n",
+	} {
+		if err := os.MkdirAll(filepath.Join(dir, "chart", filepath.Dir(name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "chart", name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	helm := func(args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "bash", append([]string{"-c", programs["helm"], "helm"}, args...)...)
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "KUBECONFIG="+k.Kubeconfig)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("helm %q: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	namespace := k.Namespace(t)
+	helm("install", "binder", "chart", "-n", namespace, "-f", "chart/mine.yaml")
+	lesson := workshop.Lesson{
+		Page: "../../docs/migrate-from-binderhub.md", Dir: dir, Binnacle: "exec " + the.bin + " \"$@\"\n",
+		Programs: programs, Env: []string{"KUBECONFIG=" + k.Kubeconfig},
+		Replace: map[string]string{"-n binder": "-n " + namespace},
+	}
+	lesson.Run(t)
+	chart, err := filepath.Abs("../../internal/deploy/chart/binnacle")
+	if err != nil {
+		t.Fatal(err)
+	}
+	more := filepath.Join(dir, "more.yaml") // what the importer tells people to set themselves
+	if err := os.WriteFile(more, []byte("image: {name: registry.example.org/binnacle}\ndatabase: {existingSecret: theirs}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	made := helm("template", "hub", chart, "-f", "values.yaml", "-f", more)
+	for _, want := range []string{"docker.io/someone/binder-", "per_repository: 20", "idle_timeout: 600s"} {
+		if !strings.Contains(made, want) {
+			t.Errorf("the chart makes nothing of %q", want)
+		}
+	}
+	if imported := read(t, filepath.Join(dir, "values.yaml")); strings.Contains(imported, "hunter2") {
+		t.Errorf("the password went along:\n%s", imported)
 	}
 }
 
