@@ -47,7 +47,13 @@ type replica struct {
 // pair runs two services, the second of which leads.
 func pair(t *testing.T, b *bench, url string) (first, second *replica) {
 	t.Helper()
-	b.cfg.Heartbeat, b.cfg.TakeOver = 100*time.Millisecond, 2*time.Second
+	return patientPair(t, b, url, 2*time.Second)
+}
+
+// patientPair is a pair that believes in each other's life for so long.
+func patientPair(t *testing.T, b *bench, url string, silence time.Duration) (first, second *replica) {
+	t.Helper()
+	b.cfg.Heartbeat, b.cfg.TakeOver = 100*time.Millisecond, silence
 	b.cfg.CullInterval, b.cfg.OrphanGrace = 100*time.Millisecond, 300*time.Millisecond
 	one := func(name string) *replica {
 		st, err := store.OpenPostgres(t.Context(), url)
@@ -254,7 +260,10 @@ func databaseRestarts(t *testing.T, server *postgres.Server) {
 	t.Helper()
 	b := newBench(t)
 	defer b.close()
-	first, second := pair(t, b, server.Database())
+	// A heart that waits for the database beats a second after its return at the latest,
+	// and on a busy machine this one is shared.
+	const silence = 5 * time.Second
+	first, second := patientPair(t, b, server.Database(), silence)
 	gate := make(chan struct{})
 	b.bld.build = func(ctx context.Context, _ image.Request, event func(binnacle.Event)) error {
 		for {
@@ -273,9 +282,10 @@ func databaseRestarts(t *testing.T, server *postgres.Server) {
 	go func() { got <- follow(t, second.Service, ids[0], 0) }()
 	eventually(t, "building", func() bool { return b.bld.count() == 2 })
 	server.Down()
-	<-time.After(2500 * time.Millisecond) // longer than a silent replica is believed to live
+	const longer = silence + 500*time.Millisecond // than a silent replica is believed to live
+	<-time.After(longer)
 	server.Up()
-	<-time.After(2500 * time.Millisecond)
+	<-time.After(longer)
 	close(gate)
 	for _, id := range ids {
 		if e := end(t, first.Service, id); e.Phase != binnacle.PhaseReady {
