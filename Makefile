@@ -47,11 +47,12 @@ test: setup-test ## Install what tests need and run all of them
 	@$(MAKE) --no-print-directory -j2 kube-programs $(LINT)
 	@$(MAKE) --no-print-directory -j4 -k test-hub test-cluster test-race lint
 test-%: export BINNACLE_TEST_REQUIRE := all
-test-hub: # a hub on this machine, and what it is made of
-	$(UNRACED) | { grep -v /internal/cli$$ || true; } | sort -r | $(GOTEST) -p 1 -skip '$(CLUSTER)'
+test-hub: # a hub on this machine
+	$(UNRACED) | { grep /test/e2e$$ || true; } | $(GOTEST) -skip '$(CLUSTER)'
 test-cluster: export BINNACLE_TEST_ARTEFACTS := artefacts/cluster
-test-cluster: kube-programs # the same on Kubernetes
+test-cluster: kube-programs # the same on Kubernetes, and what builds for both
 	$(UNRACED) | { grep /test/e2e$$ || true; } | $(GOTEST) -run '$(CLUSTER)'
+	$(UNRACED) | { grep -E '/internal/(image|engine)$$' || true; } | $(GOTEST) -p 1
 test-race: kube-programs # all others, and the command line
 	$(RACED) | CGO_ENABLED=1 xargs -r nice go build -race
 	$(RACED) | sort -r | CGO_ENABLED=1 $(GOTEST) -race -p 1

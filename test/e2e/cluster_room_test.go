@@ -47,6 +47,31 @@ func (h *clusterHub) room(t *testing.T) {
 	h.dashboard(t)
 }
 
+// scaled: a hub that is busier than it should be gets another replica, and an upgrade
+// leaves it. Any work is too much here: nobody waits for a hub to be really busy.
+func (h *clusterHub) scaled(t *testing.T) {
+	h.Metrics(t)
+	const most = 3
+	h.values["autoscaling"] = map[string]any{"enabled": true, "maxReplicas": most, "targetCPUUtilizationPercentage": 1}
+	defer delete(h.values, "autoscaling") // the next upgrade removes it
+	h.upgrade(t)
+	deployments, scalers := h.Client.AppsV1().Deployments(h.namespace), h.Client.AutoscalingV2().HorizontalPodAutoscalers(h.namespace)
+	name := h.namespace + "-binnacle"
+	ready := func() bool {
+		d, err := deployments.Get(t.Context(), name, metav1.GetOptions{})
+		return err == nil && d.Status.ReadyReplicas == most && *d.Spec.Replicas == most
+	}
+	eventually(t, "the hub has a third replica", ready)
+	scaler, err := scalers.Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil || len(scaler.Status.CurrentMetrics) != 1 || scaler.Status.CurrentMetrics[0].Resource.Current.AverageUtilization == nil {
+		t.Errorf("how busy the hub is: %+v %v", scaler, err)
+	}
+	h.hub["launch"].(map[string]any)["max_sessions"] = 50
+	defer delete(h.hub["launch"].(map[string]any), "max_sessions")
+	h.upgrade(t)
+	eventually(t, "the upgrade has left it", ready)
+}
+
 // nodesWith are the nodes that say that they have an image.
 func (h *clusterHub) nodesWith(t *testing.T, image string) (names []string) {
 	t.Helper()

@@ -304,6 +304,7 @@ func TestKubernetes(t *testing.T) {
 	t.Run("Registry", h.brokenRegistry)
 	t.Run("Ways", h.ways)
 	t.Run("Room", h.room)
+	t.Run("Scaled", h.scaled)
 	t.Run("Rolling", h.rolling)
 	t.Run("Counted", h.counted)
 	t.Run("Commits", h.commits)

@@ -83,8 +83,15 @@ func (c *cluster) certificates() error {
 			return err
 		}
 	}
+	if err := ca.client("front-proxy", frontProxy, frontProxy); err != nil {
+		return err
+	}
 	return ca.client("apiserver-kubelet", "kube-apiserver-kubelet-client", "system:masters")
 }
+
+// frontProxy is the API server where it asks another one, such as the metrics
+// server, in somebody's name.
+const frontProxy = "front-proxy-client"
 
 func (c *cluster) kubernetes(args ...string) *exec.Cmd {
 	return exec.Command(c.program("kubernetes"), args...)
@@ -121,6 +128,9 @@ func (c *cluster) startAPI(ctx context.Context, etcd string) error {
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 		"--service-account-key-file="+etc("sa.crt"), "--service-account-signing-key-file="+etc("sa.key"),
 		"--kubelet-client-certificate="+etc("apiserver-kubelet.crt"), "--kubelet-client-key="+etc("apiserver-kubelet.key"),
+		"--requestheader-client-ca-file="+etc("ca.crt"), "--requestheader-allowed-names="+frontProxy, "--enable-aggregator-routing=true",
+		"--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group", "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+		"--proxy-client-cert-file="+etc("front-proxy.crt"), "--proxy-client-key-file="+etc("front-proxy.key"),
 		"--kubelet-certificate-authority="+etc("ca.crt"), "--kubelet-preferred-address-types=InternalIP",
 		"--default-not-ready-toleration-seconds=30", "--default-unreachable-toleration-seconds=30")
 	return c.processes.start(ctx, "kube-apiserver", cmd)

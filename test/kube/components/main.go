@@ -19,11 +19,12 @@ import (
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
+	metrics "sigs.k8s.io/metrics-server/cmd/metrics-server/app"
 )
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: kubernetes etcd|kubectl|kube-apiserver|kube-controller-manager|kube-scheduler|kubelet|kube-proxy …")
+		fmt.Fprintln(os.Stderr, "usage: kubernetes etcd|kubectl|kube-apiserver|kube-controller-manager|kube-scheduler|kubelet|kube-proxy|metrics-server …")
 		os.Exit(2)
 	}
 	name := os.Args[1]
@@ -45,6 +46,8 @@ func main() {
 		cmd = kubelet.NewKubeletCommand(context.Background())
 	case "kube-proxy":
 		cmd = proxy.NewProxyCommand()
+	case "metrics-server":
+		cmd = metrics.NewMetricsServerCommand(context.Background().Done())
 	default:
 		fmt.Fprintf(os.Stderr, "kubernetes has no program %q\n", name)
 		os.Exit(2)
