@@ -149,9 +149,14 @@ tolerations:
 {{- end -}}
 {{- end }}
 
-{{- /* What of it concerns builders: they begin again when it changes. */}}
+{{- /* What of it concerns builders, and no more: they run what strangers wrote. They begin again when it changes. */}}
 {{- define "binnacle.buildConfig" -}}
-{{- omit (include "binnacle.config" . | fromYaml) "launch" "hub" "proxy" "url" "session_domain" "allow_origin" "listen" "tls" "trusted_proxies" "session" | toYaml }}
+{{- $all := include "binnacle.config" . | fromYaml }}
+{{- $config := pick $all "data" "log" "ca_bundle" "outbound_proxy" "base" "build" "mirrors" "network" }}
+{{- with $all.source }}{{ $_ := set $config "source" (pick . "allow" "deny") }}{{ end }}
+{{- with $all.launch }}{{ if hasKey . "disk_budget" }}{{ $_ := set $config "launch" (pick . "disk_budget") }}{{ end }}{{ end }}
+{{- with $all.kubernetes.registry }}{{ $_ := set $config "kubernetes" (dict "registry" (omit . "docker_config")) }}{{ end }}
+{{- toYaml $config }}
 {{- end }}
 
 {{- /* The hub's configuration: what follows from values, with config laid over it. */}}
