@@ -70,6 +70,35 @@ func TestRepo2dockerContract(t *testing.T) {
 	}
 }
 
+// TestProfile runs the real one: a login shell keeps the PATH that it was started with.
+func TestProfile(t *testing.T) {
+	_, text, ok := strings.Cut(image.Preparation, "<<'PROFILE'\n")
+	text, _, end := strings.Cut(text, "PROFILE\n")
+	if !ok || !end {
+		t.Fatal("there is no profile")
+	}
+	file := filepath.Join(t.TempDir(), "binnacle.sh")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ env, want string }{
+		"with one": {"PATH=/srv/a tide/bin:" + os.Getenv("PATH"), "/srv/a tide/bin:" + os.Getenv("PATH")},
+		"none":     {"OLDPATH=/srv/bin", "/usr/bin:/bin"},
+	} {
+		for _, shell := range []string{"bash", "sh"} {
+			program, err := exec.LookPath(shell)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), program, "-c", `PATH=/usr/bin:/bin; . "$1"; echo "$PATH $path"`, shell, file)
+			cmd.Env = []string{c.env}
+			if out, err := cmd.CombinedOutput(); err != nil || string(out) != c.want+" \n" {
+				t.Errorf("%s, %s: %q %v, want %q", name, shell, out, err, c.want)
+			}
+		}
+	}
+}
+
 // TestEntrypoint runs the real one: the command becomes the process itself, through
 // the start script if there is one, so that signals reach it, and its status is ours.
 func TestEntrypoint(t *testing.T) {

@@ -160,6 +160,13 @@ if [ -n "${R2D_ENTRYPOINT:-}" ]; then exec bash "$R2D_ENTRYPOINT" "$@"; fi
 exec "$@"
 ENTRYPOINT
 chmod 0755 /usr/local/bin/repo2docker-entrypoint
+cat > /etc/profile.d/binnacle.sh <<'PROFILE'
+# /etc/profile has replaced PATH. A login shell, as JupyterLab's terminals are, has the
+# one that it was started with: the environment's, and what a start script added.
+path=$(tr '\0' '\n' < /proc/$$/environ | sed -n 's/^PATH=//p')
+[ -z "$path" ] || export PATH="$path"
+unset path
+PROFILE
 # Jupyter would start npm, in every session, to ask where packages are.
 mkdir -p /usr/local/etc/jupyter
 echo '{"LanguageServerManager": {"node_roots": ["/home/jovyan", "/srv/npm/lib", "/srv/npm"]}}' > /usr/local/etc/jupyter/jupyter_server_config.json

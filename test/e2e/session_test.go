@@ -61,3 +61,21 @@ func launchOf(address string) binnacle.LaunchRequest { return binnacle.LaunchReq
 func noRedirects() *http.Client {
 	return &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
+
+// TestTerminal: a terminal has the environment of the notebooks, and what the start
+// script made of it. It is a login shell, whose PATH Debian's profile would replace.
+func TestTerminal(t *testing.T) {
+	repo, err := the.git.Repo(t.Context(), "terminal", plainDir(t, map[string]string{
+		"requirements.txt": "six\n", "start": "#!/bin/bash\nexport PATH=/srv/tide/bin:$PATH TIDE=high\nexec \"$@\"\n",
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, s := ready(t, the.public(), launchOf(repo.URL))
+	stopAfter(t, l)
+	got, err := s.Terminal(t.Context(), `shopt -q login_shell && echo login; command -v python pip jupyter; python -c 'import six; print("six")'; echo $TIDE ${PATH%%:*}`)
+	const bin = "/srv/conda/envs/notebook/bin/"
+	if want := "login\n" + bin + "python\n" + bin + "pip\n" + bin + "jupyter\nsix\nhigh /srv/tide/bin\n"; err != nil || got != want {
+		t.Errorf("the terminal says %q %v, want %q", got, err, want)
+	}
+}
