@@ -67,12 +67,15 @@ type LaunchRequest struct {
 	Ref string `json:"ref,omitempty"`
 	// Path is where to land in the session, e.g. "lab/tree/index.ipynb"; empty
 	// is the repository's own choice or JupyterLab.
-	Path      string            `json:"path,omitempty"`
-	Env       map[string]string `json:"env,omitempty"`
-	Limits    Limits            `json:"limits,omitzero"`
-	Editable  bool              `json:"editable,omitempty"`   // mount the directory live; dir only
-	BuildOnly bool              `json:"build_only,omitempty"` // stop when the image is there
-	Rebuild   bool              `json:"rebuild,omitempty"`    // do not take an image that is already there
+	Path   string            `json:"path,omitempty"`
+	Env    map[string]string `json:"env,omitempty"`
+	Limits Limits            `json:"limits,omitzero"`
+	// Class is a kind of machine that the hub's operator offers, such as "gpu";
+	// empty is the usual one.
+	Class     string `json:"class,omitempty"`
+	Editable  bool   `json:"editable,omitempty"`   // mount the directory live; dir only
+	BuildOnly bool   `json:"build_only,omitempty"` // stop when the image is there
+	Rebuild   bool   `json:"rebuild,omitempty"`    // do not take an image that is already there
 }
 
 // Launch is one request's way from Spec to Session.

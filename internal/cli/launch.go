@@ -20,6 +20,7 @@ import (
 
 type launchOptions struct {
 	repo, ref, path, memory  string
+	class                    string
 	cpu                      float64
 	env                      []string
 	open, detach, editable   bool
@@ -48,6 +49,7 @@ func (a *app) launchCommand() *cobra.Command {
 	f.StringArrayVarP(&o.env, "env", "e", nil, "variable of the session, `NAME=VALUE`, or NAME to hand on yours; may be repeated")
 	f.StringVarP(&o.memory, "memory", "m", "", "memory of the session, a `size` such as 4GiB")
 	f.Float64Var(&o.cpu, "cpu", 0, "`cores` of the session")
+	f.StringVar(&o.class, "class", "", "`kind` of session that the hub's operator offers, such as gpu")
 	f.BoolVar(&o.open, "open", true, "open the browser")
 	f.BoolVarP(&o.detach, "detach", "d", false, "print the address and leave the session running")
 	f.BoolVar(&o.editable, "editable", false, "REPO is a directory: work in it, not in a copy")
@@ -60,7 +62,7 @@ func (a *app) launchCommand() *cobra.Command {
 func (a *app) request(o launchOptions) (binnacle.LaunchRequest, error) {
 	req := binnacle.LaunchRequest{
 		Repo: o.repo, Ref: o.ref, Path: o.path, Editable: o.editable, BuildOnly: o.buildOnly, Rebuild: o.fresh,
-		Limits: binnacle.Limits{CPU: o.cpu},
+		Limits: binnacle.Limits{CPU: o.cpu}, Class: o.class,
 	}
 	if o.cpu < 0 {
 		return req, binnacle.Errorf(binnacle.CodeInvalid, "--cpu must be more than 0.")

@@ -299,6 +299,9 @@ func (c *Config) derive() {
 		c.Source.CAFile = c.CABundle
 	}
 	c.Network.Dir = c.Data
+	if c.Kubernetes.Enabled {
+		c.Launch.Classes = c.Kubernetes.Session.Classes()
+	}
 	c.Launch.Checkouts = filepath.Join(c.Data, "checkouts")
 	c.Proxy.SessionDomain = c.SessionDomain
 	c.Proxy.HubURL = c.URL

@@ -130,6 +130,7 @@ func TestPrintIsReadBackAndHidesSecrets(t *testing.T) {
 func TestTreesAsValues(t *testing.T) {
 	const file = `
 kubernetes:
+  enabled: true
   session:
     resources: {nvidia.com/gpu: "1"}
     tolerations: ["pool=sessions:NoSchedule", spot]
@@ -149,8 +150,8 @@ kubernetes:
 		t.Fatal(err)
 	}
 	k := c.Kubernetes.Session
-	got := []any{len(k.Tolerations), k.Tolerations[0].Value, k.Resources["nvidia.com/gpu"], len(k.Profiles), k.Profiles[0].Memory.Value(), k.Profiles[0].Repo, k.Profiles[1].Class}
-	want := []any{2, "sessions", "1", 2, int64(4 << 30), "^gh/example/", "small"}
+	got := []any{len(k.Tolerations), k.Tolerations[0].Value, k.Resources["nvidia.com/gpu"], len(k.Profiles), k.Profiles[0].Memory.Value(), k.Profiles[0].Repo, k.Profiles[1].Class, c.Launch.Classes}
+	want := []any{2, "sessions", "1", 2, int64(4 << 30), "^gh/example/", "small", []string{"small"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -101,7 +101,7 @@ func (b *buildStream) run(w http.ResponseWriter) error {
 	}
 	ctx, cancel := b.h.quick(b.r)
 	defer cancel()
-	l, err := b.h.deps.Service.Launch(ctx, b.caller, binnacle.LaunchRequest{Repo: spec.String(), BuildOnly: b.buildOnly})
+	l, err := b.h.deps.Service.Launch(ctx, b.caller, binnacle.LaunchRequest{Repo: spec.String(), Class: b.r.URL.Query().Get("class"), BuildOnly: b.buildOnly})
 	if err != nil {
 		return err
 	}

@@ -110,6 +110,16 @@ func TestBuildGolden(t *testing.T) {
 	}
 }
 
+// TestClassOfLinks: the page hands a link's class on, as text.
+func TestClassOfLinks(t *testing.T) {
+	public, _ := start(t, newFake())
+	for query, want := range map[string]string{"": "", "?class=gpu": "gpu", "?class=%22%3E%3Cb%3E": "&#34;&gt;&lt;b&gt;"} {
+		if _, page := ask(t, "GET", public.URL+"/v2/gh/o/r/HEAD"+query, ""); !strings.Contains(page, `data-class="`+want+`"`) {
+			t.Errorf("%s: no %q on the page", query, want)
+		}
+	}
+}
+
 // TestBuildToken takes the launch page's token to /build, and to another spec.
 func TestBuildToken(t *testing.T) {
 	public, _ := start(t, newFake())

@@ -72,6 +72,7 @@ type launchData struct {
 	Ref      string
 	Provider string
 	Path     string // where to land in the session
+	Class    string // of session, when the link asks for one
 	Token    string // a build token, for BinderHub's clients
 	RepoURL  string // a page about the repository; may be empty
 }
@@ -96,7 +97,7 @@ func (h *Hub) launchPage(w http.ResponseWriter, r *http.Request) error {
 	name := displayName(spec)
 	d := launchData{
 		page: h.page(r, name, ""), Spec: spec.String(), Name: name, Ref: spec.Ref, Provider: orDefault(providers[spec.Provider].display, "Directory"),
-		Path: landingPath(r.URL.Query()), Token: token, RepoURL: repoPage(spec),
+		Path: landingPath(r.URL.Query()), Class: r.URL.Query().Get("class"), Token: token, RepoURL: repoPage(spec),
 	}
 	d.Description = "Launch " + name + " as a live notebook server."
 	return h.web.render(w, http.StatusOK, "launch.html", d)

@@ -72,6 +72,8 @@ type Config struct {
 	// fields: not at all). A trusted caller may ask for anything.
 	Limits    binnacle.Limits `yaml:"limits"`
 	MaxLimits binnacle.Limits `yaml:"max_limits"`
+	// Classes are those that a launch may ask for.
+	Classes []string `yaml:"-"`
 	// AllowOrigin is what sessions answer in Access-Control-Allow-Origin.
 	AllowOrigin string `yaml:"allow_origin"`
 	// KeepLaunches and KeepFor bound the history of finished launches.

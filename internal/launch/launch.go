@@ -67,6 +67,9 @@ func (s *Service) Launch(ctx context.Context, caller Caller, req binnacle.Launch
 	if err := check(caller, target, req); err != nil {
 		return binnacle.Launch{}, err
 	}
+	if err := s.checkClass(req.Class); err != nil {
+		return binnacle.Launch{}, err
+	}
 	if err := s.gate.check(target.Spec); err != nil {
 		return binnacle.Launch{}, err
 	}
@@ -148,7 +151,7 @@ func (s *Service) admit(caller Caller, r *run, now time.Time) (*run, error) {
 
 // equal says whether two requests ask for the same.
 func equal(a, b binnacle.LaunchRequest) bool {
-	return a.Repo == b.Repo && a.Ref == b.Ref && a.Path == b.Path && maps.Equal(a.Env, b.Env) && a.Limits == b.Limits &&
+	return a.Repo == b.Repo && a.Ref == b.Ref && a.Path == b.Path && maps.Equal(a.Env, b.Env) && a.Limits == b.Limits && a.Class == b.Class &&
 		a.Editable == b.Editable && a.BuildOnly == b.BuildOnly && a.Rebuild == b.Rebuild
 }
 
@@ -455,6 +458,18 @@ func check(caller Caller, t source.Target, req binnacle.LaunchRequest) error {
 		return invalid("A limit is negative.", "Leave it out to get the hub's.")
 	}
 	return nil
+}
+
+// checkClass refuses a class that the operator does not offer.
+func (s *Service) checkClass(class string) error {
+	switch {
+	case class == "" || slices.Contains(s.cfg.Classes, class):
+		return nil
+	case len(s.cfg.Classes) == 0:
+		return invalid("This hub has no classes of sessions.", "Leave class out.")
+	default:
+		return invalid("This hub has no class "+fmt.Sprintf("%.80q", class)+" of sessions.", "There are: "+strings.Join(s.cfg.Classes, ", ")+".")
+	}
 }
 
 func envName(s string) bool {

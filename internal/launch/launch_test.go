@@ -17,6 +17,7 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/image"
 	"github.com/binnacle-hub/binnacle/internal/launch"
 	"github.com/binnacle-hub/binnacle/internal/recipe"
+	"github.com/binnacle-hub/binnacle/internal/session"
 )
 
 func TestLaunch(t *testing.T) {
@@ -130,6 +131,7 @@ func TestRequests(t *testing.T) {
 		{"env token", ann, binnacle.LaunchRequest{Repo: "gh/o/r", Env: map[string]string{"JUPYTER_TOKEN": "x"}}, binnacle.CodeInvalid},
 		{"env size", ann, binnacle.LaunchRequest{Repo: "gh/o/r", Env: map[string]string{"A": strings.Repeat("x", 40<<10)}}, binnacle.CodeInvalid},
 		{"limits", ann, binnacle.LaunchRequest{Repo: "gh/o/r", Limits: binnacle.Limits{Memory: -1}}, binnacle.CodeInvalid},
+		{"class", ann, binnacle.LaunchRequest{Repo: "gh/o/r", Class: "large"}, binnacle.CodeInvalid},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -143,6 +145,58 @@ func TestRequests(t *testing.T) {
 				t.Errorf("%q has no hint", e.Message)
 			}
 		})
+	}
+}
+
+// TestClasses: a launch may ask for a class that the operator offers, whose sessions
+// are told apart, and is not joined with one of another class.
+func TestClasses(t *testing.T) {
+	b := newBench(t)
+	defer b.close()
+	b.cfg.Classes = []string{"gpu", "large"}
+	svc, stop := b.serve()
+	defer stop()
+	gate := make(chan struct{})
+	b.bld.build = func(ctx context.Context, _ image.Request, _ func(binnacle.Event)) error {
+		select {
+		case <-gate:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	ids := map[string]string{} // by launch
+	for _, class := range []string{"", "gpu", "gpu", "large"} {
+		req := ask("main")
+		req.Class = class
+		ids[begin(t, svc, ann, req)] = class
+	}
+	if len(ids) != 3 {
+		t.Errorf("launches: %v", ids)
+	}
+	close(gate)
+	for id, class := range ids {
+		if e := end(t, svc, id); e.Phase != binnacle.PhaseReady {
+			t.Fatalf("%+v", e)
+		}
+		l, err := svc.Get(t.Context(), ann, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := b.spw.List(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range list {
+			if s.ID == l.Session.ID && s.Labels[session.LabelClass] != class {
+				t.Errorf("a session of the class %q is labelled %v", class, s.Labels)
+			}
+		}
+	}
+	req := ask("main")
+	req.Class = "huge"
+	if _, err := svc.Launch(t.Context(), ann, req); binnacle.CodeOf(err) != binnacle.CodeInvalid || !strings.Contains(binnacle.Public(err).Hint, "gpu, large") {
+		t.Error(err)
 	}
 }
 

@@ -115,6 +115,9 @@ func (s *Service) sessionSpec(rec store.Launch) session.Spec {
 		labelOwner: rec.Owner, labelLaunch: rec.ID, labelRepo: rec.Spec.String(), labelProvider: string(rec.Spec.Provider),
 		labelRevision: rec.Revision.Commit, labelPath: rec.Path, labelQueue: Caller{Owner: rec.Owner, Trusted: rec.Trusted}.key(),
 	}
+	if rec.Request.Class != "" {
+		labels[session.LabelClass] = rec.Request.Class
+	}
 	if s.cfg.MaxAge > 0 {
 		labels[labelEnds] = time.Now().Add(s.cfg.MaxAge).UTC().Format(time.RFC3339)
 	}

@@ -104,10 +104,20 @@ func (h *clusterHub) kill(t *testing.T, selector string) {
 	})
 }
 
-// lostPod: whose session was deleted, as docs/kubernetes-sessions.md says, is told so.
+// lostPod: whose session was deleted, as docs/kubernetes-sessions.md says, is told so. It
+// is one of a class, as its pod shows.
 func (h *clusterHub) lostPod(t *testing.T, repo *githost.Repo) {
 	t.Helper()
-	l, _ := ready(t, h.person, launchOf(repo.URL))
+	req := launchOf(repo.URL)
+	req.Class = "large"
+	l, _ := ready(t, h.person, req)
+	pod, err := h.Client.CoreV1().Pods(h.sessions).Get(t.Context(), l.Session.ID, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := pod.Spec.Containers[0].Resources.Limits.Memory().String(); got != "1280Mi" {
+		t.Errorf("a session of the class has %s of memory", got)
+	}
 	lesson := workshop.Lesson{
 		Page: "../../docs/kubernetes-sessions.md", Dir: h.dir, Programs: kubectl(t), Env: []string{"KUBECONFIG=" + h.Kubeconfig},
 		Replace: map[string]string{"binnacle-sessions": h.sessions, "pod NAME": "pod " + l.Session.ID},

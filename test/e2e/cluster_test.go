@@ -146,10 +146,13 @@ func (h *clusterHub) settings(number int) {
 		},
 	}
 	h.hub = map[string]any{
-		"base":       map[string]any{"image": h.Registry + "/hub/debian:test"},
-		"source":     map[string]any{"allow": []any{host + "/32"}},
-		"kubernetes": map[string]any{"registry": map[string]any{"timeout": "10s"}},
-		"launch":     map[string]any{"per_owner": 0, "address_rate": 0, "limits": map[string]any{"memory": 1 << 30}},
+		"base":   map[string]any{"image": h.Registry + "/hub/debian:test"},
+		"source": map[string]any{"allow": []any{host + "/32"}},
+		"kubernetes": map[string]any{
+			"registry": map[string]any{"timeout": "10s"},
+			"session":  map[string]any{"profiles": []any{map[string]any{"class": "large", "memory": "1280Mi"}}},
+		},
+		"launch": map[string]any{"per_owner": 0, "address_rate": 0, "limits": map[string]any{"memory": 1 << 30}},
 	}
 }
 

@@ -157,6 +157,18 @@ func (p Profile) MarshalText() ([]byte, error) {
 	return b, nil
 }
 
+// Classes are those that have a profile, sorted: what a launch may ask for.
+func (c Config) Classes() []string {
+	var out []string
+	for _, p := range c.Profiles {
+		if p.Class != "" {
+			out = append(out, p.Class)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 func (p Profile) matches(spec session.Spec) bool {
 	if p.Class != "" && spec.Labels[session.LabelClass] != p.Class {
 		return false

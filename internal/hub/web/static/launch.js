@@ -11,7 +11,8 @@ import { resolved } from "./resolved.js";
 
 const root = $("launch");
 const { spec, path } = root.dataset;
-const key = launchKey(spec, path);
+const kind = root.dataset.class; // of session
+const key = launchKey(spec, kind ? `${path}\n${kind}` : path);
 let state = initial();
 let id = "";
 let source = null;
@@ -31,7 +32,7 @@ async function start() {
   draw();
   try {
     let launch = id ? await join(id) : null;
-    if (!launch) launch = await call("POST", "/api/launches", { repo: spec, path, rebuild: false });
+    if (!launch) launch = await call("POST", "/api/launches", { repo: spec, path, class: kind, rebuild: false });
     id = launch.id;
     remember();
     if (launch.revision) commit(launch.revision);
