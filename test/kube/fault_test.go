@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"syscall"
 	"testing"
@@ -107,6 +108,26 @@ func (w world) faults(t *testing.T) {
 		}
 		eventually(t, program+" comes back", answers)
 	}
+
+	if err := w.Signal("node1", syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	service, err := w.Client.CoreV1().Services("default").Get(t.Context(), "kubernetes", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reached := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(service.Spec.ClusterIP, "443"))
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}
+	eventually(t, "Services are reached through the other node", reached)
+	eventually(t, "node1 is started again", func() error { return w.StartNode(t.Context(), "node1") })
+	eventually(t, "Services are reached", reached)
 
 	if err := w.Signal("node2", syscall.SIGKILL); err != nil {
 		t.Fatal(err)

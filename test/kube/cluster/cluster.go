@@ -212,6 +212,9 @@ func (c *cluster) watch(ctx context.Context) error {
 		case p := <-c.processes.ended:
 			c.log.WarnContext(ctx, "a program has ended", "program", p.name, "error", p.err)
 			if p.cmd.Stdin != nil { // a node
+				if err := c.reroute(); err != nil {
+					return err
+				}
 				continue
 			}
 			const pause = time.Second

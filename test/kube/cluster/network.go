@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,7 +68,8 @@ func ipNet(p netip.Prefix) *net.IPNet {
 }
 
 // connect gives a node, the namespace of process pid, its cable to the bridge,
-// and this machine the routes to its pods. Services are reached through node 1.
+// and this machine the routes to its pods. Services are reached through the first node;
+// see [cluster.reroute].
 func (l layout) connect(ctx context.Context, i, pid int) error {
 	bridge, err := netlink.LinkByName(l.bridge())
 	if err != nil {
@@ -94,14 +96,53 @@ func (l layout) connect(ctx context.Context, i, pid int) error {
 	if err := netlink.LinkSetUp(veth); err != nil {
 		return fmt.Errorf("switch on the interface of %s: %w", nodeName(i), err)
 	}
-	destinations := []netip.Prefix{l.podsOf(i)}
-	if i == 1 {
-		destinations = append(destinations, l.services())
+	if err := netlink.RouteReplace(l.route(bridge, l.podsOf(i), i)); err != nil {
+		return fmt.Errorf("make the route to the pods of %s: %w", nodeName(i), err)
 	}
-	for _, d := range destinations {
-		route := &netlink.Route{LinkIndex: bridge.Attrs().Index, Dst: ipNet(d), Gw: l.node(i).AsSlice(), Src: l.host().AsSlice()}
-		if err := netlink.RouteReplace(route); err != nil {
-			return fmt.Errorf("make the route to %s: %w", d, err)
+	// Where there is one already, connections are on their way there.
+	if err := netlink.RouteAdd(l.route(bridge, l.services(), i)); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("make the route to Services: %w", err)
+	}
+	return nil
+}
+
+// route leads this machine to a part of the cluster's addresses through node i.
+func (l layout) route(bridge netlink.Link, to netip.Prefix, i int) *netlink.Route {
+	return &netlink.Route{LinkIndex: bridge.Attrs().Index, Dst: ipNet(to), Gw: l.node(i).AsSlice(), Src: l.host().AsSlice()}
+}
+
+// reroute lets Services be reached through a node that runs, as a cloud's load balancer
+// does when one has ended; without any, through the next that starts.
+func (c *cluster) reroute() error {
+	bridge, err := netlink.LinkByName(c.bridge())
+	if err != nil {
+		return fmt.Errorf("find the bridge: %w", err)
+	}
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: ipNet(c.services())}, netlink.RT_FILTER_DST)
+	if err != nil {
+		return fmt.Errorf("find the route to Services: %w", err)
+	}
+	running := 0
+	for i := c.cfg.Nodes; i > 0; i-- {
+		p := c.processes.list()[nodeName(i)]
+		if p == nil {
+			continue
+		}
+		select {
+		case <-p.done:
+		default:
+			running = i
+			if slices.ContainsFunc(routes, func(r netlink.Route) bool { return r.Gw.Equal(c.node(i).AsSlice()) }) {
+				return nil
+			}
+		}
+	}
+	if running > 0 {
+		return netlink.RouteReplace(c.route(bridge, c.services(), running))
+	}
+	for _, r := range routes {
+		if err := netlink.RouteDel(&r); err != nil {
+			return err
 		}
 	}
 	return nil
