@@ -121,7 +121,7 @@ func (r *reader) read() error {
 		}
 	}
 	r.Kind = chosen.name
-	parts := []func(*reader) error{chosen.read, readLanguages, readNode, readInterfaces, readApt, readScripts, readIgnore, noteOthers, noteKernel}
+	parts := []func(*reader) error{chosen.read, readLanguages, readNode, readInterfaces, readApt, readScripts, readGitVersion, readIgnore, noteOthers, noteKernel}
 	if chosen.name == dockerfile {
 		parts = []func(*reader) error{chosen.read, readIgnore, noteAsked, noteOthers}
 	}

@@ -30,6 +30,7 @@ func TestPythonFiles(t *testing.T) {
 		})
 	}
 	t.Run("poetry.lock from git", poetryFromGit)
+	t.Run("version from git", versionFromGit)
 	t.Run("another version", func(t *testing.T) {
 		builds, err := uvpython.Handler(t.Context())
 		if errors.Is(err, olddebian.ErrNone) {
@@ -59,6 +60,29 @@ func TestPythonFiles(t *testing.T) {
 
 // poetryFromGit installs what a poetry.lock names by a commit that is not the newest
 // of its branch.
+// versionFromGit: packages whose version is git's business are installed without it, by
+// each of the tools that ask git.
+func versionFromGit(t *testing.T) {
+	const setuptools = "[build-system]\nrequires = [\"setuptools>=80\", \"setuptools-scm>=8\"]\nbuild-backend = \"setuptools.build_meta\"\n[tool.setuptools_scm]\n"
+	const hatch = "[build-system]\nrequires = [\"hatchling\", \"hatch-vcs\"]\nbuild-backend = \"hatchling.build\"\n[tool.hatch.version]\nsource = \"vcs\"\n"
+	for name, build := range map[string]string{"setuptools-scm": setuptools, "hatch-vcs": hatch} {
+		t.Run(name, func(t *testing.T) {
+			repo, err := the.git.Repo(t.Context(), "versioned-"+name, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := repo.Commit(t.Context(), map[string]string{
+				"pyproject.toml": build + "[project]\nname = \"tide-tables\"\ndynamic = [\"version\"]\n", "src/tide_tables/__init__.py": "high = 7\n",
+			}); err != nil {
+				t.Fatal(err)
+			}
+			l, server := ready(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL})
+			stopAfter(t, l)
+			cell(t, server, "import tide_tables, importlib.metadata as m; print(tide_tables.high, m.version('tide-tables'))", "7 0.0")
+		})
+	}
+}
+
 func poetryFromGit(t *testing.T) {
 	port, err := the.far.Listen()
 	if err != nil {
