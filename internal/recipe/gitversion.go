@@ -19,8 +19,8 @@ const gitless = "0.0"
 // calls it without a name, for all.
 func readGitVersion(r *reader) error {
 	file, name, ok := r.gitVersion()
-	if r.err != nil || !ok {
-		return r.err
+	if !ok {
+		return nil
 	}
 	variable := "SETUPTOOLS_SCM_PRETEND_VERSION"
 	if name != "" {
@@ -45,8 +45,8 @@ func readGitVersion(r *reader) error {
 func (r *reader) gitVersion() (file, name string, ok bool) {
 	text := func(file string) string {
 		s, _, err := r.text(file)
-		if err != nil && r.err == nil {
-			r.err = err
+		if err != nil {
+			return "" // who needs the file says what is wrong with it
 		}
 		return s
 	}
@@ -65,7 +65,7 @@ func (r *reader) gitVersion() (file, name string, ok bool) {
 	scm := at(project, "tool", "setuptools_scm")
 	requires := func(tool string) bool {
 		return slices.ContainsFunc(texts(at(project, "build-system", "requires")), func(line string) bool {
-			return canonical(regexp.MustCompile(`^[A-Za-z0-9._-]*`).FindString(strings.TrimSpace(line))) == tool
+			return requiredName(line) == tool
 		})
 	}
 	switch {

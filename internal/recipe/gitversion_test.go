@@ -30,6 +30,7 @@ func TestGitVersion(t *testing.T) {
 		"requirements.txt":          {map[string]string{"requirements.txt": "six\n-e .\n", "pyproject.toml": scm + project + "[tool.setuptools_scm]\n"}, all + "_FOR_TIDE_TABLES"},
 		"environment.yml":           {map[string]string{"environment.yml": "dependencies: [python=3.12, pip, {pip: [-e .]}]\n", "pyproject.toml": scm + project + "[tool.setuptools_scm]\n"}, all + "_FOR_TIDE_TABLES"},
 		"postBuild":                 {map[string]string{"environment.yml": "dependencies: [numpy]\n", "postBuild": "#!/bin/bash\npip install .\n", "pyproject.toml": scm + project + "[tool.setuptools_scm]\n"}, all + "_FOR_TIDE_TABLES"},
+		"a file that is no text":    {map[string]string{"environment.yml": "dependencies: [numpy]\n", "setup.py": "\x00use_scm_version\xff\n", "postBuild": "#!/bin/bash\ntrue\n"}, ""},
 		"nobody installs it":        {map[string]string{"environment.yml": "dependencies: [numpy]\n", "pyproject.toml": scm + project + "[tool.setuptools_scm]\n"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -166,6 +166,11 @@ func (o *outline) text(name string) bool {
 	return true
 }
 
+// requiredName is the package that a line of build-system.requires is about.
+func requiredName(line string) string {
+	return canonical(regexp.MustCompile(`^[A-Za-z0-9._-]*`).FindString(strings.TrimSpace(line)))
+}
+
 // editable says whether the names of a package's files are all that an editable
 // installation of it depends on, as its pyproject.toml is.
 func editable(f map[string]any) bool {
@@ -180,7 +185,7 @@ func editable(f map[string]any) bool {
 		}
 	}
 	for _, line := range texts(at(f, "build-system", "requires")) {
-		name := canonical(regexp.MustCompile(`^[A-Za-z0-9._-]*`).FindString(strings.TrimSpace(line)))
+		name := requiredName(line)
 		if slices.Contains([]string{"hatch-vcs", "hatch-fancy-pypi-readme", "setuptools-scm"}, name) {
 			return false
 		}

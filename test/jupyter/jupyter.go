@@ -92,19 +92,24 @@ func (s Server) StartKernel(ctx context.Context, name string) (*Kernel, error) {
 
 // Attach connects to a kernel that runs already.
 func (s Server) Attach(ctx context.Context, id string) (*Kernel, error) {
-	url := "ws" + strings.TrimPrefix(s.URL, "http") + "api/kernels/" + id + "/channels"
-	conn, res, err := websocket.Dial(ctx, url, &websocket.DialOptions{
-		HTTPClient: s.Client, HTTPHeader: http.Header{"Authorization": {"token " + s.Token}},
-	})
-	if res != nil && res.Body != nil {
-		defer res.Body.Close()
-	}
+	conn, err := s.dial(ctx, "api/kernels/"+id+"/channels")
 	if err != nil {
 		return nil, err
 	}
 	const longest = 16 << 20 // bytes of one message
 	conn.SetReadLimit(longest)
 	return &Kernel{ID: id, server: s, conn: conn, session: rand.Text()}, nil
+}
+
+// dial opens a WebSocket of the server.
+func (s Server) dial(ctx context.Context, path string) (*websocket.Conn, error) {
+	conn, res, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(s.URL, "http")+path, &websocket.DialOptions{
+		HTTPClient: s.Client, HTTPHeader: http.Header{"Authorization": {"token " + s.Token}},
+	})
+	if res != nil && res.Body != nil {
+		defer res.Body.Close()
+	}
+	return conn, err
 }
 
 type message struct {

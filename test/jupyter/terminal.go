@@ -26,13 +26,7 @@ func (s Server) Terminal(ctx context.Context, command string) (_ string, err err
 		_, ended := s.do(ctx, http.MethodDelete, "api/terminals/"+terminal.Name, nil)
 		err = errors.Join(err, ended)
 	}()
-	url := "ws" + strings.TrimPrefix(s.URL, "http") + "terminals/websocket/" + terminal.Name
-	conn, res, err := websocket.Dial(ctx, url, &websocket.DialOptions{
-		HTTPClient: s.Client, HTTPHeader: http.Header{"Authorization": {"token " + s.Token}},
-	})
-	if res != nil && res.Body != nil {
-		defer res.Body.Close()
-	}
+	conn, err := s.dial(ctx, "terminals/websocket/"+terminal.Name)
 	if err != nil {
 		return "", err
 	}
