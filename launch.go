@@ -65,6 +65,8 @@ type LaunchRequest struct {
 	Repo string `json:"repo"`
 	// Ref overrides the ref that Repo names; empty keeps it.
 	Ref string `json:"ref,omitempty"`
+	// Subdir overrides the folder that Repo names; empty keeps it.
+	Subdir string `json:"subdir,omitempty"`
 	// Path is where to land in the session, e.g. "lab/tree/index.ipynb"; empty
 	// is the repository's own choice or JupyterLab.
 	Path   string            `json:"path,omitempty"`

@@ -2,6 +2,7 @@ package binnacle
 
 import (
 	"net/url"
+	"path"
 	"strings"
 )
 
@@ -32,14 +33,31 @@ type Spec struct {
 	// Ref is a branch (slashes allowed), a tag or a commit; "HEAD" when the
 	// person named none. Empty for dir.
 	Ref string `json:"ref"`
+	// Subdir is the folder of the repository that counts as all of it, e.g.
+	// "courses/one"; empty is the whole. See [Spec.In].
+	Subdir string `json:"subdir,omitempty"`
 }
 
 // ParseSpec reads BinderHub's written form, e.g. "gh/owner/name/ref" or
 // "git/https%3A%2F%2Fgit.example.org%2Frepo/main" (repositories of gl and git
-// are percent-encoded because they hold slashes). A missing ref is HEAD.
+// are percent-encoded because they hold slashes). A missing ref is HEAD. Behind
+// it may stand a folder, "?subdir=courses/one", which BinderHub does not know.
 // Returns invalid for an unknown provider, a bad escape, a missing part or a
 // control character.
 func ParseSpec(s string) (Spec, error) {
+	s, query, _ := strings.Cut(s, "?") // no ref of git has one
+	spec, err := parseSpec(s)
+	if err != nil || query == "" {
+		return spec, err
+	}
+	q, err := url.ParseQuery(query)
+	if err != nil {
+		return Spec{}, badSpec(s)
+	}
+	return spec.In(q.Get("subdir"))
+}
+
+func parseSpec(s string) (Spec, error) {
 	provider, rest, _ := strings.Cut(s, "/")
 	rest = strings.TrimSuffix(rest, "/")
 	if hasControl(s) || rest == "" {
@@ -84,8 +102,32 @@ func ParseSpec(s string) (Spec, error) {
 	return Spec{Provider: Provider(provider), Repo: repo, Ref: ref}, nil
 }
 
+// In is the Spec with that folder of the repository, written with slashes, in
+// place of its own: "./courses/one/" is "courses/one"; "." and the empty one are
+// the whole. A folder of a directory is a directory. Returns invalid for one that
+// is outside or holds control characters.
+func (s Spec) In(folder string) (Spec, error) {
+	subdir := strings.TrimPrefix(path.Clean("/"+folder), "/")
+	if as := path.Clean(folder); hasControl(folder) || as != subdir && as != "." {
+		return Spec{}, &Error{
+			Code: CodeInvalid, Op: "spec.subdir", Message: "This is not a folder of a repository: " + quote(folder) + ".",
+			Hint: "Write it as the repository has it, from its root on: courses/one.",
+		}
+	}
+	if s.Provider == Dir {
+		s.Repo, subdir = path.Join(s.Repo, subdir), ""
+	}
+	s.Subdir = subdir
+	return s, nil
+}
+
 // String is the form ParseSpec reads back.
 func (s Spec) String() string {
+	if s.Subdir != "" {
+		subdir := s.Subdir
+		s.Subdir = ""
+		return s.String() + "?" + url.Values{"subdir": {subdir}}.Encode()
+	}
 	repo := s.Repo
 	if s.Provider == GitLab || s.Provider == Git || s.Provider == Dir {
 		repo = url.PathEscape(repo)

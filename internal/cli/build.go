@@ -34,13 +34,13 @@ func (a *app) buildCommand() *cobra.Command {
 				return &binnacle.Error{Code: binnacle.CodeInvalid, Op: "cli.build", Message: "--push needs a name to push to.", Hint: "Add --tag registry.example.org/me/image:1."}
 			}
 			if req.Tag == "" && req.Output == "" {
-				return a.launch(cmd.Context(), launchOptions{repo: req.Repo, ref: req.Ref, path: req.Interface, asJSON: asJSON, buildOnly: true, fresh: fresh})
+				return a.launch(cmd.Context(), launchOptions{repo: req.Repo, ref: req.Ref, subdir: req.Subdir, path: req.Interface, asJSON: asJSON, buildOnly: true, fresh: fresh})
 			}
 			return a.export(cmd.Context(), req, asJSON)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&req.Ref, "ref", "", "branch, tag or commit, instead of the one REPO names")
+	placeFlags(f, &req.Ref, &req.Subdir)
 	f.StringVar(&req.Interface, "interface", "", interfaceHelp)
 	f.StringVarP(&req.Tag, "tag", "t", "", "`name` of the image as registries write it")
 	f.BoolVar(&req.Push, "push", false, "push the image to the registry in its name")

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +18,7 @@ import (
 )
 
 func (a *app) freezeCommand() *cobra.Command {
-	var ref, out string
+	var ref, subdir, out string
 	var dry, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "freeze REPO",
@@ -33,9 +34,9 @@ func (a *app) freezeCommand() *cobra.Command {
 				if info, err := os.Stat(args[0]); err != nil || !info.IsDir() {
 					return &binnacle.Error{Code: binnacle.CodeInvalid, Op: "cli.freeze", Message: "Where do the files go? " + args[0] + " is no directory.", Hint: "Name a checkout of it with --output."}
 				}
-				out = args[0]
+				out = filepath.Join(args[0], subdir)
 			}
-			r, files, err := a.installed(cmd.Context(), args[0], ref, asJSON)
+			r, files, err := a.installed(cmd.Context(), args[0], ref, subdir, asJSON)
 			if err != nil {
 				return err
 			}
@@ -49,7 +50,7 @@ func (a *app) freezeCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&ref, "ref", "", "branch, tag or commit, instead of the one REPO names")
+	placeFlags(f, &ref, &subdir)
 	f.StringVarP(&out, "output", "o", "", "`directory` to write into")
 	f.BoolVar(&dry, "dry-run", false, "tell what would be written")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
@@ -57,12 +58,12 @@ func (a *app) freezeCommand() *cobra.Command {
 }
 
 // installed builds a repository, or finds its image, and reads what is in it.
-func (a *app) installed(ctx context.Context, repo, ref string, quiet bool) (_ recipe.Recipe, _ map[string]string, err error) {
+func (a *app) installed(ctx context.Context, repo, ref, subdir string, quiet bool) (_ recipe.Recipe, _ map[string]string, err error) {
 	c, err := a.config(nil)
 	if err != nil {
 		return recipe.Recipe{}, nil, err
 	}
-	r, _, err := a.readRecipe(ctx, c, repo, ref, "")
+	r, _, err := a.readRecipe(ctx, c, repo, ref, subdir, "")
 	if err != nil {
 		return r, nil, err
 	}
@@ -75,7 +76,7 @@ func (a *app) installed(ctx context.Context, repo, ref string, quiet bool) (_ re
 	if quiet {
 		show = a.wait
 	}
-	l, err := show(ctx, h, binnacle.LaunchRequest{Repo: localPath(repo), Ref: ref, BuildOnly: true}, false)
+	l, err := show(ctx, h, binnacle.LaunchRequest{Repo: localPath(repo), Ref: ref, Subdir: subdir, BuildOnly: true}, false)
 	if err != nil {
 		return r, nil, err
 	}

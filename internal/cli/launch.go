@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/config"
@@ -19,8 +20,8 @@ import (
 )
 
 type launchOptions struct {
-	repo, ref, path, memory  string
-	class                    string
+	repo, ref, subdir, path  string
+	memory, class            string
 	cpu                      float64
 	env                      []string
 	open, detach, editable   bool
@@ -44,7 +45,7 @@ func (a *app) launchCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.ref, "ref", "", "branch, tag or commit, instead of the one REPO names")
+	placeFlags(f, &o.ref, &o.subdir)
 	f.StringVar(&o.path, "urlpath", "", "`path` to open, such as lab/tree/index.ipynb, tree, vscode or desktop")
 	f.StringArrayVarP(&o.env, "env", "e", nil, "variable of the session, `NAME=VALUE`, or NAME to hand on yours; may be repeated")
 	f.StringVarP(&o.memory, "memory", "m", "", "memory of the session, a `size` such as 4GiB")
@@ -58,10 +59,16 @@ func (a *app) launchCommand() *cobra.Command {
 	return cmd
 }
 
+// placeFlags are the flags of all commands that read a repository.
+func placeFlags(f *pflag.FlagSet, ref, subdir *string) {
+	f.StringVar(ref, "ref", "", "branch, tag or commit, instead of the one REPO names")
+	f.StringVar(subdir, "subdir", "", "`folder` of the repository to take for all of it, such as courses/one")
+}
+
 // request is what the flags ask the hub for.
 func (a *app) request(o launchOptions) (binnacle.LaunchRequest, error) {
 	req := binnacle.LaunchRequest{
-		Repo: o.repo, Ref: o.ref, Path: o.path, Editable: o.editable, BuildOnly: o.buildOnly, Rebuild: o.fresh,
+		Repo: o.repo, Ref: o.ref, Subdir: o.subdir, Path: o.path, Editable: o.editable, BuildOnly: o.buildOnly, Rebuild: o.fresh,
 		Limits: binnacle.Limits{CPU: o.cpu}, Class: o.class,
 	}
 	if o.cpu < 0 {

@@ -39,23 +39,22 @@ func newSite(t *testing.T) *site {
 	}
 	sum := sha1.Sum(pack) // npm's own kind of hash
 	s := &site{}
-	answers := map[string]func() []byte{
-		"/pypi/simple/harbour/": func() []byte {
+	answers := map[string]func(host string) []byte{
+		"/pypi/simple/harbour/": func(string) []byte {
 			return []byte(`<!DOCTYPE html><a href="/pypi/files/harbour-1.0-py3-none-any.whl">harbour-1.0-py3-none-any.whl</a>`)
 		},
-		"/pypi/files/harbour-1.0-py3-none-any.whl": func() []byte { return wheel },
-		"/npm/harbour": func() []byte {
-			return fmt.Appendf(nil, `{"name": "harbour", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": {"name": "harbour", "version": "1.0.0", "dist": {"tarball": "%s/npm/harbour/-/harbour-1.0.0.tgz", "shasum": "%s"}}}}`, s.URL, hex.EncodeToString(sum[:]))
+		"/pypi/files/harbour-1.0-py3-none-any.whl": func(string) []byte { return wheel },
+		"/npm/harbour": func(host string) []byte {
+			return fmt.Appendf(nil, `{"name": "harbour", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": {"name": "harbour", "version": "1.0.0", "dist": {"tarball": "http://%s/npm/harbour/-/harbour-1.0.0.tgz", "shasum": "%s"}}}}`, host, hex.EncodeToString(sum[:]))
 		},
-		"/npm/harbour/-/harbour-1.0.0.tgz":     func() []byte { return pack },
-		"/go/harbour.example/m/@v/v1.0.0.info": func() []byte { return []byte(`{"Version": "v1.0.0"}`) },
-		"/go/harbour.example/m/@v/v1.0.0.mod":  func() []byte { return []byte("module harbour.example/m\n") },
-		"/go/harbour.example/m/@v/v1.0.0.zip":  func() []byte { return module },
+		"/npm/harbour/-/harbour-1.0.0.tgz":     func(string) []byte { return pack },
+		"/go/harbour.example/m/@v/v1.0.0.info": func(string) []byte { return []byte(`{"Version": "v1.0.0"}`) },
+		"/go/harbour.example/m/@v/v1.0.0.mod":  func(string) []byte { return []byte("module harbour.example/m\n") },
+		"/go/harbour.example/m/@v/v1.0.0.zip":  func(string) []byte { return module },
 	}
-	// It starts once s holds it: its handler reads s.URL.
-	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
-		s.asked = append(s.asked, r.URL.Path)
+		s.asked = append(s.asked, r.URL.String()) // all of it when we are the proxy
 		s.mu.Unlock()
 		body, ok := answers[r.URL.Path]
 		if !ok {
@@ -65,9 +64,8 @@ func newSite(t *testing.T) *site {
 		if strings.HasSuffix(r.URL.Path, "/harbour/") {
 			w.Header().Set("Content-Type", "text/html")
 		}
-		_, _ = w.Write(body())
+		_, _ = w.Write(body(r.Host))
 	}))
-	s.Start()
 	t.Cleanup(s.Close)
 	return s
 }
@@ -99,9 +97,20 @@ func TestMirrors(t *testing.T) {
 		t.Skip("starts pip, npm and go")
 	}
 	s := newSite(t)
-	var cfg config.Config
-	cfg.Mirrors.Site = config.Secret(s.URL)
-	env := append(os.Environ(), "GOSUMDB=off", "GOFLAGS=-mod=mod", "HOME="+t.TempDir())
+	direct := config.Config{Mirrors: config.Mirrors{Site: config.Secret(s.URL)}}
+	t.Run("direct", func(t *testing.T) { s.serves(t, direct, "") })
+	t.Run("through outbound_proxy", func(t *testing.T) {
+		// A name that nobody can look up: only the proxy knows where it is.
+		const site = "http://mirror.invalid"
+		s.serves(t, config.Config{Mirrors: config.Mirrors{Site: site}, OutboundProxy: config.OutboundProxy{HTTP: config.Secret(s.URL)}}, site)
+	})
+}
+
+// serves has each tool take its package from the site, whose address requests have
+// in front where the site is the proxy.
+func (s *site) serves(t *testing.T, cfg config.Config, address string) {
+	t.Helper()
+	env := append(os.Environ(), "GOSUMDB=off", "GOFLAGS=-mod=mod", "HOME="+t.TempDir(), "PIP_TRUSTED_HOST=mirror.invalid")
 	for name, value := range cli.BuildEnv(cfg) {
 		env = append(env, name+"="+value)
 	}
@@ -124,7 +133,8 @@ func TestMirrors(t *testing.T) {
 			}
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			if asked := strings.Join(s.asked, "\n"); !strings.Contains(asked, c.path) {
+			defer func() { s.asked = nil }()
+			if asked := strings.Join(s.asked, "\n"); !strings.Contains("\n"+asked, "\n"+address+c.path) {
 				t.Errorf("the mirror was asked for %s", asked)
 			}
 		})

@@ -25,8 +25,10 @@ const buildPath = "/operator/build"
 type buildRequest struct {
 	Repo string `json:"repo"`
 	Ref  string `json:"ref,omitempty"`
-	Tag  string `json:"tag,omitempty"`
-	Push bool   `json:"push,omitempty"`
+	// Subdir is the folder to take for all of the repository.
+	Subdir string `json:"subdir,omitempty"`
+	Tag    string `json:"tag,omitempty"`
+	Push   bool   `json:"push,omitempty"`
 	// PlainHTTP pushes without TLS.
 	PlainHTTP bool   `json:"plain_http,omitempty"`
 	Output    string `json:"output,omitempty"`
@@ -112,7 +114,7 @@ func (s *server) build(ctx context.Context, req buildRequest, emit func(binnacle
 func (s *server) buildPhases(ctx context.Context, req buildRequest, begin func(binnacle.Phase), tell func(binnacle.Event)) (_ image.Image, err error) {
 	begin(binnacle.PhaseResolving)
 	trusted := source.Policy{Local: true}
-	rev, err := resolve(ctx, s.source, req.Repo, req.Ref)
+	rev, err := resolve(ctx, s.source, req.Repo, req.Ref, req.Subdir)
 	if err != nil {
 		return image.Image{}, err
 	}

@@ -51,6 +51,10 @@ func repoText(repo string) string {
 	switch {
 	case err != nil:
 		return cmp.Or(repo, "-")
+	case spec.Subdir != "":
+		folder := spec.Subdir
+		spec.Subdir = ""
+		return folder + " of " + repoText(spec.String())
 	case spec.Ref == "" || spec.Ref == binnacle.HeadRef:
 		return spec.Repo
 	default:

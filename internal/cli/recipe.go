@@ -22,7 +22,7 @@ import (
 )
 
 func (a *app) recipeCommand() *cobra.Command {
-	var ref, iface string
+	var ref, subdir, iface string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "recipe REPO",
@@ -36,7 +36,7 @@ func (a *app) recipeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, rev, err := a.readRecipe(cmd.Context(), c, args[0], ref, iface)
+			r, rev, err := a.readRecipe(cmd.Context(), c, args[0], ref, subdir, iface)
 			if err != nil {
 				return err
 			}
@@ -49,7 +49,7 @@ func (a *app) recipeCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&ref, "ref", "", "branch, tag or commit, instead of the one REPO names")
+	placeFlags(cmd.Flags(), &ref, &subdir)
 	cmd.Flags().StringVar(&iface, "interface", "", interfaceHelp)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
@@ -76,7 +76,7 @@ type recipeReport struct {
 
 // readRecipe brings the repository's files into a temporary directory and reads
 // them. It needs neither root nor an engine nor a hub.
-func (a *app) readRecipe(ctx context.Context, c config.Config, repo, ref, iface string) (_ recipe.Recipe, _ binnacle.Revision, err error) {
+func (a *app) readRecipe(ctx context.Context, c config.Config, repo, ref, subdir, iface string) (_ recipe.Recipe, _ binnacle.Revision, err error) {
 	dir, err := os.MkdirTemp("", "binnacle-recipe-")
 	if err != nil {
 		return recipe.Recipe{}, binnacle.Revision{}, err
@@ -87,7 +87,7 @@ func (a *app) readRecipe(ctx context.Context, c config.Config, repo, ref, iface 
 	if err != nil {
 		return recipe.Recipe{}, binnacle.Revision{}, err
 	}
-	rev, err := resolve(ctx, src, repo, ref)
+	rev, err := resolve(ctx, src, repo, ref, subdir)
 	if err != nil {
 		return recipe.Recipe{}, rev, err
 	}
@@ -123,7 +123,7 @@ func recipeOptions(c config.Config, date time.Time, asked string) recipe.Options
 
 // resolve reads what a person typed: a directory of this machine when there is
 // one, else an address.
-func resolve(ctx context.Context, src *source.Source, repo, ref string) (binnacle.Revision, error) {
+func resolve(ctx context.Context, src *source.Source, repo, ref, subdir string) (binnacle.Revision, error) {
 	target, err := source.Parse(localPath(repo))
 	if err != nil {
 		return binnacle.Revision{}, err
@@ -136,6 +136,11 @@ func resolve(ctx context.Context, src *source.Source, repo, ref string) (binnacl
 			}
 		}
 		target.Spec.Ref, target.RefAndPath = ref, false
+	}
+	if subdir != "" {
+		if target.Spec, err = target.Spec.In(subdir); err != nil {
+			return binnacle.Revision{}, err
+		}
 	}
 	rev, _, err := src.ResolveTarget(ctx, target, source.Policy{Local: true})
 	return rev, err

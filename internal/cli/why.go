@@ -12,7 +12,7 @@ import (
 )
 
 func (a *app) whyCommand() *cobra.Command {
-	var ref string
+	var ref, subdir string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "why PACKAGE [REPO]",
@@ -27,7 +27,7 @@ func (a *app) whyCommand() *cobra.Command {
 			if len(args) > 1 {
 				repo = args[1]
 			}
-			r, files, err := a.installed(cmd.Context(), repo, ref, true)
+			r, files, err := a.installed(cmd.Context(), repo, ref, subdir, true)
 			if err != nil {
 				return err
 			}
@@ -47,7 +47,7 @@ func (a *app) whyCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&ref, "ref", "", "branch, tag or commit, instead of the one REPO names")
+	placeFlags(cmd.Flags(), &ref, &subdir)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -189,7 +189,7 @@ func (b Base) bootstrap(ctx context.Context, tar string, out func(string)) error
 	if err != nil {
 		return &binnacle.Error{
 			Code: binnacle.CodeUnavailable, Op: "engine.base", Message: "The base image could not be installed from Debian's packages: " + last,
-			Hint: "Check that the Debian mirror can be reached (base.mirror in the configuration), or name a base image (base.image).", Err: err,
+			Hint: "Check that the Debian mirror can be reached (mirrors.debian in the configuration), or name a base image (base.image).", Err: err,
 		}
 	}
 	return nil

@@ -108,6 +108,7 @@ func TestAPI(t *testing.T) {
 		{"POST", "/api/sessions/o-r-launch1/keep-alive", "", 200, `"idle_ends"`, nil},
 		{"GET", "/api/sessions/o-r-launch1/log?follow=true", "", 200, "<script>alert(1)</script>", nil},
 		{"GET", "/api/parse?q=https://github.com/o/r/tree/main/a%20b/c.ipynb", "", 200, `"launch":"` + public.URL + `/v2/gh/o/r/main?urlpath=lab%2Ftree%2Fa%2520b%2Fc.ipynb"`, nil},
+		{"GET", "/api/parse?q=https://github.com/o/r/tree/main/a/b/c.ipynb&subdir=a/b", "", 200, `"launch":"` + public.URL + `/v2/gh/o/r/main?subdir=a%2Fb\u0026urlpath=lab%2Ftree%2Fc.ipynb"`, nil},
 		{"GET", "/api/parse?q=nonsense", "", 400, "invalid", nil},
 		{"GET", "/api/parse?q=/etc", "", 403, "forbidden", nil},
 		{"POST", "/api/parse", `{"repo":"gh/o/r/x","ref":"dev","path":"rstudio"}`, 200, `"url_path":"rstudio"`, nil},

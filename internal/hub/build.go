@@ -135,7 +135,7 @@ func (h *Hub) buildCaller(w http.ResponseWriter, r *http.Request) (Caller, error
 }
 
 func (b *buildStream) parse() (binnacle.Spec, error) {
-	spec, err := binnacle.ParseSpec(b.provider + "/" + b.spec)
+	spec, err := specOf(b.provider+"/"+b.spec, b.r.URL.Query())
 	if err == nil || binnacle.Provider(b.provider) != binnacle.GitHub || strings.Contains(b.spec, "%") {
 		return spec, err
 	}

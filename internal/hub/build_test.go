@@ -120,6 +120,26 @@ func TestClassOfLinks(t *testing.T) {
 	}
 }
 
+// TestFolderOfLinks: the page launches the folder that its link names, and so does
+// BinderHub's way to build.
+func TestFolderOfLinks(t *testing.T) {
+	service := newFake()
+	public, _ := start(t, service)
+	_, page := ask(t, "GET", public.URL+"/v2/gh/o/r/HEAD?urlpath=lab&subdir=courses/one", "")
+	for _, want := range []string{`data-spec="gh/o/r/HEAD?subdir=courses%2Fone"`, `href="/v2/gh/o/r/HEAD?subdir=courses%2Fone&amp;urlpath=lab"`, "o/r/courses/one"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not have %s", want)
+		}
+	}
+	if resp, _ := ask(t, "GET", public.URL+"/v2/gh/o/r/HEAD?subdir=../x", ""); resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("a folder outside: status %d", resp.StatusCode)
+	}
+	ask(t, "GET", public.URL+"/build/gh/o/r/HEAD?subdir=courses/one", "", "Accept: text/event-stream")
+	if len(service.requests) != 1 || service.requests[0].Repo != "gh/o/r/HEAD?subdir=courses%2Fone" {
+		t.Errorf("launched: %+v", service.requests)
+	}
+}
+
 // TestBuildToken takes the launch page's token to /build, and to another spec.
 func TestBuildToken(t *testing.T) {
 	public, _ := start(t, newFake())

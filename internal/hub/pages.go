@@ -28,8 +28,8 @@ func (h *Hub) page(r *http.Request, title, here string) page {
 type homeData struct {
 	page
 
-	Repo, Ref, Path string
-	Error           *binnacle.Error
+	Repo, Ref, Subdir, Path string
+	Error                   *binnacle.Error
 	// Open is the program chosen of Openers.
 	Open    string
 	Openers []Opener
@@ -53,11 +53,11 @@ func (h *Hub) homeForm(w http.ResponseWriter, r *http.Request) error {
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 		return nil
 	}
-	req := ParseRequest{Repo: q.Get("repo"), Ref: q.Get("ref"), Path: q.Get("path"), Open: q.Get("open")}
+	req := ParseRequest{Repo: q.Get("repo"), Ref: q.Get("ref"), Subdir: q.Get("subdir"), Path: q.Get("path"), Open: q.Get("open")}
 	p, err := h.parse(r, req)
 	if err != nil {
 		e := binnacle.Public(err)
-		return h.web.render(w, Status(e.Code), "home.html", homeData{page: h.page(r, "Launch a repository", "/"), Repo: req.Repo, Ref: req.Ref, Path: req.Path, Open: req.Open, Openers: openers(), Error: e})
+		return h.web.render(w, Status(e.Code), "home.html", homeData{page: h.page(r, "Launch a repository", "/"), Repo: req.Repo, Ref: req.Ref, Subdir: req.Subdir, Path: req.Path, Open: req.Open, Openers: openers(), Error: e})
 	}
 	//nolint:gosec // G710: the address begins with our own /v2/ (TestNoOpenRedirect)
 	http.Redirect(w, r, strings.TrimPrefix(p.Launch, h.base(r)), http.StatusSeeOther)
@@ -68,6 +68,7 @@ type launchData struct {
 	page
 
 	Spec     string // as it is launched
+	Link     string // to this page
 	Name     string
 	Ref      string
 	Provider string
@@ -82,7 +83,7 @@ func (h *Hub) launchPage(w http.ResponseWriter, r *http.Request) error {
 	if raw == "" {
 		return h.homeForm(w, r)
 	}
-	spec, err := binnacle.ParseSpec(raw)
+	spec, err := specOf(raw, r.URL.Query())
 	if err == nil && spec.Provider == binnacle.Dir && !isTrusted(r) {
 		err = &binnacle.Error{Code: binnacle.CodeForbidden, Message: "Directories are launched from the command line of the machine they are on.", Hint: "Run binnacle launch there."}
 	}
@@ -99,6 +100,7 @@ func (h *Hub) launchPage(w http.ResponseWriter, r *http.Request) error {
 		page: h.page(r, name, ""), Spec: spec.String(), Name: name, Ref: spec.Ref, Provider: orDefault(providers[spec.Provider].display, "Directory"),
 		Path: landingPath(r.URL.Query()), Class: r.URL.Query().Get("class"), Token: token, RepoURL: repoPage(spec),
 	}
+	d.Link = link(spec, d.Path)
 	d.Description = "Launch " + name + " as a live notebook server."
 	return h.web.render(w, http.StatusOK, "launch.html", d)
 }

@@ -12,8 +12,11 @@ import (
 // ParseRequest is what a person typed into the form.
 type ParseRequest struct {
 	Repo string `json:"repo"`
-	Ref  string `json:"ref,omitempty"`  // overrides what Repo names
-	Path string `json:"path,omitempty"` // a file of the repository, or a path of the session
+	Ref  string `json:"ref,omitempty"` // overrides what Repo names
+	// Subdir is the folder of the repository to take for all of it; it overrides
+	// what Repo names.
+	Subdir string `json:"subdir,omitempty"`
+	Path   string `json:"path,omitempty"` // a file of the repository, or a path of the session
 	// Open is the program to open it with, such as "vscode"; empty is JupyterLab. A
 	// path of the session says that itself.
 	Open string `json:"open,omitempty"`
@@ -41,7 +44,7 @@ type Badge struct {
 
 func (h *Hub) getParse(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	return h.answerParse(w, r, ParseRequest{Repo: q.Get("q"), Ref: q.Get("ref"), Path: q.Get("path"), Open: q.Get("open")})
+	return h.answerParse(w, r, ParseRequest{Repo: q.Get("q"), Ref: q.Get("ref"), Subdir: q.Get("subdir"), Path: q.Get("path"), Open: q.Get("open")})
 }
 
 func (h *Hub) postParse(w http.ResponseWriter, r *http.Request) error {
@@ -84,6 +87,12 @@ func (h *Hub) parse(r *http.Request, req ParseRequest) (Parsed, error) {
 			return Parsed{}, binnacle.Errorf(binnacle.CodeInvalid, "%q is not the name of a branch, a tag or a commit.", clip(ref, 80))
 		}
 	}
+	if subdir := strings.TrimSpace(req.Subdir); subdir != "" {
+		if t.Spec, err = t.Spec.In(subdir); err != nil {
+			return Parsed{}, err
+		}
+	}
+	t.Path = strings.TrimPrefix(t.Path, t.Spec.Subdir+"/")
 	if req.Path != "" {
 		t.Path, t.URLPath = pathOrURL(req.Path)
 	}
@@ -96,12 +105,31 @@ func (h *Hub) parse(r *http.Request, req ParseRequest) (Parsed, error) {
 		p.URLPath = open
 	}
 	base := h.base(r)
-	p.Launch = base + "/v2/" + p.Text
-	if p.URLPath != "" {
-		p.Launch += "?urlpath=" + url.QueryEscape(p.URLPath)
-	}
+	p.Launch = base + link(p.Spec, p.URLPath)
 	p.Badge = badge(base+"/badge_logo.svg", p.Launch)
 	return p, nil
+}
+
+// link launches a repository and opens urlPath, which may be empty, in the session.
+func link(spec binnacle.Spec, urlPath string) string {
+	l := "/v2/" + spec.String()
+	if urlPath == "" {
+		return l
+	}
+	mark := "?"
+	if spec.Subdir != "" {
+		mark = "&"
+	}
+	return l + mark + "urlpath=" + url.QueryEscape(urlPath)
+}
+
+// specOf reads the spec of a link and the folder that its query names.
+func specOf(raw string, q url.Values) (binnacle.Spec, error) {
+	spec, err := binnacle.ParseSpec(raw)
+	if err != nil {
+		return spec, err
+	}
+	return spec.In(q.Get("subdir"))
 }
 
 // pathOrURL tells a file of the repository from a path of the session, such as
@@ -139,5 +167,9 @@ func displayName(s binnacle.Spec) string {
 	if _, rest, ok := strings.Cut(name, "://"); ok {
 		name = rest
 	}
-	return strings.TrimSuffix(name, ".git")
+	name = strings.TrimSuffix(name, ".git")
+	if s.Subdir != "" {
+		name += "/" + s.Subdir
+	}
+	return name
 }

@@ -127,7 +127,7 @@ func (b *Builder) buildOn(ctx context.Context, w work, emit func(binnacle.Event)
 	if dockerfilePath(w.Recipe) != "" {
 		// The Dockerfile's context is told from what was sent before by sizes and
 		// times: it must have been the same repository's.
-		opt.SharedKey = string(w.Revision.Spec.Provider) + "/" + w.Revision.Spec.Repo
+		opt.SharedKey = repository(w.Revision.Spec)
 	}
 	p := newProgress(emit)
 	status := make(chan *bkclient.SolveStatus)

@@ -61,6 +61,6 @@ func dockerfileAttrs(req Request, file string) map[string]string {
 		"build-arg:NB_USER": recipe.User,
 		"build-arg:NB_UID":  strconv.Itoa(recipe.UID),
 		// One repository's cache mounts are not another's.
-		"build-arg:BUILDKIT_CACHE_MOUNT_NS": slug(string(req.Revision.Spec.Provider)+"/"+req.Revision.Spec.Repo, 100),
+		"build-arg:BUILDKIT_CACHE_MOUNT_NS": slug(repository(req.Revision.Spec), 100),
 	}
 }

@@ -239,4 +239,9 @@ func TestName(t *testing.T) {
 	if got := image.Name(rev, ""); len(got) < len(want) || got[:len(want)] != want {
 		t.Errorf("Name = %q; want it to begin with %q", got, want)
 	}
+	folder, deeper := rev, rev
+	folder.Spec.Subdir, deeper.Spec.Repo = "sub", "Owner/Name_x/sub"
+	if a, b, c := image.Name(rev, ""), image.Name(folder, ""), image.Name(deeper, ""); a == b || b == c {
+		t.Errorf("a folder has the name of something else: %q, %q, %q", a, b, c)
+	}
 }

@@ -81,7 +81,17 @@ func Name(rev binnacle.Revision, asked string) string {
 	if asked != "" {
 		t += "-" + asked
 	}
-	return strings.ToLower(host + slug(string(rev.Spec.Provider)+"/"+rev.Spec.Repo, longest) + ":" + t)
+	return strings.ToLower(host + slug(repository(rev.Spec), longest) + ":" + t)
+}
+
+// repository names what images are kept apart by: where they come from, and of
+// which folder of it they are.
+func repository(spec binnacle.Spec) string {
+	name := string(spec.Provider) + "/" + spec.Repo
+	if spec.Subdir != "" {
+		name += "?subdir=" + spec.Subdir // no address has a question mark
+	}
+	return name
 }
 
 func tag(commit string) string {

@@ -94,7 +94,7 @@ func (s *Service) buildFor(r *run, rev binnacle.Revision, asked string) (_ *buil
 	policy := source.Policy{Local: rec.Trusted}
 	// What only a trusted caller may fetch is never shared with others while
 	// it is built; equal images are joined later, by name.
-	key := fmt.Sprintf("%t %s %s %s", policy.Local, rev.URL, rev.Commit, asked)
+	key := fmt.Sprintf("%t %s %s %s %q", policy.Local, rev.URL, rev.Commit, asked, rev.Spec.Subdir)
 	s.mu.Lock()
 	b := s.byKey[key]
 	if b != nil {

@@ -151,7 +151,7 @@ func (s *Service) admit(caller Caller, r *run, now time.Time) (*run, error) {
 
 // equal says whether two requests ask for the same.
 func equal(a, b binnacle.LaunchRequest) bool {
-	return a.Repo == b.Repo && a.Ref == b.Ref && a.Path == b.Path && maps.Equal(a.Env, b.Env) && a.Limits == b.Limits && a.Class == b.Class &&
+	return a.Repo == b.Repo && a.Ref == b.Ref && a.Subdir == b.Subdir && a.Path == b.Path && maps.Equal(a.Env, b.Env) && a.Limits == b.Limits && a.Class == b.Class &&
 		a.Editable == b.Editable && a.BuildOnly == b.BuildOnly && a.Rebuild == b.Rebuild
 }
 
@@ -301,7 +301,7 @@ func (s *Service) resolve(ctx context.Context, r *run) error {
 	_, err = s.write(ctx, []*run{r}, renamedBranch(rev), func(rec *store.Launch) {
 		rec.Revision = &rev
 		rec.Spec = rev.Spec
-		rec.Path = landing(rec.Request.Path, target.URLPath, file)
+		rec.Path = landing(rec.Request.Path, target.URLPath, strings.TrimPrefix(file, rev.Spec.Subdir+"/"))
 	})
 	return err
 }
@@ -420,7 +420,10 @@ func parse(req binnacle.LaunchRequest) (source.Target, error) {
 		}
 		t.Spec.Ref, t.RefAndPath = req.Ref, false
 	}
-	return t, nil
+	if req.Subdir != "" {
+		t.Spec, err = t.Spec.In(req.Subdir)
+	}
+	return t, err
 }
 
 // check finds what cannot be right in the rest of the request.

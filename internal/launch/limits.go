@@ -149,7 +149,9 @@ type gate struct {
 }
 
 func (g gate) check(spec binnacle.Spec) error {
-	s := spec.String()
+	whole := spec
+	whole.Subdir = "" // rules are about repositories
+	s := whole.String()
 	denied := len(g.allowed) > 0
 	for _, re := range g.allowed {
 		if re.MatchString(s) {

@@ -53,7 +53,7 @@ func (s *Source) Fetch(ctx context.Context, rev binnacle.Revision, p Policy, dir
 		return invalid("Resolve the ref first.", "A revision is fetched by its commit.")
 	}
 	start := time.Now()
-	f := &fetching{s: s, policy: p, left: left, line: out}
+	f := &fetching{s: s, policy: p, left: left, line: out, subdir: rev.Spec.Subdir}
 	if err := f.repository(ctx, r, rev.Commit, dir, "", 0); err != nil {
 		return err
 	}
@@ -69,6 +69,7 @@ type fetching struct {
 	left    *tally
 	line    func(string)
 	modules int // submodules so far
+	subdir  string
 }
 
 // repository writes a commit to dir, then its submodules. prefix is where dir
@@ -131,17 +132,23 @@ func (f *fetching) materialise(ctx context.Context, m *mirror, commit, dir, pref
 	if _, err := m.commit(ctx, commit); err != nil {
 		return nil, nil, err
 	}
+	// What .gitmodules says is for paths of the whole.
+	modules, err := m.modules(ctx, commit, list)
+	if err != nil {
+		return nil, nil, err
+	}
+	if prefix == "" && f.subdir != "" {
+		if list, modules, err = below(f.subdir, list, modules); err != nil {
+			return nil, nil, err
+		}
+	}
 	list = dropLinks(list, prefix, f.line)
 	index := filepath.Join(m.dir, "checkout.index")
 	for _, name := range []string{index, index + ".lock"} {
 		_ = os.Remove(name) // a killed process leaves them
 	}
 	defer os.Remove(index)
-	if err := m.checkout(ctx, list, dir, index); err != nil {
-		return nil, nil, err
-	}
-	modules, err := m.modules(ctx, commit, list)
-	return list, modules, err
+	return list, modules, m.checkout(ctx, list, dir, index)
 }
 
 // Note begins those lines of [Source.Fetch] that say what is not as the author of

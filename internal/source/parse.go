@@ -49,6 +49,9 @@ func Parse(input string) (Target, error) {
 	if err != nil {
 		return Target{}, err
 	}
+	if t.Spec, err = t.Spec.In(t.Spec.Subdir); err != nil {
+		return Target{}, err
+	}
 	return t, t.check()
 }
 
@@ -153,6 +156,7 @@ func parseURL(s string) (Target, error) {
 	}
 	if u.Scheme == "http" || u.Scheme == "https" {
 		if t, ok := forgePage(u); ok {
+			t.Spec.Subdir = u.Query().Get("subdir")
 			return t, nil
 		}
 		if i := strings.Index(u.EscapedPath(), "/v2/"); i >= 0 {
@@ -161,12 +165,13 @@ func parseURL(s string) (Target, error) {
 			}
 		}
 	}
+	subdir := u.Query().Get("subdir")
 	u.RawQuery, u.Fragment, u.RawFragment, u.ForceQuery = "", "", "", false
 	r, err := parseRemote(u.String())
 	if err != nil {
 		return Target{}, err
 	}
-	return Target{Spec: binnacle.Spec{Provider: binnacle.Git, Repo: r.String(), Ref: binnacle.HeadRef}}, nil
+	return Target{Spec: binnacle.Spec{Provider: binnacle.Git, Repo: r.String(), Ref: binnacle.HeadRef, Subdir: subdir}}, nil
 }
 
 // withQuery adds what BinderHub's links say about where to land.
@@ -176,6 +181,7 @@ func withQuery(t Target, query string) Target {
 	if err != nil {
 		return t // a stray % in an old badge is no reason to refuse the repository
 	}
+	t.Spec.Subdir = q.Get("subdir")
 	t.URLPath = q.Get("urlpath")
 	t.Path = q.Get("labpath")
 	if t.Path == "" {

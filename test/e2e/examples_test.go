@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -23,6 +24,39 @@ func TestExamples(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestSubdir launches a folder of a repository, by a link, with the notebook that the
+// link names as the whole repository has it.
+func TestSubdir(t *testing.T) {
+	repo, err := the.git.Repo(t.Context(), "courses", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{"requirements.txt": "no-such-package-anywhere\n", "autumn/README.md": "not this one\n"}
+	for _, name := range []string{"requirements.txt", "index.ipynb"} {
+		content, err := os.ReadFile(filepath.Join("../../examples/requirements", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files["autumn/one/"+name] = string(content)
+	}
+	if _, err := repo.Commit(t.Context(), files); err != nil {
+		t.Fatal(err)
+	}
+	l, server := ready(t, the.public(), binnacle.LaunchRequest{Repo: "git/" + url.PathEscape(repo.URL) + "/HEAD?subdir=autumn/one&filepath=autumn/one/index.ipynb"})
+	stopAfter(t, l)
+	if l.Path != "lab/tree/index.ipynb" || l.Spec.Subdir != "autumn/one" {
+		t.Errorf("launched %v, opens %s", l.Spec, l.Path)
+	}
+	if err := server.RunNotebook(t.Context(), "index.ipynb"); err != nil {
+		t.Error(err)
+	}
+	cell(t, server, `import os; print(sorted(os.listdir(os.environ["REPO_DIR"])))`, "['index.ipynb', 'requirements.txt']")
+	missing, _ := launch(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL, Subdir: "one"})
+	if missing.Error == nil || missing.Error.Code != binnacle.CodeNotFound || !strings.Contains(missing.Error.Hint, "autumn/one") {
+		t.Errorf("a folder that is not there: %+v", missing.Error)
 	}
 }
 

@@ -173,7 +173,8 @@ func (p Profile) matches(spec session.Spec) bool {
 	if p.Class != "" && spec.Labels[session.LabelClass] != p.Class {
 		return false
 	}
-	ok, err := regexp.MatchString(p.Repo, spec.Labels[session.LabelRepo])
+	repo, _, _ := strings.Cut(spec.Labels[session.LabelRepo], "?") // whichever folder of it
+	ok, err := regexp.MatchString(p.Repo, repo)
 	return err == nil && ok
 }
 

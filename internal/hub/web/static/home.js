@@ -3,7 +3,7 @@
 import { call } from "./api.js";
 import { $, el, show } from "./dom.js";
 
-const fields = { repo: $("repo"), ref: $("ref"), path: $("path"), open: $("open") };
+const fields = { repo: $("repo"), ref: $("ref"), subdir: $("subdir"), path: $("path"), open: $("open") };
 const hint = $("understood").textContent;
 let asked = 0;
 let timer = 0;
@@ -39,7 +39,7 @@ async function ask() {
     return;
   }
   try {
-    const parsed = await call("POST", "/api/parse", { repo, ref: fields.ref.value.trim(), path: fields.path.value.trim(), open: fields.open.value });
+    const parsed = await call("POST", "/api/parse", { repo, ref: fields.ref.value.trim(), subdir: fields.subdir.value.trim(), path: fields.path.value.trim(), open: fields.open.value });
     if (mine !== asked) return; // a newer question is on its way
     answer = parsed;
     explain(parsed);
@@ -63,6 +63,7 @@ function explain(p) {
   $("understood").replaceChildren(...parts.filter((x) => x !== ""));
   fields.repo.removeAttribute("aria-invalid");
   fields.ref.placeholder = p.spec.ref === "HEAD" ? "the default branch" : p.spec.ref;
+  fields.subdir.placeholder = p.spec.subdir || "the whole repository";
   fields.path.placeholder = p.path || "notebooks/index.ipynb";
   $("link").value = p.launch;
   $("markdown").value = p.badge.markdown;

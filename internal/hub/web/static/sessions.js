@@ -100,11 +100,14 @@ function recent(launches) {
     ...launches.slice(0, 10).map((l) => {
       const provider = l.spec.provider;
       const repo = provider === "gl" || provider === "git" ? encodeURIComponent(l.spec.repo) : l.spec.repo;
-      const query = l.path ? "?urlpath=" + encodeURIComponent(l.path) : "";
+      const asked = new URLSearchParams();
+      if (l.spec.subdir) asked.set("subdir", l.spec.subdir);
+      if (l.path) asked.set("urlpath", l.path);
+      const query = asked.size ? "?" + asked : "";
       return el(
         "li",
         {},
-        el("a", { href: `/v2/${provider}/${repo}/${l.spec.ref}${query}#launch=${l.id}` }, l.spec.repo),
+        el("a", { href: `/v2/${provider}/${repo}/${l.spec.ref}${query}#launch=${l.id}` }, l.spec.subdir ? `${l.spec.repo}/${l.spec.subdir}` : l.spec.repo),
         el("span", { class: "tag " + l.phase }, (words[l.phase] || [l.phase])[0]),
         el("time", { class: "muted", datetime: l.created }, new Date(l.created).toLocaleString()),
       );
