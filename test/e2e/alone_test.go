@@ -74,6 +74,19 @@ func nothingOf(t *testing.T, data string) {
 	}
 }
 
+// dropNetwork takes away what a hub that served leaves to its sessions, when there are
+// none any more.
+func dropNetwork(t *testing.T, data string) {
+	t.Helper()
+	sum := sha256.Sum256([]byte(data))
+	bridge := "bn" + hex.EncodeToString(sum[:3])
+	for _, c := range [][]string{{"ip", "link", "delete", bridge}, {"nft", "delete", "table", "inet", "binnacle_" + bridge}} {
+		if out, err := exec.CommandContext(t.Context(), c[0], c[1:]...).CombinedOutput(); err != nil {
+			t.Errorf("%q: %v: %s", c, err, out)
+		}
+	}
+}
+
 // TestAlone: no hub runs. launch starts one, Ctrl-C ends it with the session, and
 // the machine is as before.
 func TestAlone(t *testing.T) {

@@ -2,9 +2,7 @@ package e2e_test
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -92,13 +90,6 @@ func TestHTTPS(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
 	}
-	// A hub that ends leaves its network to its sessions; this one has none.
-	sum := sha256.Sum256([]byte(data))
-	bridge := "bn" + hex.EncodeToString(sum[:3])
-	for _, c := range [][]string{{"ip", "link", "delete", bridge}, {"nft", "delete", "table", "inet", "binnacle_" + bridge}} {
-		if out, err := exec.CommandContext(t.Context(), c[0], c[1:]...).CombinedOutput(); err != nil {
-			t.Errorf("%q: %v: %s", c, err, out)
-		}
-	}
+	dropNetwork(t, data)
 	nothingOf(t, data)
 }
