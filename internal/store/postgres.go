@@ -125,6 +125,11 @@ func postgresMigrations() []string {
 	}
 }
 
+// ahead is how many steps the schema may be ahead of this version, which then works
+// on with it: what an upgrade that is rolled back leaves, and what a replica of the
+// version before meets that restarts in the middle of one.
+const ahead = 1
+
 // migratePostgres brings the schema up to date; replicas that start together
 // wait for each other.
 func (s *Store) migratePostgres(ctx context.Context) error {
@@ -142,7 +147,7 @@ func (s *Store) migratePostgres(ctx context.Context) error {
 		if err := tx.row(ctx, "SELECT coalesce(max(version), 0) FROM binnacle_schema").Scan(&version); err != nil {
 			return err
 		}
-		if version > len(steps) {
+		if version > len(steps)+ahead {
 			return &binnacle.Error{
 				Code: binnacle.CodeConflict, Op: "store.open",
 				Message: fmt.Sprintf("The hub's database was written by a newer version of Binnacle (its schema is %d, this version knows %d).", version, len(steps)),

@@ -35,7 +35,13 @@ func TestPostgresRefuses(t *testing.T) {
 		wg.Go(func() { openPostgres(t, url) })
 	}
 	wg.Wait()
-	server.Exec("test1", "INSERT INTO binnacle_schema (version) VALUES (99)")
+	// One step more is an upgrade that was rolled back; the next upgrade goes on from it.
+	server.Exec("test1", "INSERT INTO binnacle_schema (version) SELECT max(version) + 1 FROM binnacle_schema")
+	s := openPostgres(t, url)
+	if err := s.UseImage(t.Context(), "image:1", "", time.Now()); err != nil {
+		t.Error(err)
+	}
+	server.Exec("test1", "INSERT INTO binnacle_schema (version) SELECT max(version) + 1 FROM binnacle_schema")
 	if _, err := store.OpenPostgres(t.Context(), url); binnacle.CodeOf(err) != binnacle.CodeConflict {
 		t.Error(err)
 	}
