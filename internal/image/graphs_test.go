@@ -1,6 +1,7 @@
 package image_test
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"io/fs"
@@ -13,7 +14,7 @@ import (
 	"testing/fstest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/binnacle-hub/binnacle/internal/recipe"
 )
@@ -74,7 +75,7 @@ func TestGraphsOfExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), text.String()); diff != "" {
+	if diff := gocmp.Diff(string(want), text.String()); diff != "" {
 		t.Errorf("the graphs have changed (-want +got); -update writes them:\n%s", diff)
 	}
 }
@@ -85,7 +86,7 @@ func (g ops) waits(t *testing.T, r recipe.Recipe) string {
 	names := map[string]string{} // by digest
 	var order []string
 	add := func(script, name string) {
-		d := g.exec(t, strings.TrimSuffix(script, "\n"))
+		d := g.command(t, strings.TrimSuffix(script, "\n"), name, names)
 		if names[d] == "" {
 			order = append(order, d)
 		}
@@ -117,6 +118,31 @@ func (g ops) waits(t *testing.T, r recipe.Recipe) string {
 		text.WriteByte('\n')
 	}
 	return text.String()
+}
+
+// command is the one with that script that no other step has: the shortest, and of
+// equal ones the one that waits for least. Steps may share what finds their versions.
+func (g ops) command(t *testing.T, script, name string, taken map[string]string) string {
+	t.Helper()
+	var found []string
+	rank := map[string][2]int{}
+	for d, op := range g.all {
+		e := op.GetExec()
+		if e == nil || taken[d] != "" && taken[d] != name && !strings.HasPrefix(name, "versions for ") {
+			continue
+		}
+		if text := e.Meta.Args[len(e.Meta.Args)-1]; strings.Contains("\n"+text+"\n", "\n"+script+"\n") {
+			below := map[string]bool{}
+			g.below(d, below)
+			found, rank[d] = append(found, d), [2]int{len(text), len(below)}
+		}
+	}
+	if len(found) == 0 {
+		t.Fatalf("no command of its own runs %s", name)
+	}
+	return slices.MinFunc(found, func(a, b string) int {
+		return cmp.Or(rank[a][0]-rank[b][0], rank[a][1]-rank[b][1])
+	})
 }
 
 // copied is a folder in memory.

@@ -53,7 +53,7 @@ func TestSubdir(t *testing.T) {
 	if err := server.RunNotebook(t.Context(), "index.ipynb"); err != nil {
 		t.Error(err)
 	}
-	cell(t, server, `import os; print(sorted(os.listdir(os.environ["REPO_DIR"])))`, "['index.ipynb', 'requirements.txt']")
+	cell(t, server, `import os; print(sorted(f for f in os.listdir(os.environ["REPO_DIR"]) if f[0] != "."))`, "['index.ipynb', 'requirements.txt']")
 	missing, _ := launch(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL, Subdir: "one"})
 	if missing.Error == nil || missing.Error.Code != binnacle.CodeNotFound || !strings.Contains(missing.Error.Hint, "autumn/one") {
 		t.Errorf("a folder that is not there: %+v", missing.Error)
