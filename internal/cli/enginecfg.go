@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"strings"
 
 	"github.com/binnacle-hub/binnacle"
@@ -56,6 +57,7 @@ func buildEnv(cfg config.Config) map[string]string {
 		extra = append(extra, string(s))
 	}
 	put(strings.Join(extra, " "), "PIP_EXTRA_INDEX_URL", "UV_INDEX")
+	put(strings.Join(plainHosts(append(extra, string(mirrors.PyPI))), " "), "PIP_TRUSTED_HOST")
 	put(string(mirrors.Python), "UV_PYTHON_INSTALL_MIRROR")
 	put(string(mirrors.Conda), "CONDA_CHANNEL_ALIAS", "MAMBA_CHANNEL_ALIAS")
 	put(string(mirrors.NPM), "NPM_CONFIG_REGISTRY", "npm_config_registry")
@@ -80,6 +82,18 @@ func buildEnv(cfg config.Config) map[string]string {
 		env[name] = string(value)
 	}
 	return env
+}
+
+// plainHosts are the hosts of addresses without TLS: pip passes over those that it is
+// not told to trust, and who configured such a mirror has decided that.
+func plainHosts(addresses []string) []string {
+	var hosts []string
+	for _, address := range addresses {
+		if u, err := url.Parse(address); err == nil && u.Scheme == "http" {
+			hosts = append(hosts, u.Host)
+		}
+	}
+	return hosts
 }
 
 // checkAddress refuses to fetch images and ADD sources from private networks:

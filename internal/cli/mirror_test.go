@@ -110,7 +110,7 @@ func TestMirrors(t *testing.T) {
 // in front where the site is the proxy.
 func (s *site) serves(t *testing.T, cfg config.Config, address string) {
 	t.Helper()
-	env := append(os.Environ(), "GOSUMDB=off", "GOFLAGS=-mod=mod", "HOME="+t.TempDir(), "PIP_TRUSTED_HOST=mirror.invalid")
+	env := append(os.Environ(), "GOSUMDB=off", "GOFLAGS=-mod=mod", "HOME="+t.TempDir())
 	for name, value := range cli.BuildEnv(cfg) {
 		env = append(env, name+"="+value)
 	}
