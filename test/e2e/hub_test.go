@@ -24,6 +24,7 @@ import (
 	"github.com/binnacle-hub/binnacle/test/githost"
 	"github.com/binnacle-hub/binnacle/test/jupyter"
 	"github.com/binnacle-hub/binnacle/test/nixcache"
+	"github.com/binnacle-hub/binnacle/test/rstudio"
 )
 
 // world is what the tests share: the real binary as a hub on its own data
@@ -43,6 +44,8 @@ type world struct {
 	// whose signatures the hub trusts.
 	nix  *nixcache.Cache
 	key  nixcache.Key
+	// rstudio is the hash of the stand-in for RStudio Server, which is below /server.
+	rstudio string
 	proc *hubProcess
 	out  *os.File // the hub's log
 }
@@ -114,6 +117,12 @@ func newWorld() (*world, error) {
 	}
 	w.late, w.nix = startLate(port), nixcache.New()
 	w.late.mux.Handle("/nix/", http.StripPrefix("/nix", w.nix))
+	deb, sum, err := rstudio.Package(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	w.rstudio = sum
+	w.late.mux.HandleFunc("/server/jammy/amd64/", func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write(deb) })
 	if w.key, err = nixcache.NewKey("ours-1"); err != nil {
 		return nil, err
 	}
@@ -265,9 +274,9 @@ base: {archive: %s}
 source: {allow: [127.0.0.0/8], fetch_timeout: 2m}
 build: {limits: {memory: 4294967296, pids: 1000, disk: 8589934592}, env: {UV_PYTHON_DOWNLOADS_JSON_URL: "%[7]s/python/downloads.json"}}
 network: {allow: [%[4]s]}
-mirrors: {cran: "%[5]s", rstudio: "%[6]s", julia: "%[7]s", julia_releases: "%[7]s/bin", nixpkgs: "%[7]s/channels", nix_cache: "%[7]s/nix", nix_cache_key: "%[8]s", conda: "%[7]s/conda", python: "%[7]s/python", bioconductor: "%[7]s/bioconductor"}
+mirrors: {cran: "%[5]s", rstudio: "%[7]s", rstudio_sha256: %[6]s, julia: "%[7]s", julia_releases: "%[7]s/bin", nixpkgs: "%[7]s/channels", nix_cache: "%[7]s/nix", nix_cache_key: "%[8]s", conda: "%[7]s/conda", python: "%[7]s/python", bioconductor: "%[7]s/bioconductor"}
 launch: {per_owner: 0, address_rate: 0, max_sessions: 30, limits: {memory: 1073741824}}
-`, w.data, w.addr, filepath.Join(os.TempDir(), "binnacle-test-base.tar"), w.far.Network(), w.cran.URL, "http://"+w.far.Addr().String(), w.late.URL, w.key.Public())
+`, w.data, w.addr, filepath.Join(os.TempDir(), "binnacle-test-base.tar"), w.far.Network(), w.cran.URL, w.rstudio, w.late.URL, w.key.Public())
 }
 
 // example makes a repository of the git host from a folder of examples.

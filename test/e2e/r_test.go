@@ -48,6 +48,16 @@ func TestR(t *testing.T) {
 			t.Errorf("%v: %.400s", err, page)
 		}
 	})
+	t.Run("rstudio", func(t *testing.T) {
+		// The program is a stand-in; its installation, its settings and its proxy are not.
+		repo := the.example(t, "r-install")
+		l, server := ready(t, the.public(), binnacle.LaunchRequest{Repo: repo.URL, Path: "rstudio/"})
+		stopAfter(t, l)
+		page, err := server.Get(t.Context(), "rstudio/")
+		if want := "stand-in of RStudio for jovyan at /user/" + l.Session.ID + "/rstudio/: R version 4.5"; err != nil || !strings.Contains(string(page), want) {
+			t.Errorf("%v: %.400s; want %s", err, page, want)
+		}
+	})
 	t.Run("as in repo2docker", rAsInRepo2docker)
 	t.Run("failing-r", func(t *testing.T) {
 		repo := the.example(t, "failing-r")
