@@ -374,7 +374,7 @@ func (s *server) openHub(ctx context.Context) (err error) {
 		return err
 	}
 	cfg := s.cfg.Hub
-	cfg.Version = s.version
+	cfg.Version, cfg.MetricsToken = s.version, string(s.cfg.MetricsToken)
 	const secretSize = 32
 	if cfg.Secret, err = s.store.Secret(ctx, "hub", secretSize); err != nil {
 		return err

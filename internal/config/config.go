@@ -53,8 +53,11 @@ type Config struct {
 	// AllowOrigin is the Access-Control-Allow-Origin of the hub and of
 	// sessions, "*" for pages that embed sessions (Thebe). Empty: none.
 	AllowOrigin string `yaml:"allow_origin"`
-	TLS         TLS    `yaml:"tls"`
-	Log         Log    `yaml:"log"`
+	// MetricsToken is what Prometheus has to send (Authorization: Bearer …) to read
+	// /metrics, which names the repositories that are launched. Empty: anyone may.
+	MetricsToken Secret `yaml:"metrics_token"`
+	TLS          TLS    `yaml:"tls"`
+	Log          Log    `yaml:"log"`
 	// CABundle is a file with the certificate authorities to trust when
 	// fetching and building; empty is the machine's own. "none" gives builds
 	// only what their image has.

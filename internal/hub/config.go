@@ -34,6 +34,8 @@ type Config struct {
 	// AllowOrigin is the Access-Control-Allow-Origin of every answer, "*" for
 	// pages that embed sessions (Thebe). Empty: none.
 	AllowOrigin string `yaml:"allow_origin"`
+	// MetricsToken is the bearer token that opens /metrics. Empty: anyone may read it.
+	MetricsToken string `yaml:"-"`
 	// TrustedProxies may say in X-Forwarded-For and -Proto who asks and how.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 	// Title is the hub's name on its pages.

@@ -1,11 +1,14 @@
 package hub
 
 import (
+	"crypto/subtle"
 	"log/slog"
 	"net"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/binnacle-hub/binnacle"
 )
 
 // contentPolicy lets a page load only what this hub sends, run no script of
@@ -66,6 +69,13 @@ func (h *Hub) mux(trusted bool) http.Handler {
 	data("GET /health", h.getHealth)
 	data("GET /_config", getConfig)
 	data("GET /metrics", func(w http.ResponseWriter, r *http.Request) error {
+		if !h.mayMeasure(r) {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			return &binnacle.Error{
+				Code: binnacle.CodeUnauthorized, Message: "The figures of this hub are for its operator.",
+				Hint: "Send the metrics_token of its configuration: Authorization: Bearer TOKEN.",
+			}
+		}
 		ctx, cancel := h.quick(r)
 		defer cancel()
 		h.watch.settle(ctx)
@@ -74,6 +84,13 @@ func (h *Hub) mux(trusted bool) http.Handler {
 	})
 	mux.Handle("/", h.handle("/", func(http.ResponseWriter, *http.Request) error { return errNoPage() }, h.pageError))
 	return mux
+}
+
+// mayMeasure says whether r has the token for /metrics, or needs none.
+func (h *Hub) mayMeasure(r *http.Request) bool {
+	want := h.cfg.MetricsToken
+	sent, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	return want == "" || isTrusted(r) || ok && subtle.ConstantTimeCompare([]byte(sent), []byte(want)) == 1
 }
 
 func robots(w http.ResponseWriter, _ *http.Request) error {

@@ -254,6 +254,26 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// TestMetricsToken: with a token set, nobody else reads the figures.
+func TestMetricsToken(t *testing.T) {
+	public, private := start(t, newFake(), func(o *options) { o.cfg.MetricsToken = "scrape-me" })
+	for _, c := range []struct {
+		url    string
+		header []string
+		status int
+	}{
+		{public.URL, nil, 401},
+		{public.URL, []string{"Authorization: Bearer scrape"}, 401},
+		{public.URL, []string{"Authorization: scrape-me"}, 401},
+		{public.URL, []string{"Authorization: Bearer scrape-me"}, 200},
+		{private.URL, nil, 200},
+	} {
+		if resp, _ := ask(t, "GET", c.url+"/metrics", "", c.header...); resp.StatusCode != c.status {
+			t.Errorf("%q: %d, want %d", c.header, resp.StatusCode, c.status)
+		}
+	}
+}
+
 func TestConfigValidate(t *testing.T) {
 	err := hub.Config{URL: "hub.example.org", Secret: []byte("short"), SessionDomain: "https://x", AllowOrigin: "x", KeepAlive: -1}.Validate()
 	for _, want := range []string{"url:", "secret:", "session_domain:", "allow_origin:", "keep_alive:"} {
