@@ -3,7 +3,6 @@ package recipe
 // condaCauses are the ways in which conda packages can't be had, in the words of
 // rattler and of our program.
 func condaCauses() []cause {
-	const together = "The conda packages can't be installed together: {} is at fault."
 	return []cause{
 		{pattern: `conda: there is no package (\S+); its name is like`, message: "No channel has a package {}.", hint: "Check its name, and that its channel is listed; what it said names some that are like it.", tools: true},
 		{pattern: `conda: there is no package (\S+)`, message: "No channel has a package {}.", hint: "Check its name, and that its channel is listed. A package that only PyPI has goes below `pip:`.", tools: true},
@@ -12,8 +11,8 @@ func condaCauses() []cause {
 		{pattern: `failed to fetch ([A-Za-z0-9_.]+(?:-[A-Za-z0-9_.]+)*?)-[^-/\s]+-[^-/\s]+\.(?:conda|tar\.bz2).*404`, message: "The file of {} is not at its address any more.", hint: "Write the lock anew.", tools: true},
 		{pattern: `could not find subdir '[^']*' in channel '[^']*?([^/']+)/?'`, message: "There is no channel {}.", hint: "Check its name below `channels:`.", tools: true},
 		{pattern: `post-link script of (\S+) failed`, message: "The script that {} runs when it is installed failed.", hint: "The log has what it said. Choose another version, or leave the package out.", tools: true},
-		{pattern: `conda: No candidates were found for ([A-Za-z0-9._-]+)`, message: "No channel has a package {} that fits.", hint: "Check its name and version, and that its channel is listed.", tools: true},
-		{pattern: `conda: Cannot solve the request because of: ([A-Za-z0-9._-]+) .*cannot be installed`, message: together, hint: looksOver, tools: true},
+		{pattern: `conda: (?:Cannot solve the request because of: )?No candidates were found for ([A-Za-z0-9._-]+)`, message: "No channel has a package {} that fits.", hint: "Check its name and version, and that its channel is listed.", tools: true},
+		{pattern: `conda: Cannot solve the request`, message: "The conda packages can't be installed together.", hint: looksOver, tools: true}, // see condaPair
 		{pattern: `invalid match spec`, message: "A dependency is not written the way conda reads it.", hint: "Write it like name, name=1.2 or channel::name=1.2.", tools: true},
 	}
 }

@@ -72,11 +72,15 @@ func newCondaMachine(t *testing.T) *condaMachine {
 		Files: map[string]string{"bin/.buoy-post-link.sh": "echo \"$PKG_NAME $PKG_VERSION $(knots)\" > \"$PREFIX/buoy.txt\"\n"},
 	}
 	wreck := condachannel.Package{Name: "wreck", Version: "1.0", Files: map[string]string{"bin/.wreck-post-link.sh": "echo 'no harbour' > $PREFIX/.messages.txt; exit 3\n"}}
+	ferry := condaModule("ferry", "1.0")
+	ferry.Constrains = []string{"knots <2"}
 	r := condachannel.Package{Name: "r-base", Version: "4.3.1", Files: map[string]string{"bin/R": fakeR}}
 	kernel := condachannel.Package{Name: "r-irkernel", Version: "1.3", Depends: []string{"r-base"}, Files: map[string]string{"lib/R/library/IRkernel/DESCRIPTION": "Package: IRkernel\n"}}
 	var err error
 	m.forge, err = condachannel.New("conda-forge", m.python(m.version), m.python("3.99.0"), condaModule("pip", "25.0"), condaModule("knots", "1.0"), condaModule("knots", "2.0"), newest,
-		condaModule("old", "1.0", "python <3.99", "knots <2"), undated, buoy, wreck, r, kernel)
+		condaModule("old", "1.0", "python <3.99", "knots <2"), undated, buoy, wreck, r, kernel,
+		condaModule("sail", "1.0", "knots >=2"), condaModule("sail", "2.0", "knots >=3"), ferry, condaModule("past", "1.0", "python <3"), m.python("2.7.18"), condaModule("lost", "1.0", "charts >=1"),
+		condaModule("chain", "1.0", "iron <2"), condaModule("anchor", "1.0", "chain"), condaModule("mast", "1.0", "iron >=2"), condaModule("iron", "1.0"), condaModule("iron", "2.0"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,14 +156,22 @@ func (m *condaMachine) failures(t *testing.T) {
 		"no package": {"dependencies:\n- knots\n- nosuch\n", 3, []string{"No channel has a package nosuch", "below `pip:`"}},
 		"near name":  {"dependencies:\n- knots\n- fathoms\nchannels: [extra]\n", 3, []string{"like fathom", "some that are like it"}},
 		"no version": {"dependencies:\n- knots=4\n", 2, []string{"the channels have 1.0, 2.0, 3.0", "Choose one of those"}},
-		"conflict":   {"dependencies:\n- old\n- knots=2\n", 2, []string{"together", "Loosen or remove"}},
+		"conflict":   {"dependencies:\n- knots\n- sail\n- old\n", 3, []string{"sail and old can't be installed together: sail wants knots >=", "; old wants knots <2.", "sail is in line 3, old is in line 4"}},
+		"with a pin": {"dependencies:\n- old\n- knots=2\n", 2, []string{"old and knots can't be installed together: old wants knots <2; the file asks for knots=2.", "old is in line 2, knots is in line 3"}},
+		"pins":       {"dependencies:\n- sail=1\n- old=1\n", 2, []string{"sail and old can't be installed together: sail 1.* wants knots >=2; old 1.* wants knots <2."}},
+		"twice":      {"dependencies:\n- knots=1\n- knots=2\n", 2, []string{"asks for versions that exclude each other: knots 1.* and knots 2.*.", "knots is in line 2, knots is in line 3"}},
+		"third":      {"dependencies:\n- anchor\n- mast\n", 2, []string{"anchor and mast can't be installed together: anchor wants iron <2 (through chain); mast wants iron >=2."}},
+		"constraint": {"dependencies:\n- ferry\n- knots>=2\n", 2, []string{"ferry and knots can't be installed together: ferry wants knots <2; the file asks for knots >=2."}},
+		"Python":     {"dependencies:\n- python=3.99\n- old\n", 2, []string{"python and old can't be installed together: the file asks for python=3.99; old wants python <3.99."}},
+		"Jupyter":    {"dependencies:\n- past\n", 2, []string{"past and Jupyter can't be installed together: past wants python <3; Jupyter wants python >=3"}},
+		"needs more": {"dependencies:\n- lost\n", 2, []string{"lost can't be installed: lost wants charts >=1, and there is no such version", "list the channel"}},
 		"no channel": {"channels: [harbour]\ndependencies:\n- knots\n", 0, []string{"no channel harbour", "below `channels:`"}},
 		"odd spec":   {"dependencies:\n- knots\n- 'old >>1'\n", 3, []string{"way conda reads it", "channel::name=1.2"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := read(t, map[string]string{"environment.yml": c.yaml})
 			e := m.explained(t, r, 0)
-			if e.File != "environment.yml" || e.Line != c.line || len(e.Excerpt) == 0 {
+			if e.File != "environment.yml" || e.Line != c.line || len(e.Excerpt) == 0 || strings.Contains(e.Message, "├") {
 				t.Errorf("%s:%d %s %q", e.File, e.Line, e.Message, e.Excerpt)
 			}
 			for _, want := range c.says {

@@ -130,10 +130,6 @@ func causes() []cause {
 		{pattern: `Release '[^']*' for '([^']+)' was not found`, message: "The release asked for of {} is not in this machine's sources.", hint: "Leave the release out.", tools: true},
 		{pattern: `Package '?([^' ]+)'? has no installation candidate`, message: "Debian has no package called {} any more.", hint: "Search for what replaced it in Debian's list of packages.", tools: true, better: nowInDebian},
 		{pattern: `(?i)unmet dependencies|held broken packages`, message: "The Debian packages can't be installed together.", hint: looksOver, tools: true},
-		{pattern: `No candidates were found for ([A-Za-z0-9._-]+)`, message: "No channel has a package {} that fits.", hint: "Check its name and version, and that its channel is listed.", tools: true},
-		{pattern: `(?:├─|└─|Cannot solve the request because of:)\s*([A-Za-z0-9._-]+)[^├└]*(?:cannot be installed|does not exist|for which no candidates)`, message: "The conda packages can't be installed together: {} is at fault.", hint: looksOver, tools: true},
-		{pattern: `(?i)cannot solve the request|unsolvable`, message: "The conda packages can't be installed together.", hint: looksOver, tools: true},
-		{pattern: `not a valid package name|invalid (?:package name|version|build string|match spec)`, message: "A dependency is not written the way conda reads it.", hint: "Write it like name, name=1.2 or channel::name=1.2.", tools: true},
 		{pattern: `does not appear to be a Python project|neither .?setup\.py.? nor .?pyproject\.toml`, message: "A directory that is to be installed is no Python package.", hint: "It needs a pyproject.toml or setup.py; paths are relative to the root of the repository.", tools: true},
 		{pattern: `Couldn't parse requirement|Invalid requirement`, message: "A line is not a requirement.", hint: "Write it like name or name==1.2.", tools: true},
 		{pattern: `No interpreter found for|No download found for request`, message: "The Python that is asked for could not be found.", hint: "Choose another version in runtime.txt.", tools: true},
@@ -209,6 +205,9 @@ func Explain(r Recipe, step string, log []string) *binnacle.Error {
 		break
 	}
 	juliaFile(s, e, flat)
+	if lines := condaPair(s, e, out); len(lines) > 0 {
+		said, evidence = "", lines // the message has it all
+	}
 	if said != "" {
 		e.Message += " It said: " + said
 	}

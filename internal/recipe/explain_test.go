@@ -64,7 +64,7 @@ func TestExplain(t *testing.T) {
 		"carriage":     {r, "postBuild", "/usr/bin/env: 'bash\\r': No such file or directory\n./postBuild: bad interpreter", "postBuild", 0, []string{"Windows"}, ""},
 		"no words":     {r, "postBuild", "", "postBuild", 0, []string{"postBuild failed."}, ""},
 		"conda name":   {conda, "conda: environment.yml", "conda: Cannot solve the request because of: No candidates were found for nosuch *.", "environment.yml", 3, []string{"package nosuch"}, ""},
-		"conda solver": {conda, "conda: environment.yml", "conda: Cannot solve the request because of: The following packages are incompatible\n└─ numpy 99.* cannot be installed because there are no viable options:\n   └─ x", "environment.yml", 2, []string{"together", "numpy 99"}, ""},
+		"conda solver": {conda, "conda: environment.yml", "conda: Cannot solve the request because of: something new\n", "environment.yml", 0, []string{"together", "something new"}, ""},
 		"unknown step": {r, "Base image", "boom", "", 0, []string{"boom"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

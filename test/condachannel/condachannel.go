@@ -32,6 +32,8 @@ type Package struct {
 	// Subdir is the platform: "noarch" or "linux-64".
 	Subdir  string
 	Depends []string
+	// Constrains are versions of others that it goes with, which it does not need.
+	Constrains []string
 	// Files by path below the prefix. Those of a Python package are below
 	// site-packages.
 	Files map[string]string
@@ -123,6 +125,9 @@ func (p Package) index() map[string]any {
 	index := map[string]any{
 		"name": p.Name, "version": p.Version, "build": "0", "build_number": 0, "subdir": p.Subdir,
 		"depends": append([]string{}, p.Depends...), "timestamp": cmp.Or(p.Built, in2023), "arch": nil, "platform": nil,
+	}
+	if len(p.Constrains) > 0 {
+		index["constrains"] = p.Constrains
 	}
 	if p.Undated {
 		delete(index, "timestamp")
