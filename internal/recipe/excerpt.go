@@ -33,6 +33,7 @@ func newOutput(log []string) output {
 	quoted := 0 // the indentation of what uv repeats of another tool
 	for _, l := range log {
 		l = strings.TrimRight(escape.ReplaceAllString(l, ""), "\r\n \t")
+		l = strings.ReplaceAll(l, "\r: ", `\r: `) // a name with a Windows line end, in an error
 		if i := strings.LastIndexByte(l, '\r'); i >= 0 {
 			l = l[i+1:]
 		}

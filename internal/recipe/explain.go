@@ -55,6 +55,8 @@ func fromDebian(name, _ string) string {
 // forCommand tells what brings a command.
 func forCommand(name, flat string) string {
 	switch name {
+	case "sudo":
+		return "Builds have no sudo: name Debian packages in apt.txt; what is written below $HOME needs no root."
 	case "conda", "mamba", "micromamba":
 		return "Name what it installs in environment.yml; the command itself is there when environment.yml names the package " + name + "."
 	}
@@ -107,7 +109,7 @@ func causes() []cause {
 		{pattern: `[Bb]ecause ([A-Za-z0-9._-]+?)[<>=~!]\S* depends on `, message: "The packages can't be installed together: {} needs another version of one of them.", hint: looksOver, tools: true},
 		{pattern: `No solution found when resolving`, message: "The packages can't be installed together.", hint: looksOver, tools: true},
 		{pattern: `fatal error: (\S+\.h(?:pp)?): No such file`, message: "The header {} is missing: a package was to be built from its source.", hint: "Name the Debian package that has the header in apt.txt (its name usually ends in -dev), or choose a version that has a wheel.", better: fromDebian},
-		{pattern: `can't find Rust compiler|Rust not found|rustc.{0,40}is not installed or not in PATH`, message: strings.ReplaceAll(missingTool, "{}", "rustc"), hint: "Write rustc and cargo into apt.txt, each on a line of its own, or choose a version that has a wheel."},
+		{pattern: `can't find (Rust) compiler|(rustc).{0,40}is not installed or not in PATH`, message: strings.ReplaceAll(missingTool, "{}", "rustc"), hint: "Write rustc and cargo into apt.txt, each on a line of its own, or choose a version that has a wheel."},
 		{
 			pattern: `Trying pkg-config --exists (mysqlclient)`,
 			message: "A package was to be built from its source, and the library that {} is made of is missing.", hint: "Write default-libmysqlclient-dev and pkg-config into apt.txt, each on a line of its own.",
@@ -129,15 +131,10 @@ func causes() []cause {
 		{pattern: `Version '[^']*' for '([^']+)' was not found`, message: "The version asked for of {} is not in Debian.", hint: "Leave the version out.", tools: true},
 		{pattern: `Release '[^']*' for '([^']+)' was not found`, message: "The release asked for of {} is not in this machine's sources.", hint: "Leave the release out.", tools: true},
 		{pattern: `Package '?([^' ]+)'? has no installation candidate`, message: "Debian has no package called {} any more.", hint: "Search for what replaced it in Debian's list of packages.", tools: true, better: nowInDebian},
-		{pattern: `(?i)unmet dependencies|held broken packages`, message: "The Debian packages can't be installed together.", hint: looksOver, tools: true},
+		{pattern: `(?i)unmet dependencies: (?:([a-z0-9][a-z0-9+.-]+)(?::[a-z0-9]+)? : )?|held broken packages`, message: "The Debian packages can't be installed together.", hint: "Leave out one of those that it names, or its version.", tools: true},
 		{pattern: `does not appear to be a Python project|neither .?setup\.py.? nor .?pyproject\.toml`, message: "A directory that is to be installed is no Python package.", hint: "It needs a pyproject.toml or setup.py; paths are relative to the root of the repository.", tools: true},
 		{pattern: `Couldn't parse requirement|Invalid requirement`, message: "A line is not a requirement.", hint: "Write it like name or name==1.2.", tools: true},
 		{pattern: `No interpreter found for|No download found for request`, message: "The Python that is asked for could not be found.", hint: "Choose another version in runtime.txt.", tools: true},
-		{pattern: `(lib[A-Za-z0-9_+.-]+?\.so[.0-9]*): cannot open shared object`, message: "The library {} is missing.", hint: "Name the Debian package that has it in apt.txt.", better: fromDebian},
-		{pattern: `ModuleNotFoundError: No module named '([^'.]+)`, message: "The Python module {} is missing.", hint: "Add the package that has it to requirements.txt or environment.yml.", better: moduleFrom},
-		{pattern: `(?:^|[\s:])([A-Za-z0-9_./+-]+): (?:command )?not found`, message: "The command {} is not installed.", hint: "Name the Debian package that has it in apt.txt.", better: forCommand},
-		{pattern: `\^M|\r: (?:command )?not found|bad interpreter`, message: "A script has Windows line ends, or names an interpreter that is not there.", hint: "Save it with Unix line ends (dos2unix), and begin it with #!/bin/bash."},
-		{pattern: `(?i)permission denied|Are you root\?|must be superuser`, message: "Something may not be written: builds run as the user jovyan, not as root.", hint: "Write below $HOME, and install system packages with apt.txt."},
 	}
 }
 
@@ -145,7 +142,7 @@ func causes() []cause {
 func allCauses() []cause {
 	const general = 6
 	all := causes()
-	return slices.Concat(all[:general], rCauses(), juliaCauses(), nixCauses(), condaCauses(), lockCauses(), languageCauses(), all[general:])
+	return slices.Concat(all[:general], rCauses(), juliaCauses(), nixCauses(), condaCauses(), lockCauses(), languageCauses(), all[general:], scriptCauses())
 }
 
 // Explain says what the failure of a step means to the author: which file and
@@ -271,15 +268,16 @@ func canonical(name string) string {
 func (o output) decisive() (string, span) {
 	lines := o.trimmed()
 	marks := []*regexp.Regexp{
-		regexp.MustCompile(`^(?:cause:|╰─▶|├─▶|And)?\s*([Bb]ecause .*)`), // uv's resolver
-		regexp.MustCompile(`^E: (.*)`), // apt
+		regexp.MustCompile(`^(?:cause:|╰─▶|├─▶|And)?\s*([Bb]ecause .*)`),                             // uv's resolver
+		regexp.MustCompile(`^([a-z0-9][a-z0-9+.:-]+ : (?:PreDepends|Depends|Conflicts|Breaks): .*)`), // apt
+		regexp.MustCompile(`^E: (.*)`),
 		regexp.MustCompile(`^(?:conda|cran|R|julia): (.*)`),
 		regexp.MustCompile(`(.*fatal error: .*)`),
 		regexp.MustCompile(`^(\S+:[0-9]+(?::[0-9]+)?: (?:error|ERROR): .*)`),            // compilers, Meson
 		regexp.MustCompile(`^((?:[A-Za-z_]+\.)*[A-Z][A-Za-z]*(?:Error|Exception): .*)`), // Python
 		regexp.MustCompile(`^(?i:error|cause): (.*)`),
 	}
-	const python = 5
+	const python = 6
 	outer := regexp.MustCompile("(?i)^(?:error|cause): (?:Failed to build|The build backend|Call to `|command '?\\[?'.*exit)")
 	for _, all := range []bool{false, true} {
 		for i, mark := range append(marks, languageMarks()...) {
@@ -294,7 +292,7 @@ func (o output) decisive() (string, span) {
 				}
 				said, at := []string{m[1]}, span{n, n}
 				const more = 6 // lines that a sentence of uv or conda goes on over
-				for k := n + 1; (i == 0 || i == 2) && k < len(lines) && k <= n+more && !strings.HasPrefix(lines[k], "hint:"); k++ {
+				for k := n + 1; (i == 0 || i == 3) && k < len(lines) && k <= n+more && !strings.HasPrefix(lines[k], "hint:"); k++ {
 					said = append(said, strings.TrimLeft(lines[k], "│ "))
 					at.to = k
 				}

@@ -2,9 +2,12 @@ package recipe_test
 
 import (
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -237,13 +240,50 @@ func (m *machine) place(t *testing.T, files map[string]string) {
 	}
 }
 
+// programs is a directory with those of this machine, without some.
+func (m *machine) programs(t *testing.T, without ...string) string {
+	t.Helper()
+	dir := filepath.Join(m.dir, "programs")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir("/usr/bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if slices.Contains(without, e.Name()) {
+			continue
+		}
+		if err := os.Symlink("/usr/bin/"+e.Name(), filepath.Join(dir, e.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
 // causes makes steps fail in the ways that are most frequent, with the real tools,
 // and reads what authors are told.
 func (m *machine) causes(t *testing.T) {
-	m.env = append(m.env, "UV_HTTP_RETRIES=0")
+	env := m.env
+	m.env = []string{"PATH=" + m.environment() + "/bin:" + m.programs(t, "python2", "rustc", "cargo", "pkg-config", "pkgconf", "mysql_config", "mariadb_config"), "UV_HTTP_RETRIES=0", "UV_PYTHON_INSTALL_MIRROR=http://127.0.0.1:9/python-build-standalone"}
+	defer func() { m.env = env }()
+	ill := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "down", http.StatusServiceUnavailable) }))
+	defer ill.Close()
 	extension := map[string]string{
 		"pkg/setup.py": "from setuptools import Extension, setup\nsetup(name='pkg', ext_modules=[Extension('pkg', ['pkg.c'])])\n",
 		"pkg/pkg.c":    "#include <suitesparse/nothing.h>\n", "requirements.txt": "# one\n./pkg\n",
+	}
+	// An extension is linked with a library that it does not bring along.
+	linked := map[string]string{
+		"pkg/setup.py": "import subprocess\nfrom setuptools import Extension, setup\nsubprocess.run(['gcc', '-shared', '-Wl,-soname,libtides.so.3', '-o', 'libtides.so', 'sea.c'], check=True)\n" +
+			"setup(name='pkg', ext_modules=[Extension('tide', ['tide.c'], libraries=['tides'], library_dirs=['.'])])\n",
+		"pkg/sea.c": "int height(void) { return 3; }\n", "pkg/tide.c": "#include <Python.h>\nint height(void);\nstatic struct PyModuleDef tide = {PyModuleDef_HEAD_INIT, \"tide\"};\nPyMODINIT_FUNC PyInit_tide(void) { return height() ? PyModule_Create(&tide) : NULL; }\n",
+		"requirements.txt": "./pkg\n", "postBuild": "#!/bin/bash\nset -e\npython -c 'import tide'\n",
+	}
+	crate := map[string]string{
+		"pkg/pyproject.toml": "[build-system]\nrequires = ['setuptools', 'setuptools-rust']\nbuild-backend = 'setuptools.build_meta'\n[project]\nname = 'pkg'\nversion = '1'\n[[tool.setuptools-rust.ext-modules]]\ntarget = 'pkg'\n",
+		"pkg/Cargo.toml":     "[package]\nname = 'pkg'\nversion = '1.0.0'\n[lib]\ncrate-type = ['cdylib']\n", "pkg/src/lib.rs": "", "requirements.txt": "# one\n./pkg\n",
 	}
 	for name, c := range map[string]struct {
 		files map[string]string
@@ -251,6 +291,25 @@ func (m *machine) causes(t *testing.T) {
 		line  int
 		says  []string // in message or hint
 	}{
+		"no wheel":        {map[string]string{"requirements.txt": "humanize\ntensorflow==2.6.0\n"}, "requirements.txt", 2, []string{"tensorflow has no build for this version of Python", "Name the Python in runtime.txt"}},
+		"no Python":       {map[string]string{"runtime.txt": "python-3.11.99\n"}, "runtime.txt", 1, []string{"Python that is asked for could not be found", "Choose another version"}},
+		"Python away":     {map[string]string{"runtime.txt": "python-3.12\n"}, "runtime.txt", 1, []string{"Python that is asked for could not be downloaded", "Leave the version out"}},
+		"too new":         {map[string]string{"requirements.txt": "idna\nhumanize>=99\n"}, "requirements.txt", 2, []string{"No version of humanize fits", "Choose one that does"}},
+		"twice":           {map[string]string{"requirements.txt": "humanize==4.12.3\nhumanize==4.11\n"}, "requirements.txt", 1, []string{"asks for humanize in versions that exclude each other"}},
+		"no requirement":  {map[string]string{"requirements.txt": "idna\nhumanize>=4.x\n"}, "requirements.txt", 2, []string{"not a requirement", "name==1.2"}},
+		"index fails":     {map[string]string{"requirements.txt": "--index-url " + ill.URL + "/simple\ntitlecase\n"}, "requirements.txt", 2, []string{"answered with an error of its own", "Try again"}},
+		"no source":       {map[string]string{"requirements.txt": "idna\nsklearn==0.0.post12\n"}, "requirements.txt", 2, []string{"sklearn could not be built", "Did you mean scikit-learn?"}},
+		"Rust":            {crate, "requirements.txt", 2, []string{"tool rustc is missing", "Write rustc and cargo into apt.txt"}},
+		"library's name":  {map[string]string{"requirements.txt": "--no-binary mysqlclient\nmysqlclient==2.2.4\n"}, "requirements.txt", 2, []string{"library that mysqlclient is made of is missing", "Write default-libmysqlclient-dev and pkg-config into apt.txt"}},
+		"library missing": {linked, "postBuild", 0, []string{"The library libtides.so.3 is missing", "ImportError: ", "Name the Debian package that has it in apt.txt"}},
+		"Python 2":        {map[string]string{"postBuild": "#!/usr/bin/env python2\nprint 1\n"}, "postBuild", 0, []string{"program python2 is not installed", "begin the script with #!/usr/bin/env python3, or ask for python=2.7 in environment.yml"}},
+		"no interpreter":  {map[string]string{"postBuild": "#!/usr/local/bin/no-such-shell\necho\n"}, "postBuild", 0, []string{"program is not there that ./postBuild names in its first line", "Begin it with #!/bin/bash"}},
+		"Windows script":  {map[string]string{"postBuild": "#!/bin/bash\nset -e\n\nchmod +x get.sh\n./get.sh\n", "get.sh": "#!/bin/bash\r\necho\r\n"}, "postBuild", 5, []string{"program is not there that ./get.sh names in its first line", "Unix line ends"}},
+		"Windows in bash": {map[string]string{"postBuild": "#!/bin/bash\nset -e\nbash get.sh\n", "get.sh": "set -e\r\ncd data\r\n"}, "postBuild", 0, []string{"script has Windows line ends", "Run `dos2unix get.sh`"}},
+		"Windows in sh":   {map[string]string{"postBuild": "#!/bin/sh\nset -e\nsh get.sh\n", "get.sh": "date\r\n"}, "postBuild", 0, []string{"script has Windows line ends", "Run `dos2unix get.sh`"}},
+		"Windows and env": {map[string]string{"postBuild": "#!/bin/sh\nset -e\nchmod +x get.sh\n./get.sh\n", "get.sh": "#!/usr/bin/env bash\r\necho\r\n"}, "postBuild", 0, []string{"script has Windows line ends", "dos2unix"}},
+		"no program":      {map[string]string{"postBuild": "#!/bin/bash\nset -e\n./get.sh\n", "get.sh": "#!/bin/bash\n"}, "postBuild", 3, []string{"script ./get.sh is not executable", "Run it with `bash ./get.sh`"}},
+		"no sudo":         {map[string]string{"postBuild": "#!/bin/bash\nset -e\nPATH=/nowhere\nsudo apt-get install tree\n"}, "postBuild", 4, []string{"command sudo is not installed", "name Debian packages in apt.txt"}},
 		"no package":      {map[string]string{"requirements.txt": "humanize\nscikit-imagge\n"}, "requirements.txt", 2, []string{"no package called scikit-imagge", "Did you mean scikit-image?"}},
 		"no version":      {map[string]string{"requirements.txt": "humanize==99.1\n"}, "requirements.txt", 1, []string{"version asked for of humanize does not exist", "There are 4.", "choose one"}},
 		"conflict":        {map[string]string{"requirements.txt": "pandas==2.2.3\nnumpy<1.20\n"}, "requirements.txt", 1, []string{"together", "numpy<1.20"}},
@@ -267,7 +326,10 @@ func (m *machine) causes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m.place(t, c.files)
 			r := read(t, c.files)
-			for _, s := range r.Steps[1:] {
+			for i, s := range r.Steps {
+				if i == 0 && c.file != "runtime.txt" {
+					continue // Jupyter is there
+				}
 				out, err := m.step(t, s)
 				if err == nil {
 					continue
@@ -281,7 +343,7 @@ func (m *machine) causes(t *testing.T) {
 						t.Errorf("no %q in %q %q", want, e.Message, e.Hint)
 					}
 				}
-				if len(e.Excerpt) == 0 || !strings.Contains(out, strings.TrimSpace(e.Excerpt[0])) {
+				if len(e.Excerpt) == 0 || !strings.Contains(strings.ReplaceAll(out, "\r", `\r`), strings.TrimSpace(e.Excerpt[0])) {
 					t.Errorf("the excerpt is %q", e.Excerpt)
 				}
 				return
