@@ -22,6 +22,7 @@ var (
 	ReadBuild      = readBuild
 	CheckAddress   = checkAddress
 	BuildEnv       = buildEnv
+	SessionEnv     = sessionEnv
 )
 
 // Root is the command tree.

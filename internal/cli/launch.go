@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,20 +82,32 @@ func (a *app) request(o launchOptions) (binnacle.LaunchRequest, error) {
 		}
 		req.Limits.Memory = n
 	}
-	for _, e := range o.env {
+	var err error
+	req.Env, err = sessionEnv(o.env, a.Environ)
+	return req, err
+}
+
+// sessionEnv are the variables that --env asks for, as with Docker: NAME=VALUE, or NAME
+// for what it is here; one that is not set here is not set there either.
+func sessionEnv(asked, environ []string) (map[string]string, error) {
+	var env map[string]string
+	for _, e := range asked {
 		name, value, given := strings.Cut(e, "=")
 		if name == "" {
-			return req, binnacle.Errorf(binnacle.CodeInvalid, "--env %s is not written NAME=VALUE.", e)
+			return nil, binnacle.Errorf(binnacle.CodeInvalid, "--env %s is not written NAME=VALUE.", e)
 		}
 		if !given {
-			value = lookup(a.Environ, name)
+			if !slices.ContainsFunc(environ, func(v string) bool { return strings.HasPrefix(v, name+"=") }) {
+				continue
+			}
+			value = lookup(environ, name)
 		}
-		if req.Env == nil {
-			req.Env = map[string]string{}
+		if env == nil {
+			env = map[string]string{}
 		}
-		req.Env[name] = value
+		env[name] = value
 	}
-	return req, nil
+	return env, nil
 }
 
 func (a *app) launch(ctx context.Context, o launchOptions) (err error) {

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/cli"
 	"github.com/binnacle-hub/binnacle/internal/config"
@@ -127,6 +129,20 @@ func writeCertificate(t *testing.T, cert, key string, serial int64) {
 	for file, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "EC PRIVATE KEY", Bytes: keyDER}} {
 		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestSessionEnv has repo2docker's table for --env.
+func TestSessionEnv(t *testing.T) {
+	have, err := cli.SessionEnv([]string{"FOO={}", "BAR=baz", "SPAM", "NO_SPAM", "SPAM_2=", "EMPTY", "EQUALS=a=b"}, []string{"SPAM=eggs", "SPAM_2=here", "EMPTY="})
+	want := map[string]string{"FOO": "{}", "BAR": "baz", "SPAM": "eggs", "SPAM_2": "", "EMPTY": "", "EQUALS": "a=b"}
+	if diff := cmp.Diff(want, have); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+	for _, bad := range []string{"=x", ""} {
+		if _, err := cli.SessionEnv([]string{bad}, nil); binnacle.CodeOf(err) != binnacle.CodeInvalid {
+			t.Errorf("%q: %v", bad, err)
 		}
 	}
 }

@@ -182,12 +182,14 @@ kubernetes:
 func TestSizes(t *testing.T) {
 	for text, want := range map[string]int64{
 		"0": 0, "512": 512, "1k": 1 << 10, "2GiB": 2 << 30, "1.5 GB": 1_500_000_000, "10Mi": 10 << 20, "-1": -1,
+		"1": 1, "1.0": 1, "1K": 1 << 10, "1M": 1 << 20, "1G": 1 << 30, "1T": 1 << 40, // repo2docker's, which refuses "1m"
+		"1m": 1 << 20,
 	} {
 		if got, err := config.ParseSize(text); err != nil || got != want {
 			t.Errorf("%s: %d, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"", "x", "1.5", "1PB", "NaN", "9999999999TiB", "GiB", "1 2"} {
+	for _, text := range []string{"", "x", "1.5", "1PB", "NaN", "9999999999TiB", "GiB", "1 2", "NK"} {
 		if got, err := config.ParseSize(text); err == nil {
 			t.Errorf("%q gave %d", text, got)
 		}

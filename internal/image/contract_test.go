@@ -70,6 +70,30 @@ func TestRepo2dockerContract(t *testing.T) {
 	}
 }
 
+// TestLocalLabel: a directory of this machine is called local, as repo2docker does.
+func TestLocalLabel(t *testing.T) {
+	spec := binnacle.Spec{Provider: binnacle.Dir, Repo: "/home/ada/tides"}
+	labels := image.Config(image.Request{Revision: binnacle.Revision{Spec: spec, URL: "/home/ada/tides"}}).Config.Labels
+	if labels["repo2docker.repo"] != "local" {
+		t.Errorf("the labels are %v", labels)
+	}
+}
+
+// TestLines: a line of output ends with a line feed or a carriage return, and the last
+// may have no end.
+func TestLines(t *testing.T) {
+	for _, c := range []struct{ pieces, want []string }{
+		{[]string{"a\nb\rc"}, []string{"a", "b", "c"}},
+		{[]string{"a", "b\n", "\r\n", "c\r\nd"}, []string{"ab", "c", "d"}},
+		{[]string{"10%\r20%", "\r100%\n"}, []string{"10%", "20%", "100%"}},
+		{nil, nil},
+	} {
+		if diff := cmp.Diff(c.want, image.Lines(c.pieces...)); diff != "" {
+			t.Errorf("%q: %s", c.pieces, diff)
+		}
+	}
+}
+
 // TestProfile runs the real one: a login shell keeps the PATH that it was started with.
 func TestProfile(t *testing.T) {
 	_, text, ok := strings.Cut(image.Preparation, "<<'PROFILE'\n")

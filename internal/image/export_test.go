@@ -6,6 +6,7 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/recipe"
 )
 
@@ -31,3 +32,15 @@ const Preparation = preparation
 
 // Config is how a container of the image starts.
 func Config(req Request) ocispec.Image { return (&Builder{version: "1"}).config(req, nil) }
+
+// Lines are what of the pieces of a step's output is told, line by line.
+func Lines(pieces ...string) []string {
+	var out []string
+	p := newProgress(func(e binnacle.Event) { out = append(out, e.Message) })
+	st := &step{}
+	for _, piece := range pieces {
+		p.output(st, []byte(piece))
+	}
+	p.flush(st)
+	return out
+}

@@ -221,11 +221,18 @@ func TestUnknownTool(t *testing.T) {
 	}
 }
 
-// TestSlug has BinderHub's own examples.
+// TestSlug has BinderHub's own examples: every byte that is no letter or digit is a dash
+// and its number, without zeros before it.
 func TestSlug(t *testing.T) {
 	for in, want := range map[string]string{
-		"binder-examples-octave": "binder-2dexamples-2doctave-03025a",
-		"https://github.com/a/b": "https-3a-2f-2fgithub-2ecom-2fa-2fb-426415",
+		"binder-examples-octave":           "binder-2dexamples-2doctave-03025a",
+		"https://github.com/a/b":           "https-3a-2f-2fgithub-2ecom-2fa-2fb-426415",
+		"u-2drepo_":                        "u-2d2drepo-5f-796ea5",
+		"binder-2dexamples-2drequirements": "binder-2d2dexamples-2d2drequirements-cd83d7",
+		"a directory":                      "a-20directory-8f4122",
+		"/tmp/foo-bar":                     "-2ftmp-2ffoo-2dbar-738737",
+		"https://github.com/binder-examples/requirements": "https-3a-2f-2fgithub-2ecom-2fbinder-2dexamples-2frequirements-b24a66",
+		"é": "-c3-a9-4a9955", "a\nb": "a-ab-7e18f7", "ABC_def": "abc-5fdef-70129b",
 	} {
 		if got := image.Slug(in, 255); got != want {
 			t.Errorf("slug(%q) = %q; want %q", in, got, want)

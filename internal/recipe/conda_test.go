@@ -15,7 +15,7 @@ func TestCondaPins(t *testing.T) {
 	for spec, want := range map[string]string{
 		"python=3.9": "3.9", "python==3.9.7": "3.9", "python = 3.10": "3.10", "python=3": "", "python=3.9.*": "3.9", "python=3.9=h123_cpython": "3.9",
 		"python>=3.9": "", "python": "", "python 3.8": "3.8", "python~=3.9": "", "python~=3.9.1": "3.9", "conda-forge::python=3.11": "3.11", "python-dateutil=2.8": "",
-		"Python=3.12": "3.12", "python >=3.9,<3.11": "", "python[version='3.9.*']": "", "python=3.9|3.10": "", "python=4": "", "python 3.12.*": "3.12",
+		"Python=3.12": "3.12", "python >=3.9,<3.11": "", "python[version='3.9.*']": "", "python=3.9|3.10": "", "python=4": "", "python=2": "", "python=3.": "", "python 3.12.*": "3.12",
 	} {
 		if have := recipe.CondaPin(spec); have != want {
 			t.Errorf("%q pins %q, want %q", spec, have, want)

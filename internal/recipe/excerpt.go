@@ -31,9 +31,8 @@ func newOutput(log []string) output {
 	var o output
 	var flat strings.Builder
 	quoted := 0 // the indentation of what uv repeats of another tool
-	for _, l := range log {
+	for _, l := range joined(log) {
 		l = strings.TrimRight(escape.ReplaceAllString(l, ""), "\r\n \t")
-		l = strings.ReplaceAll(l, "\r: ", `\r: `) // a name with a Windows line end, in an error
 		if i := strings.LastIndexByte(l, '\r'); i >= 0 {
 			l = l[i+1:]
 		}
@@ -58,6 +57,20 @@ func newOutput(log []string) output {
 	}
 	o.flat = flat.String()
 	return o
+}
+
+// joined puts together what a carriage return parted that belongs to a name: the dash
+// shell says "script: 1: date\r: not found" of a script with Windows line ends.
+func joined(log []string) []string {
+	var out []string
+	for _, l := range log {
+		if n := len(out); n > 0 && strings.HasPrefix(l, ": ") {
+			out[n-1] += `\r` + l
+			continue
+		}
+		out = append(out, strings.ReplaceAll(l, "\r: ", `\r: `))
+	}
+	return out
 }
 
 // trimmed are the lines without their indentation.

@@ -3,12 +3,16 @@ package recipe_test
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/binnacle-hub/binnacle"
 	"github.com/binnacle-hub/binnacle/internal/recipe"
@@ -208,6 +212,7 @@ func TestJuliaSteps(t *testing.T) {
 	if out := julia(`ENV["JULIA_DEBUG"] = "loading"; using Knots, IJulia`); out != "" {
 		t.Errorf("was not compiled at build: %s", out)
 	}
+	t.Run("compat", func(t *testing.T) { juliaAgrees(t, julia) })
 	kernel, err := os.ReadFile(filepath.Join(m.environment(), "share/jupyter/kernels/julia-1.5/kernel.json"))
 	if err != nil || !strings.Contains(string(kernel), `"--project=`+m.dir+"/home") {
 		t.Errorf("the kernel is %s, %v", kernel, err)
@@ -256,5 +261,26 @@ func TestJuliaSteps(t *testing.T) {
 				t.Errorf("%v %s:%d %s %s %q; want %s:%d …%s… %s", err, e.File, e.Line, e.Message, e.Hint, e.Excerpt, c.file, c.line, c.says, c.hint)
 			}
 		})
+	}
+}
+
+// juliaAgrees asks Julia itself which versions each entry of [compat] allows.
+func juliaAgrees(t *testing.T, julia func(code string) string) {
+	t.Helper()
+	versions := strings.Fields("0.0.1 0.0.2 0.0.3 0.0.4 0.0.9 0.1.0 0.2.2 0.2.3 0.2.4 0.3.0 0.7.0 0.9.9 1.0.0 1.0.1 1.1.9 1.2.0 1.2.1 1.2.2 1.2.3 1.2.4 1.2.10 1.3.0 1.3.4 1.3.5 1.4.0 1.6.0 1.6.1 1.7.0 1.8.2 1.8.3 1.9.0 1.9.9 1.10.0 2.0.0 2.0.2 2.0.3 4.9.0 5.0.0")
+	specs := slices.Sorted(maps.Keys(juliaTable()))
+	var want strings.Builder
+	for _, spec := range specs {
+		want.WriteString(spec + ":")
+		for _, v := range versions {
+			if recipe.JuliaMatch(spec, v) {
+				want.WriteString(" " + v)
+			}
+		}
+		want.WriteByte('\n')
+	}
+	have := julia(`using Pkg; for s in split("` + strings.Join(specs, ";") + `", ";"); print(s, ":"); for v in split("` + strings.Join(versions, " ") + `"); VersionNumber(v) in Pkg.Types.semver_spec(String(s)) && print(" ", v); end; println(); end`)
+	if diff := cmp.Diff(strings.TrimSpace(want.String()), have); diff != "" {
+		t.Errorf("what we allow (-) and what Julia does (+):\n%s", diff)
 	}
 }

@@ -334,7 +334,7 @@ func (m *machine) causes(t *testing.T) {
 				if err == nil {
 					continue
 				}
-				e := recipe.Explain(r, s.Name, strings.Split(out, "\n"))
+				e := recipe.Explain(r, s.Name, strings.FieldsFunc(out, func(c rune) bool { return c == '\n' || c == '\r' })) // as they come from a build
 				if e.File != c.file || (e.Line != c.line && c.line > 0) {
 					t.Errorf("in %s:%d, want %s:%d", e.File, e.Line, c.file, c.line)
 				}

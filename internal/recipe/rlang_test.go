@@ -76,6 +76,8 @@ func TestR(t *testing.T) {
 		"date is older":       {map[string]string{"runtime.txt": "r-2019-01-01"}, "", "4.5", "2019-01-01", "much newer"},
 		"3.6":                 {map[string]string{"runtime.txt": "r-3.6-2019-01-01"}, "", "3.6.3", "2019-01-01", ""},
 		"exact":               {map[string]string{"runtime.txt": "r-3.5.1-2019-01-01"}, "", "3.5.1", "2019-01-01", ""},
+		"snapshot":            {map[string]string{"runtime.txt": "r-4.1-2021-10-22"}, "", "4.1.3", "2021-10-22", ""},
+		"snapshot of a year":  {map[string]string{"runtime.txt": "r-4.1-2022-01-01"}, "", "4.1.3", "2022-01-01", ""},
 		"of Debian":           {map[string]string{"runtime.txt": "r-4.5-2025-06-01"}, "", "4.5", "2025-06-01", ""},
 		"exactly Debian's":    {map[string]string{"runtime.txt": "r-4.5.0-2025-06-01"}, "", "4.5", "2025-06-01", ""},
 		"exactly another":     {map[string]string{"runtime.txt": "r-4.5.1-2025-07-01"}, "", "4.5.1", "2025-07-01", ""},
@@ -112,6 +114,18 @@ func TestR(t *testing.T) {
 				t.Errorf("not Debian's: %q %v", steps(r), r.LateEnv)
 			}
 		})
+	}
+}
+
+// TestRVersions has repo2docker's table; 4.5 is Debian's own.
+func TestRVersions(t *testing.T) {
+	for minor, want := range map[string]string{
+		"3.3": "3.3.3", "3.4": "3.4.4", "3.5": "3.5.3", "3.6": "3.6.3", "4.0": "4.0.5", "4.1": "4.1.3", "4.2": "4.2.3", "4.3": "4.3.3", "4.4": "4.4.2", "4.5": "4.5", "4.6": "4.6.1",
+		"3.6.1": "3.6.1", "4.0.0": "4.0.0",
+	} {
+		if have := read(t, map[string]string{"runtime.txt": "r-" + minor + "-2025-01-01"}).Versions["r"].Value; have != want {
+			t.Errorf("R %s is %s, want %s", minor, have, want)
+		}
 	}
 }
 
