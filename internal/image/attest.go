@@ -6,9 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"regexp"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/containerd/platforms"
@@ -112,14 +109,11 @@ func (b *Builder) sbom(req Request, files []binnacle.Resolved) ([]byte, error) {
 			Creators: []common.Creator{{CreatorType: "Tool", Creator: "binnacle-" + b.version}}, Created: commitTime(req.Time).Format(time.RFC3339),
 		},
 	}
-	for _, p := range installed(files) {
-		id := common.ElementID(fmt.Sprintf("Package-%d", len(doc.Packages)))
-		doc.Packages = append(doc.Packages, &spdx.Package{
-			PackageName: p.name, PackageSPDXIdentifier: id, PackageVersion: p.version, PackageDownloadLocation: "NOASSERTION",
-			PackageExternalReferences: []*spdx.PackageExternalReference{{Category: "PACKAGE-MANAGER", RefType: "purl", Locator: p.purl}},
-		})
+	for _, p := range components(files) {
+		p.PackageSPDXIdentifier = common.ElementID(fmt.Sprintf("Package-%d", len(doc.Packages)))
+		doc.Packages = append(doc.Packages, p)
 		doc.Relationships = append(doc.Relationships, &spdx.Relationship{
-			RefA: common.MakeDocElementID("", document), RefB: common.MakeDocElementID("", string(id)), Relationship: "DESCRIBES",
+			RefA: common.MakeDocElementID("", document), RefB: common.MakeDocElementID("", string(p.PackageSPDXIdentifier)), Relationship: "DESCRIBES",
 		})
 	}
 	var out bytes.Buffer
@@ -127,46 +121,4 @@ func (b *Builder) sbom(req Request, files []binnacle.Resolved) ([]byte, error) {
 		return nil, fmt.Errorf("write the list of packages: %w", err)
 	}
 	return out.Bytes(), nil
-}
-
-type component struct{ name, version, purl string }
-
-// installed reads the lists of an image; a purl is written as its specification
-// (package-url) wants it for each ecosystem.
-func installed(files []binnacle.Resolved) []component {
-	var out []component
-	line := regexp.MustCompile(`(?m)^([A-Za-z0-9][A-Za-z0-9+._-]*?)(==?)([^\s;\\=]+)(?:=(\S+))?`)
-	for _, f := range files {
-		format := map[string]string{aptVersions: "pkg:deb/debian/%s@%s", pythonVersions: "pkg:pypi/%s@%s", serverVersions: "pkg:pypi/%s@%s", condaVersions: "pkg:conda/%s@%s"}[f.Name]
-		switch {
-		case format != "":
-			for _, m := range line.FindAllStringSubmatch(f.Content, -1) {
-				out = append(out, component{m[1], m[3], fmt.Sprintf(format, strings.ToLower(m[1]), escapeVersion(m[3]))})
-			}
-		case f.Name == "renv.lock":
-			out = append(out, renvPackages(f.Content)...)
-		}
-	}
-	return out
-}
-
-// renvPackages reads R's lock; one that can't be read has no packages.
-func renvPackages(text string) []component {
-	var lock struct {
-		Packages map[string]struct{ Package, Version string }
-	}
-	if json.Unmarshal([]byte(text), &lock) != nil {
-		return nil
-	}
-	var out []component
-	for _, name := range slices.Sorted(maps.Keys(lock.Packages)) {
-		p := lock.Packages[name]
-		out = append(out, component{p.Package, p.Version, "pkg:cran/" + p.Package + "@" + escapeVersion(p.Version)})
-	}
-	return out
-}
-
-// escapeVersion writes a version as a purl's: Debian's have colons and pluses.
-func escapeVersion(v string) string {
-	return strings.NewReplacer("%", "%25", ":", "%3A", "+", "%2B").Replace(v)
 }

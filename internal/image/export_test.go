@@ -21,7 +21,7 @@ var (
 	DebianPackages = debianPackages
 	PythonPackages = pythonPackages
 	CondaPackages  = condaPackages
-	Installed      = installed
+	Components     = components
 )
 
 // Environment is what steps and sessions of a recipe see, on our own base.

@@ -13,23 +13,31 @@ type Locked struct {
 	Version string   `json:"version"`
 	By      []string `json:"by,omitempty"`     // packages that need it; a declaration is not among them
 	Direct  bool     `json:"direct,omitempty"` // a declaration asks for it
+	Sums    []string `json:"sums,omitempty"`   // of its files, as "sha256:" and hexadecimal digits
 }
 
 // ParseLocked reads requirements.txt of LockStore, as uv writes it: a package on
 // each line that begins one, and below it, after "# via", who needs it.
 func ParseLocked(text string) []Locked {
 	pin := regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)`)
+	hash := regexp.MustCompile(`--hash=([a-z0-9]+:[0-9a-f]+)`)
 	var out []Locked
 	for line := range strings.Lines(text) {
-		if m := pin.FindStringSubmatch(line); m != nil {
+		m := pin.FindStringSubmatch(line)
+		if m != nil {
 			out = append(out, Locked{Name: canonical(m[1]), Version: m[2]})
-			continue
 		}
-		note, ok := strings.CutPrefix(strings.TrimSpace(line), "#")
-		if !ok || len(out) == 0 {
+		if len(out) == 0 {
 			continue
 		}
 		last := &out[len(out)-1]
+		for _, sum := range hash.FindAllStringSubmatch(line, -1) {
+			last.Sums = append(last.Sums, sum[1])
+		}
+		note, ok := strings.CutPrefix(strings.TrimSpace(line), "#")
+		if m != nil || !ok {
+			continue
+		}
 		by := strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(note), "via"))
 		switch {
 		case by == "":
