@@ -59,6 +59,9 @@ func because(r recipe.Reason) string {
 	for _, by := range r.Chain[1:] {
 		b.WriteString(", needed by " + by)
 	}
+	if r.Base {
+		return b.String() + ", which the base image has"
+	}
 	if r.Package.Name == "" {
 		return b.String() + ", needed by Jupyter"
 	}

@@ -66,7 +66,7 @@ func TestComponents(t *testing.T) {
 		"crates": {
 			"Cargo.lock", "version = 4\n[[package]]\nname = \"tides\"\nversion = \"0.1.0\"\n[[package]]\nname = \"itoa\"\nversion = \"1.0.9\"\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\nchecksum = \"0a\"\n" +
 				"[[package]]\nname = \"moon\"\nversion = \"2.0.0\"\nsource = \"git+https://example.org/moon.git?rev=0b#0b\"\n",
-			[]string{"pkg:cargo/itoa@1.0.9 SHA256:0a", "pkg:generic/moon@2.0.0?vcs_url=git%2Bhttps:%2F%2Fexample.org%2Fmoon.git%3Frev%3D0b%400b"},
+			[]string{"pkg:cargo/itoa@1.0.9 SHA256:0a", "pkg:generic/moon@2.0.0?vcs_url=git%2Bhttps:%2F%2Fexample.org%2Fmoon.git%400b"},
 		},
 		"julia's trees":    {"Manifest.toml", "[[Example]]\ngit-tree-sha1 = \"0c\"\nuuid = \"7876af07-990d-54b4-ab0e-23690620f79a\"\nversion = \"0.5.3\"\n\n[[Own]]\npath = \".\"\nuuid = \"1\"\nversion = \"1.0.0\"\n", []string{"pkg:julia/Example@0.5.3?uuid=7876af07-990d-54b4-ab0e-23690620f79a gitoid:tree:sha1:0c"}},
 		"r from a forge":   {"renv.lock", `{"Packages": {"english": {"Package": "english", "Version": "1.2-5", "SHA256": "0d"}, "moon": {"Package": "moon", "Version": "1.0", "Source": "GitHub", "RemoteUsername": "o", "RemoteRepo": "moon", "RemoteSha": "0e"}}}`, []string{"pkg:cran/english@1.2-5 SHA256:0d", "pkg:generic/moon@1.0?vcs_url=git%2Bhttps:%2F%2Fgithub.com%2Fo%2Fmoon%400e"}},

@@ -84,7 +84,7 @@ func readResolved(ctx context.Context, ref gateway.Reference) ([]binnacle.Resolv
 	if err != nil {
 		return nil, err
 	}
-	lists := map[string][]string{aptVersions: debianPackages(status)}
+	lists := map[string][]string{aptVersions: debianPackages(status, nil)}
 	for _, prefix := range []string{recipe.KernelPrefix, recipe.Prefix} {
 		found, err := readPython(ctx, ref, prefix)
 		if err != nil {
@@ -131,23 +131,6 @@ func readPython(ctx context.Context, ref gateway.Reference, prefix string) ([]st
 		out = append(out, pythonPackages(found)...)
 	}
 	return out, nil
-}
-
-// debianPackages reads dpkg's status file: "name=version" of what is installed.
-func debianPackages(status string) []string {
-	var out []string
-	for block := range strings.SplitSeq(status, "\n\n") {
-		field := map[string]string{}
-		for line := range strings.SplitSeq(block, "\n") {
-			if name, value, ok := strings.Cut(line, ": "); ok && !strings.HasPrefix(line, " ") {
-				field[name] = value
-			}
-		}
-		if field["Status"] == "install ok installed" {
-			out = append(out, field["Package"]+"="+field["Version"])
-		}
-	}
-	return out
 }
 
 // pythonPackages reads the names of .dist-info directories (the specification

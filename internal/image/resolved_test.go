@@ -9,9 +9,9 @@ import (
 )
 
 func TestInstalledPackages(t *testing.T) {
-	status := "Package: git\nStatus: install ok installed\nVersion: 1:2.47.3-0+deb13u1\nDescription: fast\n Version: no\n\n" +
-		"Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n\nPackage: zlib1g\nStatus: install ok installed\nVersion: 1.3\n"
-	if diff := cmp.Diff([]string{"git=1:2.47.3-0+deb13u1", "zlib1g=1.3"}, image.DebianPackages(status)); diff != "" {
+	status := "Package: git\nStatus: install ok installed\nVersion: 1:2.47.3-0+deb13u1\nPre-Depends: git (= 1)\nDepends: zlib1g (>= 1:1.2), libnone | libz:any\nDescription: fast\n Version: no\n\n" +
+		"Package: curl\nStatus: install ok installed\nVersion: 8\nDepends: libz\n\nPackage: gone\nStatus: deinstall ok config-files\nVersion: 1\n\nPackage: zlib1g\nStatus: install ok installed\nVersion: 1.3\nProvides: libz (= 1.3), z\n"
+	if diff := cmp.Diff([]string{"git=1:2.47.3-0+deb13u1 # sha256:00", "curl=8", "zlib1g=1.3", "    # via curl", "    # via git"}, image.DebianPackages(status, map[string]string{"git=1:2.47.3-0+deb13u1": "00", "curl=7": "01"})); diff != "" {
 		t.Error(diff)
 	}
 	names := []string{"__pycache__", "typing_extensions-4.15.0.dist-info", "numpy", "numpy-2.3.1.dist-info", "old.egg-info", "broken.dist-info"}

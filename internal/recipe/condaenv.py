@@ -37,7 +37,7 @@ def arguments():
     options = {
         "solve": ["file", "cache", "out"],
         "pin": ["list", "cache", "out"],
-        "install": ["list", "prefix", "cache"],
+        "install": ["list", "prefix", "cache", "needs"],
         "scripts": ["prefix"],
         "constraints": ["lock", "prefix", "all", "installed"],
     }
@@ -268,8 +268,12 @@ async def install(args):
         show_progress=False,
         client=client(),
     )
+    depends = {}
     for path in (args.prefix / "conda-meta").glob("*.json"):
-        complete(path)
+        meta = complete(path)
+        depends[meta["name"]] = {need.split()[0] for need in meta.get("depends") or []}
+    lines = [f"{name} {need}\n" for name in sorted(depends) for need in sorted(depends[name] & depends.keys())]
+    args.needs.write_text("".join(lines))
 
 
 def complete(path):
@@ -286,6 +290,7 @@ def complete(path):
             if index.get(key) is not None:
                 meta[key] = index[key]
     path.write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n")
+    return meta
 
 
 def scripts(args):

@@ -58,7 +58,7 @@ func (r *reader) condaSteps(p condaPlan) error {
 		conda.Inputs = []Input{linesInput(condaList, append([]string{"@EXPLICIT"}, p.list...)), condaInput()}
 	}
 	prefix := r.condaPrefix()
-	conda.Script = condaRun + "install --list " + at + "/" + condaList + " --prefix " + prefix + " --cache " + condaCachePath + `
+	conda.Script = condaRun + "install --list " + at + "/" + condaList + " --prefix " + prefix + " --cache " + condaCachePath + " --needs " + LockStore + "/" + condaGraph + `
 cp ` + at + "/" + condaList + " " + LockStore + "/" + condaList + "\n" + tidy
 	r.environment()
 	if r.old {

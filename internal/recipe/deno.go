@@ -113,7 +113,7 @@ func (r *reader) denoPackages() error {
 		if r.Dir != "" {
 			dir = r.Dir
 		}
-		r.add(Step{Name: "deno: " + file, Stage: StageContent, From: from, Packages: packages, Script: "cd " + quote(dir) + "\n" + install + "\n" + tidy})
+		r.add(Step{Name: "deno: " + file, Stage: StageContent, From: from, Packages: packages, Script: "cd " + quote(dir) + "\n" + install + "\n[ ! -e deno.lock ] || cp deno.lock " + LockStore + "/deno.lock\n" + tidy})
 		return nil
 	}
 	r.add(Step{

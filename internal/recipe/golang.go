@@ -229,6 +229,7 @@ func (r *reader) goDownload(m goModules) {
 		return
 	}
 	const record = `go list -m -f '{{if .Version}}{{.Path}}{{end}}' all | sort -u | paste -sd, > ` + goDir + `/verified
+go mod graph > ` + LockStore + `/` + goGraph + `
 for f in go.sum go.work.sum; do [ ! -e $f ] || cp $f ` + LockStore + `/$f; done
 `
 	step := Step{

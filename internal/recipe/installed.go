@@ -54,7 +54,7 @@ func (v *inventory) add(p Installed) {
 	if v.at == nil {
 		v.at = map[string]int{}
 	}
-	if _, have := v.at[p.ID]; have || p.Name == "" {
+	if _, have := v.at[p.ID]; have || p.Name == "" || p.ID == "" {
 		return
 	}
 	p.Manager = v.manager

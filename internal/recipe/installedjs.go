@@ -15,7 +15,7 @@ func installedNpm(files map[string]string) []Installed {
 	for _, name := range []string{"package-lock.json", "npm-shrinkwrap.json"} {
 		v.packageLock(files[name])
 	}
-	if lock := files["yarn.lock"]; strings.Contains(lock, "\n__metadata:") {
+	if lock := "\n" + files["yarn.lock"]; strings.Contains(lock, "\n__metadata:") {
 		v.yarnBerry(lock)
 	} else {
 		v.yarnClassic(lock)

@@ -24,9 +24,9 @@ const (
 // lock alone counts where there is no list.
 func installedPip(files map[string]string) []Installed {
 	v := &inventory{manager: "pip"}
-	locked := map[string]Locked{}
+	locked, names := map[string]Locked{}, map[string]bool{}
 	for _, l := range ParseLocked(files[lockedFile]) {
-		locked[l.Name+" "+l.Version] = l
+		locked[l.Name+" "+l.Version], names[l.Name] = l, true
 	}
 	list := files[installedFile]
 	if list == "" {
@@ -38,10 +38,7 @@ func installedPip(files map[string]string) []Installed {
 			if len(p.Sums) == 0 {
 				p.Sums = l.Sums
 			}
-			p.By = l.By
-			if l.Direct {
-				p.Asked = []string{""}
-			}
+			p.By, p.Asked = l.askers(names)
 		}
 		v.add(p)
 	}
@@ -49,6 +46,20 @@ func installedPip(files map[string]string) []Installed {
 		v.add(Installed{Name: have.Name, Version: have.Version, ID: serverFile + " " + have.Name, Sums: have.Sums})
 	}
 	return v.done()
+}
+
+// askers are the packages of a lock that need one, and the file that asks for it:
+// what needs it and is not in the lock is a project of the repository.
+func (l Locked) askers(locked map[string]bool) (by, asked []string) {
+	for _, name := range l.By {
+		if locked[name] {
+			by = append(by, name)
+		}
+	}
+	if l.Direct || len(by) < len(l.By) {
+		asked = []string{""}
+	}
+	return by, asked
 }
 
 // installedGo reads go.sum: of each module that was downloaded, the newest is in
@@ -73,17 +84,30 @@ func installedGo(files map[string]string) []Installed {
 		}
 		v.add(p)
 	}
-	for _, e := range edges(files[goGraph]) {
+	v.goNeeds(edges(files[goGraph]))
+	return v.list
+}
+
+// goNeeds takes what go mod graph says. A module names all that it needs, also what
+// only others need: that counts when nobody else does.
+func (v *inventory) goNeeds(graph [][2]string) {
+	var named []string
+	for _, e := range graph {
 		by, version, ok := strings.Cut(e[0], "@")
 		name, _, _ := strings.Cut(e[1], "@")
-		switch {
+		switch i, have := v.at[by]; {
 		case !ok: // a module of the repository
-			v.asked(name, "")
-		case newest[by] == version:
+			named = append(named, name)
+		case have && v.list[i].Version == version:
 			v.need(by, name)
 		}
 	}
-	return v.done()
+	v.done()
+	for _, name := range named {
+		if i, ok := v.at[name]; ok && len(v.list[i].By) == 0 {
+			v.asked(name, "")
+		}
+	}
 }
 
 // installedCargo reads Cargo.lock. Packages without a source are the repository's.
@@ -110,7 +134,9 @@ func installedCargo(files map[string]string) []Installed {
 			in.Sums = []string{"sha256:" + p.Checksum}
 		}
 		if at, ok := strings.CutPrefix(p.Source, "git+"); ok {
-			in.More = map[string]string{"vcs_url": "git+" + strings.Replace(at, "#", "@", 1)}
+			address, commit, _ := strings.Cut(at, "#")
+			address, _, _ = strings.Cut(address, "?")
+			in.More = map[string]string{"vcs_url": "git+" + address + "@" + commit}
 		}
 		v.add(in)
 	}

@@ -62,7 +62,7 @@ func firstVersion(lock []byte) string {
 // The step knows nothing of the repository but who asked.
 func debian(name string, from Location, packages ...string) Step {
 	return Step{
-		Name: name, Stage: StageSystem, Root: true, From: []Location{from},
+		Name: name, Stage: StageSystem, Root: true, From: []Location{from}, Packages: implied(from, packages),
 		Caches: []Cache{{ID: "apt-archives", Path: "/var/cache/apt", Locked: true}, {ID: "apt-lists", Path: "/var/lib/apt/lists", Locked: true}},
 		Script: `export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
@@ -70,6 +70,16 @@ apt-get install -q --yes --no-install-recommends ` + strings.Join(packages, " ")
 rm -f /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache
 `,
 	}
+}
+
+// implied are Debian packages that a file implies and does not name.
+func implied(from Location, packages []string) []Package {
+	out := make([]Package, 0, len(packages))
+	for _, p := range packages {
+		p = strings.Trim(p, "'")
+		out = append(out, Package{Manager: "apt", Name: p, Spec: p, From: from})
+	}
+	return out
 }
 
 // late sets a variable that the environment's own layers need not know.

@@ -28,8 +28,8 @@ Requests==2.34.2
 
 func TestParseLocked(t *testing.T) {
 	want := []recipe.Locked{
-		{Name: "certifi", Version: "2026.1.1", By: []string{"requests"}},
-		{Name: "numpy", Version: "2.2.6", By: []string{"pandas"}, Direct: true},
+		{Name: "certifi", Version: "2026.1.1", By: []string{"requests"}, Sums: []string{"sha256:00"}},
+		{Name: "numpy", Version: "2.2.6", By: []string{"pandas"}, Direct: true, Sums: []string{"sha256:11", "sha256:12"}},
 		{Name: "pandas", Version: "2.2.3", Direct: true},
 		{Name: "requests", Version: "2.34.2", By: []string{"pandas"}},
 	}

@@ -162,8 +162,9 @@ rm -rf "$HOME/.npm"
 func (r *reader) npmInTree(file string, m jsManager, locked bool, packages []Package) error {
 	r.note(file, 0, "package.json names directories of the repository, so its packages are installed anew for every commit.", "Name only packages of a registry in it if that takes long.")
 	install := "npm install --no-audit --cache /tmp/npm" + r.npmFlags()
-	name := "npm: " + file
+	name, lock := "npm: "+file, jsManagers()[0].lock
 	if locked {
+		lock = m.lock
 		text, _, err := r.text(r.path(m.lock))
 		if err != nil {
 			return err
@@ -183,7 +184,7 @@ func (r *reader) npmInTree(file string, m jsManager, locked bool, packages []Pac
 	if r.Dir != "" {
 		dir = r.Dir
 	}
-	script := "cd " + quote(dir) + "\n" + install + "\n"
+	script := "cd " + quote(dir) + "\n" + install + "\n[ ! -e " + lock + " ] || cp " + lock + " " + LockStore + "/" + lock + "\n"
 	if r.Dir != "" {
 		script += "rm -rf " + RepoDir + "/node_modules\nmv node_modules " + RepoDir + "/node_modules\n"
 	}

@@ -11,7 +11,7 @@ const rHeaders = "libcurl4-openssl-dev libssl-dev libxml2-dev"
 
 // rDebian installs Debian's R with its kernel for Jupyter, and what scripts of
 // repo2docker's images count on for installing packages of forges.
-const rDebian = `apt-get install -q --yes --no-install-recommends r-base-core r-base-dev r-recommended r-cran-irkernel r-cran-remotes ` + rHeaders + "\n"
+const rDebian = "r-base-core r-base-dev r-recommended r-cran-irkernel r-cran-remotes " + rHeaders
 
 // rPublic is where Posit's builds of R are.
 const rPublic = "https://cdn.posit.co/r"
@@ -21,6 +21,8 @@ const rPublic = "https://cdn.posit.co/r"
 const cranPublic = "https://packagemanager.posit.co/cran/__linux__/{codename}/{date}"
 
 const aptBegin = "export DEBIAN_FRONTEND=noninteractive\napt-get update -q\n"
+
+const aptInstall = "apt-get install -q --yes --no-install-recommends "
 
 const aptEnd = "rm -f /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache\n"
 
@@ -44,9 +46,11 @@ func (r *reader) rSystem(p rPlan) {
 	if p.posit == "" {
 		install := rDebian
 		if len(p.shiny) > 0 {
-			install += "apt-get install -q --yes --no-install-recommends r-cran-shiny\n"
+			install += " r-cran-shiny"
 		}
-		s.Script = aptBegin + install + `have=$(dpkg-query -W -f='${Version}' r-base-core)
+		s.Packages = implied(s.From[0], strings.Fields(install))
+		s.Script = aptBegin + aptInstall + install + `
+have=$(dpkg-query -W -f='${Version}' r-base-core)
 case "$have" in
   ` + p.choice.Value + `.*) ;;
   *) echo "R: this base image has R $have, not ` + p.choice.Value + `" >&2; exit 1 ;;

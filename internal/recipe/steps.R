@@ -68,6 +68,11 @@ local({
     x <- enc2utf8(gsub("[[:cntrl:]]+", " ", x))
     paste0("\"", gsub("([\"\\\\])", "\\\\\\1", x), "\"")
   }
+  # What a package needs, as its DESCRIPTION names it in several fields.
+  needs <- function(fields) {
+    all <- unlist(strsplit(fields[!is.na(fields)], ",", fixed = TRUE))
+    sort(unique(trimws(sub("\\(.*", "", all))), method = "radix")
+  }
   # renv's own format, for people to commit.
   freeze <- function(date) {
     more <- c("Repository", "RemoteType", "RemoteHost", "RemoteUsername", "RemoteRepo", "RemoteRef", "RemoteSha", "biocViews")
@@ -88,7 +93,10 @@ local({
       fields <- c(fields, row[shown][!is.na(row[shown])])
       hash <- hashes[paste(p, row[["Version"]])]
       if (length(hash) && !is.na(hash)) fields <- c(fields, SHA256 = unname(hash))
-      paste0("    ", text(p), ": {\n", paste0("      ", text(names(fields)), ": ", text(fields), collapse = ",\n"), "\n    }")
+      lines <- paste0("      ", text(names(fields)), ": ", text(fields))
+      required <- needs(row[c("Depends", "Imports", "LinkingTo")])
+      if (length(required)) lines <- c(lines, paste0("      \"Requirements\": [", paste(text(required), collapse = ", "), "]"))
+      paste0("    ", text(p), ": {\n", paste(lines, collapse = ",\n"), "\n    }")
     }, "")
     lines <- c("{", "  \"R\": {", paste0("    \"Version\": ", text(as.character(getRversion())), ","),
       "    \"Repositories\": [", paste0("      {\"Name\": \"CRAN\", \"URL\": ", text(paste0("https://packagemanager.posit.co/cran/", date)), "}"), "    ]", "  },",

@@ -1,0 +1,122 @@
+package recipe
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Reason is a chain from a package to the declaration that asked for it.
+type Reason struct {
+	// Chain begins with the package and ends with the one that is declared, as
+	// "name version".
+	Chain []string `json:"chain"`
+	// Package is the declaration; its From says file and line. Its Name is empty
+	// when Jupyter, and not the repository, needs it.
+	Package Package `json:"package,omitzero"`
+	// Base says that the base image has it, whoever needs it.
+	Base bool `json:"base,omitempty"`
+}
+
+// mostReasons keeps the answer readable: numpy is needed by everything.
+const mostReasons = 20
+
+// Why says who asked for a package: declarations that name it, and chains of
+// packages that need it, the shortest first. files are an image's LockStore by
+// name. Nil when it is not there.
+func Why(r Recipe, files map[string]string, name string) []Reason {
+	want := canonical(name)
+	asks := asker{recipe: r, declared: map[[2]string]Package{}, installed: map[[2]string]Installed{}}
+	var starts []Installed
+	there := map[string]bool{}
+	for _, in := range ReadInstalled(files) {
+		asks.installed[[2]string{in.Manager, in.ID}] = in
+		if canonical(in.Name) == want {
+			starts, there[in.Manager] = append(starts, in), true
+		}
+	}
+	var out []Reason
+	for _, p := range r.Packages() {
+		key := [2]string{p.Manager, canonical(p.Name)}
+		if first, ok := asks.declared[key]; !ok || inLock(first) && !inLock(p) {
+			asks.declared[key] = p
+		}
+		if key[1] == want && !there[p.Manager] {
+			out = append(out, Reason{Chain: []string{p.Name}, Package: p})
+		}
+	}
+	for _, in := range starts {
+		out = append(out, asks.chains(in)...)
+	}
+	if len(out) == 0 && slices.ContainsFunc(ParseLocked(string(serverLock)), func(l Locked) bool { return l.Name == want }) {
+		out = append(out, Reason{Chain: []string{want}})
+	}
+	return out
+}
+
+// inLock says that a declaration is an entry of a lock, which also has what
+// nobody asked for.
+func inLock(p Package) bool {
+	return regexp.MustCompile(`\.lock$|lock\.(json|ya?ml)$|^pylock\..*toml$`).MatchString(path.Base(p.From.File))
+}
+
+// asker finds out who asked for what is installed.
+type asker struct {
+	recipe    Recipe
+	declared  map[[2]string]Package   // by manager and name
+	installed map[[2]string]Installed // by manager and ID
+}
+
+// chains walks from a package to what is declared, breadth first, so that the
+// shortest come first; no package is met twice. Where nothing on the way is
+// declared, they end with what nobody needs.
+func (a asker) chains(from Installed) []Reason {
+	var out, ends []Reason
+	seen := map[string]bool{from.ID: true}
+	for queue := [][]Installed{{from}}; len(queue) > 0 && len(out) < mostReasons; queue = queue[1:] {
+		steps := queue[0]
+		in := steps[len(steps)-1]
+		reason := Reason{}
+		for _, step := range steps {
+			reason.Chain = append(reason.Chain, strings.TrimSpace(step.Name+" "+step.Version))
+		}
+		if p, ok := a.declaration(in); ok {
+			reason.Package = p
+			out = append(out, reason)
+		} else if len(in.By) == 0 {
+			ends = append(ends, reason)
+		}
+		for _, id := range in.By {
+			if by, known := a.installed[[2]string{in.Manager, id}]; known && !seen[id] {
+				seen[id] = true
+				queue = append(queue, append(slices.Clone(steps), by))
+			}
+		}
+	}
+	switch {
+	case len(out) > 0:
+		return out
+	case from.Manager == "apt":
+		return []Reason{{Chain: []string{from.Name + " " + from.Version}, Base: true}}
+	}
+	return ends[:min(len(ends), mostReasons)]
+}
+
+// declaration is the line that asks for a package, or the file of which its lock
+// says so. An entry of a lock asks for what nobody else needs.
+func (a asker) declaration(in Installed) (Package, bool) {
+	p, ok := a.declared[[2]string{in.Manager, canonical(in.Name)}]
+	if ok && (!inLock(p) || len(in.By) == 0 || len(in.Asked) > 0) {
+		return p, true
+	}
+	for _, file := range in.Asked {
+		if file == "" {
+			file = map[string]string{"pip": "pyproject.toml", "go": "go.mod", "cargo": "Cargo.toml"}[in.Manager]
+		}
+		if file = path.Join(a.recipe.Dir, file); file != a.recipe.Dir {
+			return Package{Manager: in.Manager, Name: in.Name, Spec: in.Name, From: Location{File: file}}, true
+		}
+	}
+	return Package{}, false
+}
