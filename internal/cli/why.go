@@ -59,10 +59,12 @@ func because(r recipe.Reason) string {
 	for _, by := range r.Chain[1:] {
 		b.WriteString(", needed by " + by)
 	}
-	if r.Base {
+	switch r.By {
+	case recipe.ByBase:
 		return b.String() + ", which the base image has"
-	}
-	if r.Package.Name == "" {
+	case recipe.ByScript:
+		return b.String() + ", which no file asks for: a script of the repository may have installed it"
+	case recipe.ByJupyter:
 		return b.String() + ", needed by Jupyter"
 	}
 	at := r.Package.From.File

@@ -139,6 +139,7 @@ func (m *condaMachine) whole(t *testing.T) {
 		m.environment() + "/share/jupyter/kernels/ir/kernel.json": "IRkernel::installspec",
 		m.environment() + "/conda-meta/old-1.0-0.json":            `"knots <2"`,
 		m.dir + "/store/conda.txt":                                "/conda-forge/noarch/knots-1.0-0.conda#",
+		m.dir + "/store/conda-graph.txt":                          "\nfathom knots\n",
 	} {
 		b, err := os.ReadFile(name)
 		if err != nil || !strings.Contains(string(b), want) || strings.Contains(string(b), m.server.URL) {

@@ -152,7 +152,8 @@ func TestRSteps(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m.clean(t)
-			if _, s, out, err := m.r(t, c.files, c.date); err != nil {
+			rec, s, out, err := m.r(t, c.files, c.date)
+			if err != nil {
 				t.Fatalf("%s: %v\n%s", s.Name, err, out)
 			}
 			if got := m.eval(t, "cat(fathom::depth())"); got != c.want {
@@ -163,6 +164,11 @@ func TestRSteps(t *testing.T) {
 				if have[name] != version {
 					t.Errorf("the lock has %s %s, want %s: %v", name, have[name], version, have)
 				}
+			}
+			text, err := os.ReadFile(filepath.Join(m.dir, "store/renv.lock"))
+			why := recipe.Why(rec, map[string]string{"renv.lock": string(text)}, "knots")
+			if len(why) == 0 || why[0].Package.From.File == "" || !slices.Contains(why[len(why)-1].Chain, "fathom 0.3-1") {
+				t.Errorf("why knots: %+v, %v", why, err)
 			}
 		})
 	}

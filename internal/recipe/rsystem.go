@@ -104,6 +104,13 @@ func (r *reader) rKernel(p rPlan) {
 		if len(p.shiny) > 0 {
 			wanted = append(wanted, cranLoose{Name: "shiny"})
 		}
+		from := p.asked
+		if from.File == "" {
+			from.File = p.chosen
+		}
+		for _, w := range wanted {
+			s.Packages = append(s.Packages, Package{Manager: "cran", Name: w.Name, Spec: w.Name, From: from})
+		}
 		s.Lock = r.cranLock(p, "Versions: IRkernel", cranWanted{Date: date, Resolve: true, Packages: wanted})
 		r.add(s)
 	}

@@ -13,11 +13,18 @@ type Reason struct {
 	// "name version".
 	Chain []string `json:"chain"`
 	// Package is the declaration; its From says file and line. Its Name is empty
-	// when Jupyter, and not the repository, needs it.
+	// when no file of the repository asks for it.
 	Package Package `json:"package,omitzero"`
-	// Base says that the base image has it, whoever needs it.
-	Base bool `json:"base,omitempty"`
+	// By says why it is there all the same: one of the values below.
+	By string `json:"by,omitempty"`
 }
+
+// Why there is what no file asks for.
+const (
+	ByJupyter = "jupyter" // Jupyter needs it, or the language that it runs
+	ByBase    = "base"    // the base image has it
+	ByScript  = "script"  // nobody needs it: a script of the repository may have installed it
+)
 
 // mostReasons keeps the answer readable: numpy is needed by everything.
 const mostReasons = 20
@@ -50,7 +57,7 @@ func Why(r Recipe, files map[string]string, name string) []Reason {
 		out = append(out, asks.chains(in)...)
 	}
 	if len(out) == 0 && slices.ContainsFunc(ParseLocked(string(serverLock)), func(l Locked) bool { return l.Name == want }) {
-		out = append(out, Reason{Chain: []string{want}})
+		out = append(out, Reason{Chain: []string{want}, By: ByJupyter})
 	}
 	return out
 }
@@ -85,6 +92,7 @@ func (a asker) chains(from Installed) []Reason {
 			reason.Package = p
 			out = append(out, reason)
 		} else if len(in.By) == 0 {
+			reason.By = byOf(in)
 			ends = append(ends, reason)
 		}
 		for _, id := range in.By {
@@ -98,9 +106,20 @@ func (a asker) chains(from Installed) []Reason {
 	case len(out) > 0:
 		return out
 	case from.Manager == "apt":
-		return []Reason{{Chain: []string{from.Name + " " + from.Version}, Base: true}}
+		return []Reason{{Chain: []string{from.Name + " " + from.Version}, By: ByBase}}
 	}
 	return ends[:min(len(ends), mostReasons)]
+}
+
+// byOf says why there is what no file asks for and nobody needs.
+func byOf(in Installed) string {
+	switch {
+	case in.Manager == "conda" || strings.HasPrefix(in.ID, serverFile): // Python, pip, R and its kernel
+		return ByJupyter
+	case in.Manager == "pip" && slices.ContainsFunc(ParseLocked(string(serverLock)), func(l Locked) bool { return l.Name == in.ID }):
+		return ByJupyter
+	}
+	return ByScript
 }
 
 // declaration is the line that asks for a package, or the file of which its lock
@@ -110,13 +129,32 @@ func (a asker) declaration(in Installed) (Package, bool) {
 	if ok && (!inLock(p) || len(in.By) == 0 || len(in.Asked) > 0) {
 		return p, true
 	}
-	for _, file := range in.Asked {
+	asked := in.Asked
+	if in.Manager == "cran" && len(in.By) == 0 && a.file("cran") != "" {
+		asked = []string{""} // the script asks for it, whatever it writes
+	}
+	for _, file := range asked {
 		if file == "" {
-			file = map[string]string{"pip": "pyproject.toml", "go": "go.mod", "cargo": "Cargo.toml"}[in.Manager]
+			file = a.file(in.Manager)
+		} else {
+			file = path.Join(a.recipe.Dir, file)
 		}
-		if file = path.Join(a.recipe.Dir, file); file != a.recipe.Dir {
+		if file != "" {
 			return Package{Manager: in.Manager, Name: in.Name, Spec: in.Name, From: Location{File: file}}, true
 		}
 	}
 	return Package{}, false
+}
+
+// file is the one of a manager whose declarations can't all be named.
+func (a asker) file(manager string) string {
+	names := map[string][]string{
+		"pip": {"pyproject.toml", "setup.py"}, "go": {"go.mod", "go.work"}, "cargo": {"Cargo.toml"}, "cran": {"install.R"},
+	}
+	for _, name := range names[manager] {
+		if file := path.Join(a.recipe.Dir, name); a.recipe.uses(file) {
+			return file
+		}
+	}
+	return ""
 }

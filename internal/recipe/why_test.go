@@ -48,7 +48,7 @@ func TestWhyEverywhere(t *testing.T) {
 		},
 		"npm's first format": {
 			map[string]string{"package.json": packageJSON, "package-lock.json": npmOldLock}, map[string]string{"package-lock.json": npmOldLock},
-			map[string]string{"tables": "tables 2.0.0 @ package.json:3", "tide": "tide 0.9.0 < tables 2.0.0 @ package.json:3 | tide 1.0.0 @ :0"},
+			map[string]string{"tables": "tables 2.0.0 @ package.json:3", "tide": "tide 0.9.0 < tables 2.0.0 @ package.json:3 | tide 1.0.0 @ script"},
 		},
 		"yarn 1": {
 			map[string]string{"package.json": packageJSON, "yarn.lock": yarnOneLock}, map[string]string{"yarn.lock": yarnOneLock},
@@ -72,11 +72,11 @@ func TestWhyEverywhere(t *testing.T) {
 		},
 		"cargo": {
 			map[string]string{"binder/Cargo.toml": "[package]\nname = \"voyage\"\nversion = \"0.1.0\"\n[dependencies]\ntables = \"2\"\n"}, map[string]string{"Cargo.lock": cargoLock},
-			map[string]string{"tide": "tide 1.0.0 < tables 2.0.0 @ binder/Cargo.toml:5 | tide 0.9.0 @ :0", "cargo": "cargo @ binder/Cargo.toml:0"},
+			map[string]string{"tide": "tide 1.0.0 < tables 2.0.0 @ binder/Cargo.toml:5 | tide 0.9.0 @ script", "cargo": "cargo @ binder/Cargo.toml:0"},
 		},
 		"a workspace of crates": {
 			map[string]string{"Cargo.toml": "[workspace]\nmembers = [\"voyage\"]\n"}, map[string]string{"Cargo.lock": cargoLock},
-			map[string]string{"tide": "tide 1.0.0 < tables 2.0.0 @ Cargo.toml:0 | tide 0.9.0 @ :0"},
+			map[string]string{"tide": "tide 1.0.0 < tables 2.0.0 @ Cargo.toml:0 | tide 0.9.0 @ script"},
 		},
 		"go": {
 			map[string]string{"go.mod": "module example.org/voyage\ngo 1.21\nrequire example.org/tables v1.2.0\nrequire example.org/tide v1.0.0 // indirect\n", "go.sum": goSums},
@@ -91,6 +91,14 @@ func TestWhyEverywhere(t *testing.T) {
 			map[string]string{"DESCRIPTION": "Package: voyage\nVersion: 1.0\nImports:\n    tables\n", "runtime.txt": "r-4.4-2024-06-01\n"}, map[string]string{"renv.lock": renvStore},
 			map[string]string{"data.tide": "data.tide 1.0 < tables 2.0 @ DESCRIPTION:4"},
 		},
+		"install.R": {
+			map[string]string{"install.R": "install.packages('tables')\n"}, map[string]string{"renv.lock": renvStore},
+			map[string]string{"data.tide": "data.tide 1.0 < tables 2.0 @ install.R:1"},
+		},
+		"install.R that computes": {
+			map[string]string{"install.R": "install.packages(readLines('packages'))\n"}, map[string]string{"renv.lock": renvStore},
+			map[string]string{"data.tide": "data.tide 1.0 < tables 2.0 @ install.R:0"},
+		},
 		"renv.lock": {
 			map[string]string{"renv.lock": "{\n\"R\": {\"Version\": \"4.4.1\"},\n\"Packages\": {\n\"tables\": {\"Package\": \"tables\", \"Version\": \"2.0\"},\n\"data.tide\": {\"Package\": \"data.tide\", \"Version\": \"1.0\"}\n}}\n"}, map[string]string{"renv.lock": renvStore},
 			map[string]string{"data.tide": "data.tide 1.0 < tables 2.0 @ renv.lock:4"},
@@ -101,11 +109,15 @@ func TestWhyEverywhere(t *testing.T) {
 		},
 		"conda, before there was a graph": {
 			map[string]string{"environment.yml": "dependencies:\n- tables\n"}, map[string]string{"conda.txt": condaStore},
-			map[string]string{"tables": "tables 2.0 @ environment.yml:2", "tide": "tide 1.0 @ :0"},
+			map[string]string{"tables": "tables 2.0 @ environment.yml:2", "tide": "tide 1.0 @ jupyter"},
 		},
 		"debian": {
 			map[string]string{"apt.txt": "# sea\ntables\n"}, map[string]string{"apt.txt": aptStore},
-			map[string]string{"libtide1": "libtide1 1.0 < moon 3 < tables 2.0 @ apt.txt:2", "bash": "bash 5.2 @ the base"},
+			map[string]string{"libtide1": "libtide1 1.0 < moon 3 < tables 2.0 @ apt.txt:2", "bash": "bash 5.2 @ base"},
+		},
+		"python": {
+			map[string]string{"requirements.txt": "tables\n", "postBuild": "pip install moon\n"}, map[string]string{"python.txt": "moon==1.0\ntables==2.0\ntide==1.0\njupyterlab==4.0\n", "requirements.txt": "tables==2.0\n    # via -r requirements.in\ntide==1.0\n    # via tables\n"},
+			map[string]string{"tide": "tide 1.0 < tables 2.0 @ requirements.txt:1", "moon": "moon 1.0 @ script", "jupyterlab": "jupyterlab 4.0 @ jupyter", "tornado": "tornado @ jupyter"},
 		},
 		"uv.lock": {
 			map[string]string{
@@ -122,8 +134,8 @@ func TestWhyEverywhere(t *testing.T) {
 				var have []string
 				for _, reason := range recipe.Why(r, c.store, ask) {
 					at := fmt.Sprintf("%s:%d", reason.Package.From.File, reason.Package.From.Line)
-					if reason.Base {
-						at = "the base"
+					if reason.By != "" {
+						at = reason.By
 					}
 					have = append(have, strings.Join(reason.Chain, " < ")+" @ "+at)
 				}

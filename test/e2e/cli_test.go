@@ -338,7 +338,14 @@ func TestExport(t *testing.T) {
 	reg := httptest.NewServer(registry.New(registry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug))))
 	defer reg.Close()
 	tag := strings.TrimPrefix(reg.URL, "http://") + "/team/image:1"
-	dir := plainDir(t, map[string]string{"a.txt": "one"})
+	example := func(name string) string {
+		b, err := os.ReadFile(filepath.Join("../../examples/npm", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	dir := plainDir(t, map[string]string{"a.txt": "one", "package.json": example("package.json"), "package-lock.json": example("package-lock.json")})
 	out := sh.must(t, "build", dir, "--tag", tag, "--push")
 	if !strings.Contains(out, tag) {
 		t.Errorf("build --push says %s", out)
@@ -352,7 +359,7 @@ func TestExport(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkImage(t, img, true)
-	checkAttestations(t, ref, "pkg:deb/debian/bash@", "pkg:pypi/jupyterlab@")
+	checkAttestations(t, ref, "pkg:deb/debian/bash@", "pkg:pypi/jupyterlab@", "pkg:npm/dayjs@1.11.13")
 
 	archive := filepath.Join(dir, "image.tar")
 	sh.must(t, "build", dir, "--output", archive)

@@ -59,6 +59,9 @@ func TestConda(t *testing.T) {
 			}
 			cell(t, server, `import os; print(os.environ["TABULATED"])`, "1  2")
 			cell(t, server, `print(open("`+recipe.LockStore+`/conda.txt").read().count("/conda-forge/"))`, "3")
+			if p := resolved(t, l, "conda", "python"); !slices.Contains(p.By, "tabulate") || len(p.Sums) != 1 {
+				t.Errorf("the image says of Python that %+v", p)
+			}
 		})
 	}
 	humanize := wheels(t, "humanize==4.12.3")[0]
