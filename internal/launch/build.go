@@ -52,9 +52,9 @@ func (s *Service) image(ctx context.Context, r *run) (image.Image, error) {
 	rec := r.record()
 	rev := *rec.Revision
 	asked := recipe.InterfaceOf(rec.Path)
-	fetching := false
+	fetching := rec.Remade
 	for {
-		if !rec.Request.Rebuild {
+		if !rec.Request.Rebuild && !rec.Remade {
 			img, ok, err := s.deps.Builder.Find(ctx, rev, asked)
 			if err != nil {
 				return image.Image{}, err
@@ -102,7 +102,7 @@ func (s *Service) buildFor(r *run, rev binnacle.Revision, asked string) (_ *buil
 		return b, false
 	}
 	b = &build{
-		svc: s, key: key, id: r.id, rev: rev, asked: asked, policy: policy, rebuild: rec.Request.Rebuild, owner: r.caller.key(),
+		svc: s, key: key, id: r.id, rev: rev, asked: asked, policy: policy, rebuild: rec.Request.Rebuild || rec.Remade, owner: r.caller.key(),
 		done: make(chan struct{}), phase: binnacle.PhaseFetching, runs: map[*run]struct{}{},
 	}
 	b.log = buildLog{limit: s.cfg.BuildLogCap, write: b.write}

@@ -203,18 +203,14 @@ func (s *Service) advance(ctx context.Context, r *run) error {
 		rec = r.record()
 	}
 	if rec.Phase != binnacle.PhaseLaunching {
-		img, err := s.image(ctx, r)
-		if err != nil {
-			return err
-		}
-		if err := s.chosen(ctx, r, img); err != nil {
+		if err := s.prepare(ctx, r); err != nil {
 			return err
 		}
 	}
 	if rec.Request.BuildOnly {
 		return nil
 	}
-	return s.startSession(ctx, r)
+	return s.start(ctx, r)
 }
 
 // enqueue takes a place in the queue for sessions, in the order of asking.

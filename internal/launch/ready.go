@@ -75,10 +75,7 @@ func (s *Service) startSession(ctx context.Context, r *run) (err error) {
 		}
 		st, err = s.spawn(ctx, spec)
 		if binnacle.CodeOf(err) == binnacle.CodeNotFound {
-			return &binnacle.Error{
-				Code: binnacle.CodeUnavailable, Op: "session.start", Message: "The image was removed while it was being launched.",
-				Hint: "Launch again; it will be built anew.", Err: err,
-			}
+			return noImage(rec, err)
 		}
 	}
 	if err != nil {

@@ -24,6 +24,8 @@ type Launch struct {
 	SessionID string `json:"session_id,omitempty"`
 	// Environment is the built image's, once known.
 	Environment string `json:"environment,omitempty"`
+	// Remade: its image was gone when its session was to start, and is built again.
+	Remade bool `json:"remade,omitempty"`
 	// Restarts counts how often a hub found it unfinished.
 	Restarts int `json:"restarts,omitempty"`
 	// Replica drives it; empty where there is only one. Epoch counts how often it
