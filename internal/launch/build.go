@@ -32,7 +32,8 @@ type build struct {
 	owner   string // whose turn in the queue it takes
 	done    chan struct{}
 
-	log buildLog
+	log       buildLog
+	elsewhere bool // another replica made it, or failed to; of run's
 
 	mu     sync.Mutex
 	phase  binnacle.Phase
@@ -200,7 +201,7 @@ func (b *build) run(root context.Context) {
 	}
 	b.mu.Unlock()
 	begin := time.Now()
-	img, err := b.make(ctx)
+	img, err := b.once(ctx)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -212,7 +213,7 @@ func (b *build) run(root context.Context) {
 	b.mu.Unlock()
 	b.svc.dropBuild(b)
 	close(b.done)
-	if !moved {
+	if !moved && !b.elsewhere {
 		b.svc.deps.Observer.BuildDone(cmp.Or(string(binnacle.CodeOf(err)), "success"), time.Since(begin), b.rev.Spec.Provider)
 	}
 }
@@ -399,6 +400,9 @@ func (b *build) building(ctx context.Context) error {
 	b.log.flush(ctx)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.phase == binnacle.PhaseBuilding {
+		return nil // another replica got so far, and went away
+	}
 	now := time.Now().UTC()
 	runs := slices.Collect(maps.Keys(b.runs))
 	e := binnacle.Event{Time: now, Kind: binnacle.EventPhase, Phase: binnacle.PhaseBuilding}

@@ -35,6 +35,7 @@ type Shared interface {
 	Watched(ctx context.Context, launch string, ago time.Duration) (bool, error)
 	Unwatched(ctx context.Context, replica string, ago time.Duration) ([]string, error)
 	Limits
+	Builds
 }
 
 // Limits are what replicas count together; *store.Store has them.

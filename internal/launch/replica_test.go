@@ -35,6 +35,13 @@ func (m *mute) Beat(ctx context.Context, replica string) error {
 	return m.Store.Beat(ctx, replica)
 }
 
+func (m *mute) KeepBuild(ctx context.Context, b store.Build) (bool, error) {
+	if m.dead.Load() {
+		return true, nil
+	}
+	return m.Store.KeepBuild(ctx, b)
+}
+
 // replica is one of the services that share sessions and a database.
 type replica struct {
 	*launch.Service
@@ -94,7 +101,8 @@ func TestReplicas(t *testing.T) {
 		for name, test := range map[string]func(*testing.T, string){
 			"any": anyReplica, "use": useIsShared, "dead": deadReplicaIsTakenOver, "stop": replicaThatStopsHandsOver,
 			"builds": buildsAreCountedTogether, "sessions": sessionsAreCountedTogether, "addresses": addressesAreCountedTogether,
-			"one wish": oneWishIsOneLaunch, "unwatched": unwatchedEnds,
+			"one wish": oneWishIsOneLaunch, "unwatched": unwatchedEnds, "strangers": strangersShareABuild, "strangers' failure": strangersShareAFailure,
+			"strangers of the dead": strangersOfTheDead, "strangers cancel": strangersCancel,
 		} {
 			url := server.Database()
 			t.Run(name, func(t *testing.T) {

@@ -94,6 +94,7 @@ func (s *Store) Prune(ctx context.Context, before time.Time, keep int) (int64, e
 			"DELETE FROM activity WHERE session IN (SELECT id FROM sessions WHERE ended > 0)",
 			"DELETE FROM watched WHERE launch NOT IN (SELECT id FROM launches WHERE final = 0)",
 			"DELETE FROM rates WHERE whole < " + s.now(),
+			"DELETE FROM builds WHERE seen < " + s.ago(time.Hour), // nobody follows them any more
 		} {
 			if _, err := tx.exec(ctx, q); err != nil {
 				return err

@@ -122,6 +122,7 @@ func postgresMigrations() []string {
 		CREATE INDEX slots_repo ON slots (queue, repo);
 		CREATE TABLE rates (address TEXT PRIMARY KEY, whole BIGINT NOT NULL);
 		CREATE TABLE watched (launch TEXT PRIMARY KEY, seen BIGINT NOT NULL);`,
+		`CREATE TABLE builds (key TEXT PRIMARY KEY, launch TEXT NOT NULL, replica TEXT NOT NULL, seen BIGINT NOT NULL, failure TEXT NOT NULL);`,
 	}
 }
 

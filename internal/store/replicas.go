@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -113,8 +112,7 @@ func (s *Store) Leave(ctx context.Context, replica string) error {
 // Abandoned returns the unfinished launches whose replica was not heard of for
 // so long, the oldest first.
 func (s *Store) Abandoned(ctx context.Context, silence time.Duration) ([]Launch, error) {
-	return s.launches(ctx, selectLaunch+"WHERE final = 0 AND replica NOT IN (SELECT name FROM replicas WHERE seen > "+s.now()+
-		fmt.Sprintf(" - %d) ORDER BY created, id", silence.Microseconds()))
+	return s.launches(ctx, selectLaunch+"WHERE final = 0 AND replica NOT IN (SELECT name FROM replicas WHERE seen > "+s.ago(silence)+") ORDER BY created, id")
 }
 
 // now is the clock all replicas share: the database's.

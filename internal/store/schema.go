@@ -82,6 +82,8 @@ func migrations() []string {
 		) STRICT;
 		CREATE TABLE rates (address TEXT PRIMARY KEY, whole INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 		CREATE TABLE watched (launch TEXT PRIMARY KEY, seen INTEGER NOT NULL) STRICT, WITHOUT ROWID;`,
+		// What replicas are building; one process knows its own.
+		`CREATE TABLE builds (key TEXT PRIMARY KEY, launch TEXT NOT NULL, replica TEXT NOT NULL, seen INTEGER NOT NULL, failure TEXT NOT NULL) STRICT, WITHOUT ROWID;`,
 	}
 }
 

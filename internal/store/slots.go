@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"time"
 )
 
@@ -214,7 +213,7 @@ func (s *Store) LeaveSlots(ctx context.Context, q Queue, replica string, l SlotL
 
 // FreeSlots gives back what replicas have in a queue that were not heard of for so long.
 func (s *Store) FreeSlots(ctx context.Context, q Queue, silence time.Duration, l SlotLimits) error {
-	return s.release(ctx, q, l, "replica NOT IN (SELECT name FROM replicas WHERE seen > "+s.now()+fmt.Sprintf(" - %d)", silence.Microseconds()))
+	return s.release(ctx, q, l, "replica NOT IN (SELECT name FROM replicas WHERE seen > "+s.ago(silence)+")")
 }
 
 func (s *Store) release(ctx context.Context, q Queue, l SlotLimits, which string, args ...any) error {

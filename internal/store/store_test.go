@@ -86,7 +86,7 @@ func all(t testing.TB, s *store.Store, launch string, after int64) []string {
 func TestStore(t *testing.T) {
 	tests := map[string]func(t *testing.T, s *store.Store){
 		"launches": launches, "events": eventsAreNumberedAndResumed, "batches": batchesAreShared, "prune": prune,
-		"values": valuesImagesSessions, "concurrent": concurrentUse, "fences": fences, "replicas": replicas, "activity": activity,
+		"values": valuesImagesSessions, "concurrent": concurrentUse, "fences": fences, "replicas": replicas, "builds": builds, "activity": activity,
 		"files": files, "locks": locks, "unused images": unusedImages, "slots in turns": slotsInTurns, "slots of each": slotsOfEach,
 		"slots of the dead": slotsOfTheDead, "slots of sessions": slotsOfSessions, "admissions": admissions, "watching": watching, "written": written,
 	}
