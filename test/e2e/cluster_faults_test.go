@@ -302,30 +302,65 @@ print(found == [dns] or found, os.path.exists("/var/run/secrets"))`, "True False
 	}
 }
 
-// lostImage: an image that somebody deleted in the registry is built again.
+// lostImage: an image that somebody deleted in the registry is built again, also when
+// a launch had found it and its session only waits for room.
 func (h *clusterHub) lostImage(t *testing.T, repo *githost.Repo) {
 	t.Helper()
 	l, _ := ready(t, h.person, launchOf(repo.URL))
 	if err := h.person.Stop(t.Context(), l.Session.ID); err != nil {
 		t.Error(err)
 	}
-	all, err := h.person.Get(t.Context(), l.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ref, err := name.ParseReference(h.imageOf(t, all), name.Insecure)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := remote.Delete(ref, remote.WithContext(t.Context())); err != nil {
-		t.Fatal(err)
-	}
+	h.deleteImage(t, l.ID)
 	again, events := launch(t, h.person, launchOf(repo.URL))
 	if again.Phase != binnacle.PhaseReady || strings.Contains(logOf(events), "Found built image") {
 		t.Fatalf("%+v\n%s", again.Error, logOf(events))
 	}
 	if err := h.person.Stop(t.Context(), again.Session.ID); err != nil {
 		t.Error(err)
+	}
+	// No node has this one.
+	made, _ := launch(t, h.person, binnacle.LaunchRequest{Repo: h.slow(t), BuildOnly: true})
+	fillers := h.fill(t, "64Mi")
+	late, err := h.person.Launch(t.Context(), launchOf(made.Revision.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	deleted, text := false, ""
+	err = h.person.Events(t.Context(), late.ID, 0, func(e binnacle.Event) error {
+		text += e.Message + "\n"
+		if strings.Contains(e.Message, "no room") && !deleted {
+			deleted = true
+			h.deleteImage(t, made.ID)
+			h.remove(t, fillers)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	late, err = h.person.Get(t.Context(), late.ID)
+	if err != nil || late.Phase != binnacle.PhaseReady || !deleted || !strings.Contains(text, "Found built image") || !strings.Contains(text, "It is built again, so this launch takes longer") {
+		t.Fatalf("%+v %v\n%s", late, err, text)
+	}
+	cell(t, server(late), "print(6 * 7)", "42")
+	if err := h.person.Stop(t.Context(), late.Session.ID); err != nil {
+		t.Error(err)
+	}
+}
+
+// deleteImage deletes a launch's image in the registry.
+func (h *clusterHub) deleteImage(t *testing.T, launch string) {
+	t.Helper()
+	l, err := h.person.Get(t.Context(), launch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := name.ParseReference(h.imageOf(t, l), name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Delete(ref, remote.WithContext(t.Context())); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -343,7 +378,8 @@ func (h *clusterHub) imageOf(t *testing.T, l binnacle.Launch) string {
 	return image
 }
 
-// killedBuilder: a build whose builder is killed begins again, and says so.
+// killedBuilder: a build whose builder is killed begins again, from what is in the cache,
+// and says why it takes longer.
 func (h *clusterHub) killedBuilder(t *testing.T) {
 	// Its environment is in the registry's cache: the builders' own is gone with them.
 	wants := read(t, "../../examples/requirements/requirements.txt")
@@ -360,9 +396,14 @@ func (h *clusterHub) killedBuilder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const why = " went away in the middle of the build. The build begins again on another one, so it takes longer; steps that are in the cache are not repeated."
 	killed, text := false, ""
+	again := map[string]bool{} // the steps of the second time, whether they came from the cache
 	err = c.Events(t.Context(), l.ID, 0, func(e binnacle.Event) error {
 		text += e.Message + "\n"
+		if e.Kind == binnacle.EventStep && strings.Contains(text, why) {
+			again[e.Step] = e.Cached
+		}
 		if e.Kind == binnacle.EventLog && strings.Contains(e.Message, "it runs") && !killed {
 			killed = true
 			h.kill(t, "app.kubernetes.io/component=builder")
@@ -372,8 +413,11 @@ func (h *clusterHub) killedBuilder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l, err = c.Get(t.Context(), l.ID); err != nil || l.Phase != binnacle.PhaseReady || !killed || !strings.Contains(text, "went away in the middle of the build") {
+	if l, err = c.Get(t.Context(), l.ID); err != nil || l.Phase != binnacle.PhaseReady || !killed || !strings.Contains(text, why) {
 		t.Errorf("%+v %v; killed %v\n%s", l, err, killed, text)
+	}
+	if !again["pip: requirements.txt"] || again["postBuild"] {
+		t.Errorf("steps of the build that began again, and whether they were in the cache: %v\n%s", again, text)
 	}
 }
 

@@ -13,13 +13,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/binnacle-hub/binnacle"
@@ -200,6 +197,11 @@ func (h *clusterHub) together(t *testing.T, repo *githost.Repo) {
 	if err != nil || again.ID != l.ID {
 		t.Errorf("the link opened again through the other replica: %s and %s, %v", l.ID, again.ID, err)
 	}
+	// A stranger with the same link is sent to the other replica: nothing is built twice.
+	theirs, events := launch(t, dial(doors[1].url), wish)
+	if text := logOf(events); theirs.Phase != binnacle.PhaseReady || !strings.Contains(text, "This one follows that build.") || !strings.Contains(text, "▸ postBuild") {
+		t.Errorf("%+v\n%s", theirs.Error, text)
+	}
 	if err := second.Events(t.Context(), l.ID, 0, func(binnacle.Event) error { return nil }); err != nil {
 		t.Error(err)
 	}
@@ -304,60 +306,6 @@ func (h *clusterHub) withoutDatabase(t *testing.T) {
 	<-time.After(2 * time.Second)
 	h.postgres.Up()
 	h.ends(t, l.ID)
-}
-
-// rolling: an upgrade that replaces every replica fails no request, and neither does
-// whoever empties the nodes of both.
-func (h *clusterHub) rolling(t *testing.T) {
-	t.Helper()
-	ctx, stop := context.WithCancel(t.Context())
-	var asked, failed atomic.Int64
-	var asking sync.WaitGroup
-	for range 4 {
-		asking.Go(func() {
-			c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
-			for ctx.Err() == nil {
-				asked.Add(1)
-				res, err := c.Get(h.url + "versions")
-				if err == nil {
-					_, err = io.Copy(io.Discard, res.Body)
-					err = errors.Join(err, res.Body.Close())
-				}
-				if err != nil || res.StatusCode != http.StatusOK {
-					failed.Add(1)
-					t.Log(err)
-				}
-				<-time.After(10 * time.Millisecond)
-			}
-		})
-	}
-	h.values["hub"].(map[string]any)["annotations"] = map[string]any{"example.org/turn": "two"}
-	h.upgrade(t)
-	h.drained(t)
-	stop()
-	asking.Wait()
-	if failed.Load() > 0 || asked.Load() < 100 {
-		t.Errorf("%d of %d requests failed during an upgrade and while nodes were emptied", failed.Load(), asked.Load())
-	}
-}
-
-// drained evicts all replicas, as `kubectl drain` does: one has to wait until the
-// other is replaced.
-func (h *clusterHub) drained(t *testing.T) {
-	t.Helper()
-	evict := func(r replica) error {
-		return h.Client.PolicyV1().Evictions(h.namespace).Evict(t.Context(), &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: r.name, Namespace: h.namespace}})
-	}
-	all := h.each(t)
-	eventually(t, "one may go", func() bool { return evict(all[0]) == nil })
-	if err := evict(all[1]); !apierrors.IsTooManyRequests(err) {
-		t.Errorf("both replicas may go at once: %v", err)
-	}
-	eventually(t, "the second may go once the first is replaced", func() bool { return evict(all[1]) == nil })
-	eventually(t, "two replicas are ready again", func() bool {
-		now := h.ready(t)
-		return len(now) == 2 && !slices.ContainsFunc(now, func(r replica) bool { return r.name == all[0].name || r.name == all[1].name })
-	})
 }
 
 // counted: every launch that was asked for has an end, and people see it.

@@ -291,6 +291,7 @@ func TestKubernetes(t *testing.T) {
 	b.do("sessions", chromedp.Navigate(h.url+"sessions"))
 	b.until(`document.querySelector("#sessions li")`)
 	t.Run("SecondLaunch", func(t *testing.T) { h.second(t, repo) })
+	t.Run("Browser", func(t *testing.T) { h.browserGoesOn(t, repo) })
 	t.Run("KilledHubs", func(t *testing.T) { h.killedHubs(t, repo) })
 	t.Run("Replicas", func(t *testing.T) { h.replicas(t, repo) })
 	t.Run("Together", func(t *testing.T) { h.together(t, repo) })
