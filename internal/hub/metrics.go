@@ -112,7 +112,7 @@ func (m *metrics) ended(l binnacle.Launch) {
 		return
 	}
 	provider, repo := m.labels(l)
-	for _, p := range l.Phases {
+	for i, p := range l.Phases {
 		switch p.Phase {
 		case binnacle.PhaseBuilding:
 			status := "success"
@@ -122,6 +122,9 @@ func (m *metrics) ended(l binnacle.Launch) {
 			m.buildTime.WithLabelValues(status).Observe(float64(p.Millis) / 1000)
 			m.buildCount.WithLabelValues(status, provider, repo).Inc()
 		case binnacle.PhaseLaunching:
+			if i < len(l.Phases)-1 {
+				continue // its image was gone, and built again
+			}
 			retries := "0"
 			if result != "success" {
 				retries = "-1"

@@ -235,13 +235,20 @@ func TestMetrics(t *testing.T) {
 	public, _ := start(t, f)
 	ask(t, "POST", public.URL+"/api/launches", `{"repo":"gh/o/r/HEAD"}`)
 	ask(t, "GET", public.URL+"/build/gh/o/r/HEAD", "")
+	f.script = func(req binnacle.LaunchRequest) ([]binnacle.Event, binnacle.Launch) { // its image was removed before it could start
+		return script("phase resolving", "phase launching", "phase fetching", "phase building", "phase launching", "end ready"), fakeLaunchOf(req)
+	}
+	_, stream := ask(t, "GET", public.URL+"/build/gh/o/r/HEAD", "")
+	if !strings.Contains(stream, `"phase": "ready"`) {
+		t.Error(stream)
+	}
 	for range 2 {
 		_, body := ask(t, "GET", public.URL+"/metrics", "")
 		for _, want := range []string{
-			`binderhub_build_count_total{provider="GitHub",repo="https://git.example.org/o/r",status="success"} 2`,
-			`binderhub_launch_count_total{provider="GitHub",repo="https://git.example.org/o/r",status="success"} 2`,
-			`binderhub_launch_time_seconds_bucket{retries="0",status="success",le="2"} 2`, `binderhub_build_time_seconds_bucket{status="success",le="60"} 2`,
-			`binnacle_launch_seconds_bucket{image="built",result="success",le="0.01"} 0`, `binderhub_inprogress_launches 0`, `binnacle_sessions 2`,
+			`binderhub_build_count_total{provider="GitHub",repo="https://git.example.org/o/r",status="success"} 3`,
+			`binderhub_launch_count_total{provider="GitHub",repo="https://git.example.org/o/r",status="success"} 3`,
+			`binderhub_launch_time_seconds_bucket{retries="0",status="success",le="2"} 3`, `binderhub_build_time_seconds_bucket{status="success",le="60"} 3`,
+			`binnacle_launch_seconds_bucket{image="built",result="success",le="0.01"} 0`, `binderhub_inprogress_launches 0`, `binnacle_sessions 3`,
 			`binnacle_http_requests_total{method="POST",route="/api/launches",status="202"} 1`,
 		} {
 			if !strings.Contains(body, want) {

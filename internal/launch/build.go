@@ -415,6 +415,9 @@ func (b *build) building(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if batch.Count == 0 {
+		return errUnwanted // other replicas have taken all its launches
+	}
 	b.phase = binnacle.PhaseBuilding
 	b.log.wrote(batch)
 	return nil

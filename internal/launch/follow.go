@@ -107,6 +107,7 @@ func (b *build) follow(ctx context.Context, other store.Build) (image.Image, boo
 	s := b.svc
 	s.log.InfoContext(ctx, "another replica builds the same, and is followed", "build_id", b.id, "other", other.Launch, "replica", other.Replica)
 	b.log.add(ctx, fetchingLine("Another launch, through another replica of the hub, builds this environment already. This one follows that build."))
+	defer s.news.tell(other.Launch) // nobody may, once it has ended
 	for after := int64(0); ; {
 		news := s.news.of(other.Launch)
 		now, there, err := s.deps.Shared.Building(ctx, b.key, s.cfg.TakeOver)
