@@ -42,12 +42,12 @@ type world struct {
 	late *lateServer
 	// nix is a cache of Nix's packages, empty until TestNix fills it, and the key
 	// whose signatures the hub trusts.
-	nix  *nixcache.Cache
-	key  nixcache.Key
+	nix *nixcache.Cache
+	key nixcache.Key
 	// rstudio is the hash of the stand-in for RStudio Server, which is below /server.
 	rstudio string
-	proc *hubProcess
-	out  *os.File // the hub's log
+	proc    *hubProcess
+	out     *os.File // the hub's log
 }
 
 type hubProcess struct {

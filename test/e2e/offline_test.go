@@ -46,12 +46,14 @@ func startSite(t *testing.T) *siteMirror {
 	s.Start()
 	t.Cleanup(s.Close)
 	// The tools know where things are: no address is written here.
-	debian := toolSays(t, "apt-get", "indextargets", "--format", "$(SITE)", "Identifier: Packages")
-	for line := range strings.Lines(debian) {
-		if line = strings.TrimSpace(line); strings.HasSuffix(line, "/debian") {
+	debian := ""
+	for line := range strings.Lines(toolSays(t, "apt-get", "indextargets", "--format", "$(SITE)", "Identifier: Packages")) {
+		if line = strings.TrimSpace(line); debian == "" && strings.HasSuffix(line, "/debian") {
 			debian = line
-			break
 		}
+	}
+	if debian == "" {
+		t.Skip("this machine's own packages are not Debian's: there is no address to stand before")
 	}
 	mux.Handle("/debian/", http.StripPrefix("/debian", behind(t, debian, nil)))
 	index := toolSays(t, "python3", "-c", "from pip._internal.models.index import PyPI; print(PyPI.simple_url)")
