@@ -128,6 +128,40 @@ func TestDocumentedFailures(t *testing.T) {
 	}
 }
 
+// TestNotebooksAreRun: each example that has a notebook is launched by a test, or the
+// list says that only its recipe is tested.
+func TestNotebooksAreRun(t *testing.T) {
+	t.Parallel()
+	list, err := os.ReadFile("../../examples/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	notebooks, err := filepath.Glob("../../examples/*/index.ipynb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tests strings.Builder
+	for _, text := range testsOf(t, "../../test/e2e") {
+		tests.WriteString(text)
+	}
+	alone := 0
+	for _, file := range notebooks {
+		name := filepath.Base(filepath.Dir(file))
+		_, row, ok := strings.Cut(string(list), "`"+name+"`")
+		row, _, _ = strings.Cut(row, "\n")
+		recipeAlone := strings.Contains(row, "*Recipe alone*")
+		if recipeAlone {
+			alone++
+		}
+		if !ok || !recipeAlone && !strings.Contains(tests.String(), `"`+name+`"`) {
+			t.Errorf("%s: it is not listed, or no test launches it", name)
+		}
+	}
+	if len(notebooks) == alone || alone == 0 {
+		t.Errorf("%d notebooks, %d of them not run: they are looked for in the wrong way", len(notebooks), alone)
+	}
+}
+
 // testsOf is the text of each file of tests, by the names of the tests in it; those
 // of one name in several packages are together.
 func testsOf(t *testing.T, roots ...string) map[string]string {

@@ -3,6 +3,8 @@ package e2e_test
 import (
 	"context"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +19,7 @@ import (
 
 // TestInterfaces launches each program a session can be besides JupyterLab, as
 // its link does, and asks its page through the hub; where the program lives on a
-// WebSocket, that too.
+// WebSocket, that too; and runs its notebook, if it has one.
 func TestInterfaces(t *testing.T) {
 	for name, c := range map[string]struct {
 		path   string
@@ -57,6 +59,11 @@ func TestInterfaces(t *testing.T) {
 			if c.socket != "" {
 				if said := firstMessage(t, server, c.socket, c.says != ""); !strings.Contains(said, c.says) {
 					t.Errorf("the WebSocket says %.300q, want %q in it", said, c.says)
+				}
+			}
+			if _, err := os.Stat(filepath.Join("../../examples", name, "index.ipynb")); err == nil {
+				if err := server.RunNotebook(t.Context(), "index.ipynb"); err != nil {
+					t.Error(err)
 				}
 			}
 			t.Logf("ready after %s, answered after %s", built.Round(time.Second), time.Since(begin).Round(time.Second))

@@ -84,6 +84,14 @@ print(os.path.exists("/usr/local/share/binnacle/lock/Manifest.toml"), "Knots" in
 said = subprocess.run(["julia", "-e", "using Knots, IJulia"], capture_output=True, text=True, env={**os.environ, "JULIA_DEBUG": "loading"})
 print("nothing to compile" if "Precompiling" not in said.stderr else said.stderr)`, "True True nothing to compile")
 	})
+	t.Run("julia-package", func(t *testing.T) { // its notebook is of another Julia, as notebooks are
+		notebook := strings.ReplaceAll(read(t, "../../examples/julia-package/index.ipynb"), "julia-1.10", "julia-1.5")
+		l, server := ready(t, the.public(), binnacle.LaunchRequest{Repo: the.exampleWith(t, "julia-package", map[string]string{"index.ipynb": notebook}).URL})
+		stopAfter(t, l)
+		if err := server.RunNotebook(t.Context(), "index.ipynb"); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("manifest of another Julia", func(t *testing.T) {
 		manifest := "julia_version = \"1.10.4\"\nmanifest_format = \"2.0\"\n\n[deps]\n"
 		l, _ := launch(t, the.public(), binnacle.LaunchRequest{Repo: launchFiles(t, map[string]string{"Project.toml": "[deps]\n", "Manifest.toml": manifest})})
