@@ -59,12 +59,13 @@ func Course(ctx context.Context, more ...Package) (*Channel, error) {
 	return New("conda-forge", append(packages, more...)...)
 }
 
-// Wheels fetches some from the Python package index into dir, as anybody does.
+// Wheels fetches some for Python 3.13 from the Python package index into dir, as anybody
+// does.
 func Wheels(ctx context.Context, dir string, names ...string) ([]string, error) {
 	if out, err := exec.CommandContext(ctx, "python3", "-m", "venv", filepath.Join(dir, "venv")).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("make an environment: %w: %s", err, out)
 	}
-	args := append([]string{"download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--dest", dir}, names...)
+	args := append([]string{"download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--python-version", "3.13", "--dest", dir}, names...)
 	if out, err := exec.CommandContext(ctx, filepath.Join(dir, "venv/bin/pip"), args...).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("fetch wheels: %w: %s", err, out)
 	}

@@ -6,18 +6,23 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"regexp"
 	"strings"
 )
 
-// FromWheel makes a noarch package of a pure wheel: the same files, and commands
-// for its console scripts.
+// FromWheel makes a package of a wheel: the same files, and commands for its console
+// scripts. A pure one is for every platform, one that is compiled for this machine's
+// and for the Python that it is of.
 func FromWheel(file string) (Package, error) {
 	z, err := zip.OpenReader(file)
 	if err != nil {
 		return Package{}, err
 	}
 	defer z.Close()
-	p := Package{Python: true, Depends: []string{"python"}, Files: map[string]string{}}
+	p, site := Package{Python: true, Depends: []string{"python"}, Files: map[string]string{}}, "site-packages/"
+	if m := regexp.MustCompile(`-cp3(\d+)-`).FindStringSubmatch(path.Base(file)); m != nil {
+		p.Python, p.Subdir, p.Depends, site = false, Subdir(), []string{"python 3." + m[1] + ".*"}, "lib/python3."+m[1]+"/site-packages/"
+	}
 	for _, f := range z.File {
 		if f.FileInfo().IsDir() {
 			continue
@@ -34,7 +39,7 @@ func FromWheel(file string) (Package, error) {
 			p.Name, p.Version, _ = strings.Cut(strings.TrimSuffix(dir, ".dist-info/"), "-")
 			p.Name = strings.ReplaceAll(strings.ToLower(p.Name), "_", "-")
 		}
-		p.Files["site-packages/"+f.Name] = body
+		p.Files[site+f.Name] = body
 	}
 	if p.Name == "" {
 		return Package{}, fmt.Errorf("%s is no wheel", file)

@@ -34,7 +34,11 @@ func TestConda(t *testing.T) {
 	if err != nil && runtime.GOARCH == "amd64" { // what it stands on was not built for others
 		t.Fatal(err)
 	}
-	channel, err := condachannel.Course(t.Context(), old...)
+	numpy, err := condachannel.FromWheel(wheels(t, "numpy==2.3.5")[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	channel, err := condachannel.Course(t.Context(), append(old, numpy)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,6 +68,13 @@ func TestConda(t *testing.T) {
 			}
 		})
 	}
+	t.Run("conda", func(t *testing.T) {
+		l, server := ready(t, the.public(), binnacle.LaunchRequest{Repo: the.example(t, "conda").URL})
+		stopAfter(t, l)
+		if err := server.RunNotebook(t.Context(), "index.ipynb"); err != nil {
+			t.Error(err)
+		}
+	})
 	humanize := wheels(t, "humanize==4.12.3")[0]
 	run("conda-course", "conda-course", nil)
 	run("pixi", "pixi", map[string]string{"pixi.lock": pixiLock(t, channel, subdir, humanize)})
