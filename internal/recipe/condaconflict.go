@@ -37,6 +37,9 @@ type condaParty struct {
 // condaPair names the packages that exclude each other and what each wants, and gives
 // the lines of the output that show it. Without such a tree it leaves the error alone.
 func condaPair(s Step, e *binnacle.Error, out output) []span {
+	if !slices.Contains(s.Tools, "conda") {
+		return nil
+	}
 	parties, shared, lines := s.condaParties(condaTree(out.lines))
 	if len(parties) == 0 {
 		return nil
