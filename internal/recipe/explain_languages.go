@@ -5,7 +5,7 @@ import "regexp"
 // languageMarks are the lines in which these tools say why they gave up.
 func languageMarks() []*regexp.Regexp {
 	return []*regexp.Regexp{
-		regexp.MustCompile(`^npm (?:error|ERR!) ((?:Missing|Invalid): .*|404 +The .*|notarget No .*|command .*failed.*)`),
+		regexp.MustCompile(`^npm (?:error|ERR!) ((?:Missing|Invalid): .*|404 +The .*|peer .* from .*|notarget No .*|command .*failed.*)`),
 		regexp.MustCompile(`^(verifying \S+@\S+: .*)`),
 		regexp.MustCompile(`^go: (.*(?:reading|invalid|unknown|toolchain|unrecognized).*)`),
 		regexp.MustCompile(`^binnacle: (.*)`),

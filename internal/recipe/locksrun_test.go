@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -192,6 +193,8 @@ func (m *machine) languages(t *testing.T) {
 		"npm, no package":  {map[string]string{"binder/package.json": "{\"dependencies\": {\n\"@tides-of-nobody/not-there\": \"1\"}}"}, "npm: binder/package.json", "binder/package.json", 2, []string{"no package called @tides-of-nobody/not-there", "Check its name in package.json"}},
 		"npm, no version":  {map[string]string{"binder/package.json": "{\"dependencies\": {\n\"dayjs\": \"99.0.0\"}}"}, "npm: binder/package.json", "binder/package.json", 2, []string{"version asked for of dayjs does not exist", "Choose one that does"}},
 		"npm, stale lock":  {map[string]string{"package.json": "{\"dependencies\": {\n\"dayjs\": \"1.11.10\",\n\"left-pad\": \"1.3.0\"}}", "package-lock.json": string(lock)}, "npm: package-lock.json", "package.json", 3, []string{"do not agree", "left-pad", "Run `npm install` and commit"}},
+		"npm, peers":       {map[string]string{"binder/package.json": "{\"dependencies\": {\n\"react\": \"17.0.2\",\n\"react-dom\": \"18.2.0\"}}"}, "npm: binder/package.json", "binder/package.json", 2, []string{"exclude each other. It said: peer react@\"^18.2.0\" from react-dom@18.2.0", "legacy-peer-deps=true"}},
+		"npm, wrong hash":  {map[string]string{"package.json": small, "package-lock.json": regexp.MustCompile(`"sha512-[^"]{8}`).ReplaceAllString(string(lock), `"sha512-AAAAAAAA`)}, "npm: package-lock.json", "package.json", 0, []string{"not what the lock says", "Make the lock anew"}},
 		"Go, no version":   {map[string]string{"go.mod": "module tides\n\ngo 1.21\n\nrequire github.com/dustin/go-humanize v1.99.0\n", "go.sum": ""}, "go: go.mod", "go.mod", 5, []string{"go-humanize could not be had", "Check its path and version"}},
 		"Go, wrong hash":   {map[string]string{"go.mod": required, "go.sum": wrongSum}, "go: go.mod", "go.mod", 5, []string{"not what go.sum says", "go mod verify"}},
 		"Deno, no package": {map[string]string{"deno.json": "{\"imports\": {\n\"tides\": \"npm:@tides-of-nobody/not-there@1\"}}"}, "deno: deno.json", "deno.json", 2, []string{"no package called @tides-of-nobody/not-there", "Check its name in deno.json"}},
