@@ -21,7 +21,7 @@ func TestAptFailures(t *testing.T) {
 		}
 		t.Skip("apt-get is not installed")
 	}
-	m.debian(t, "harbour 1.0 Depends: pier (>= 2)", "pier 1.0", "tug 1.0 Depends: winch", "ferry 1.0 Conflicts: pier", "tree 2.1")
+	m.debian(t, "harbour 1.0 Depends: pier (>= 2)", "pier 1.0", "tug 1.0 Depends: winch", "ferry 1.0 Conflicts: pier", "tree 2.1", "lugger 1.0 Provides: boat", "yawl 1.0 Provides: boat")
 	for name, c := range map[string]struct {
 		line int
 		text string
@@ -32,9 +32,10 @@ func TestAptFailures(t *testing.T) {
 		"no version":      {2, "pier\ntree=99\n", []string{"version asked for of tree is not in Debian", "Leave the version out"}},
 		"no release":      {2, "pier\ntree/sid\n", []string{"release asked for of tree", "Leave the release out"}},
 		"only a name":     {2, "pier\nwinch\n", []string{"no package called winch any more", "Search for what replaced it"}},
+		"a shared name":   {2, "pier\nboat\n", []string{"Several packages of Debian share the name boat", "such as lugger or yawl"}},
 		"conflict":        {3, "tree\npier\nferry\n", []string{"can't be installed together", "It said: ferry : Conflicts: pier but 1.0 is to be installed"}},
 		"old dependency":  {2, "tree\nharbour\n", []string{"can't be installed together", "It said: harbour : Depends: pier (>= 2)"}},
-		"lost dependency": {2, "tree\ntug\n", []string{"can't be installed together", "It said: tug : Depends: winch but it is not installable", "Leave out one of those"}},
+		"lost dependency": {2, "tree\ntug\n", []string{"can't be installed together", "It said: tug : Depends: winch but it is not installable", "Leave out one of those that it names, or its version: tug."}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := read(t, map[string]string{"apt.txt": c.text})

@@ -71,6 +71,33 @@ func nowInDebian(name, _ string) string {
 	return ""
 }
 
+// excluding tells which packages apt names, as those that can't be together are often
+// not the first.
+func excluding(_, flat string) string {
+	var names []string
+	for _, m := range regexp.MustCompile(`(?:^| )([a-z0-9][a-z0-9+.-]+)(?::[a-z0-9]+)? : (?:PreDepends|Depends|Conflicts|Breaks): `).FindAllStringSubmatch(flat, -1) {
+		if !slices.Contains(names, m[1]) {
+			names = append(names, m[1])
+		}
+	}
+	return "Leave out one of those that it names, or its version: " + strings.Join(names, ", ") + "."
+}
+
+// providers tells which packages have a name that is no package's own.
+func providers(name, flat string) string {
+	_, list, _ := strings.Cut(flat, "Package "+name+" is a virtual package provided by: ")
+	list = regexp.MustCompile(` (?:[EWN]: |You should ).*`).ReplaceAllString(list, "")
+	const most, of = 3, 2 // each is a name and a version
+	var names []string
+	for i, word := range strings.Fields(list) {
+		if i%of == 0 {
+			names = append(names, word)
+		}
+	}
+	slices.Sort(names)
+	return "Write one of them instead, such as " + strings.Join(names[:min(most, len(names))], " or ") + "."
+}
+
 const (
 	looksOver   = "Loosen or remove one of the versions that it names."
 	versionHint = "Choose one that does, or leave the version out."
@@ -130,8 +157,9 @@ func causes() []cause {
 		{pattern: `Unable to locate package (\S+)`, message: "Debian has no package called {}.", hint: "Search for its name in Debian's list of packages; it can differ between distributions.", tools: true, better: nowInDebian},
 		{pattern: `Version '[^']*' for '([^']+)' was not found`, message: "The version asked for of {} is not in Debian.", hint: "Leave the version out.", tools: true},
 		{pattern: `Release '[^']*' for '([^']+)' was not found`, message: "The release asked for of {} is not in this machine's sources.", hint: "Leave the release out.", tools: true},
+		{pattern: `Package (\S+) is a virtual package provided by: `, message: "Several packages of Debian share the name {}.", hint: "Write one of them instead.", tools: true, better: providers},
 		{pattern: `Package '?([^' ]+)'? has no installation candidate`, message: "Debian has no package called {} any more.", hint: "Search for what replaced it in Debian's list of packages.", tools: true, better: nowInDebian},
-		{pattern: `(?i)unmet dependencies: (?:([a-z0-9][a-z0-9+.-]+)(?::[a-z0-9]+)? : )?|held broken packages`, message: "The Debian packages can't be installed together.", hint: "Leave out one of those that it names, or its version.", tools: true},
+		{pattern: `(?i)unmet dependencies: (?:([a-z0-9][a-z0-9+.-]+)(?::[a-z0-9]+)? : )?|held broken packages`, message: "The Debian packages can't be installed together.", hint: "Leave out one of those that it names, or its version.", tools: true, better: excluding},
 		{pattern: `does not appear to be a Python project|neither .?setup\.py.? nor .?pyproject\.toml`, message: "A directory that is to be installed is no Python package.", hint: "It needs a pyproject.toml or setup.py; paths are relative to the root of the repository.", tools: true},
 		{pattern: `Couldn't parse requirement|Invalid requirement`, message: "A line is not a requirement.", hint: "Write it like name or name==1.2.", tools: true},
 		{pattern: `No interpreter found for|No download found for request`, message: "The Python that is asked for could not be found.", hint: "Choose another version in runtime.txt.", tools: true},

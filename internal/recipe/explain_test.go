@@ -17,6 +17,7 @@ func TestExplain(t *testing.T) {
 	})
 	old := read(t, map[string]string{"runtime.txt": "python-3.10"})
 	conda := read(t, map[string]string{"environment.yml": "dependencies:\n- numpy=99\n- nosuch\n"})
+	mail := read(t, map[string]string{"apt.txt": "tree\npostfix\nexim4-daemon-light\n"})
 	const pip, apt = "pip: requirements.txt", "apt: apt.txt"
 	for name, c := range map[string]struct {
 		recipe recipe.Recipe
@@ -66,6 +67,10 @@ func TestExplain(t *testing.T) {
 		"old bash":     {r, "postBuild", "./postBuild: ./get.sh: /usr/bin/python2: bad interpreter: No such file or directory", "postBuild", 0, []string{"./get.sh names in its first line"}, ""},
 		"Python 2":     {r, "postBuild", "env: ‘python2’: No such file or directory", "postBuild", 0, []string{"program python2", "environment.yml"}, ""},
 		"no program":   {r, "postBuild", "./postBuild: 3: ./get.sh: Permission denied", "postBuild", 0, []string{"./get.sh is not executable"}, ""},
+		"unmet":        {mail, apt, "The following packages have unmet dependencies:\n exim4-config : Conflicts: postfix but 3.10.13-0+deb13u1 is to be installed\n exim4-daemon-light : Conflicts: mail-transport-agent\n postfix : Conflicts: mail-transport-agent\nE: Unable to correct problems, you have held broken packages.\nE: The following information from --solver 3.0 may provide additional context:\n   Unable to satisfy dependencies. Reached two conflicting decisions:\n   1. postfix:amd64 is not selected for install because:\n      1. exim4-daemon-light:amd64=4.98.2-1+deb13u6 is selected for install\n      2. postfix:amd64 Conflicts mail-transport-agent\n", "apt.txt", 2, []string{"together", "exim4-config : Conflicts: postfix", "exim4-config, exim4-daemon-light, postfix."}, ""},
+		"elsewhere":    {r, "postBuild", "mkdir: cannot create directory ‘/opt/tides’: Permission denied", "postBuild", 0, []string{"/opt/tides may not be written", "$HOME"}, ""},
+		"by Python":    {r, "postBuild", "PermissionError: [Errno 13] Permission denied: '/opt/tides'", "postBuild", 0, []string{"/opt/tides may not be written"}, ""},
+		"by a shell":   {r, "postBuild", "./postBuild: line 3: /etc/tides: Permission denied", "postBuild", 3, []string{"/etc/tides may not be written"}, ""},
 		"as root":      {r, "postBuild", "E: Could not open lock file /var/lib/dpkg/lock-frontend - open (13: Permission denied)\nE: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), are you root?", "postBuild", 0, []string{"Only root", "apt.txt"}, ""},
 		"no words":     {r, "postBuild", "", "postBuild", 0, []string{"postBuild failed."}, ""},
 		"conda name":   {conda, "conda: environment.yml", "conda: Cannot solve the request because of: No candidates were found for nosuch *.", "environment.yml", 3, []string{"package nosuch"}, ""},

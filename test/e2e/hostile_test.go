@@ -64,7 +64,7 @@ func TestHostileRepositories(t *testing.T) {
 		"postBuild that forks":              {map[string]string{"postBuild": "#!/bin/bash\nf() { f | f & }\nf\nwait\nfor i in $(seq 3000); do sleep 100 & done; wait\nexit 1\n"}, "postBuild", 0, "", "", "fork"},
 		"postBuild that takes memory":       {map[string]string{"postBuild": "#!/usr/bin/env python3\nx = []\nwhile True: x.append(bytearray(256 << 20))\n"}, "postBuild", 0, "more memory than it may", "Install fewer packages at once", "Killed"},
 		"apt.txt of an old release":         {map[string]string{"apt.txt": "tree\nlibgl1-mesa-glx\n"}, "apt.txt", 2, "no package called libgl1-mesa-glx", "Write libgl1 instead", "libgl1-mesa-glx"},
-		"apt.txt that contradicts itself":   {map[string]string{"apt.txt": "tree\npostfix\nexim4-daemon-light\n"}, "apt.txt", 2, "can't be installed together", "Leave out one of those", "postfix"},
+		"apt.txt that contradicts itself":   {map[string]string{"apt.txt": "tree\npostfix\nexim4-daemon-light\n"}, "apt.txt", 2, "can't be installed together", "exim4-config, exim4-daemon-light, postfix.", "postfix"},
 		"postBuild that installs a package": {map[string]string{"postBuild": "#!/bin/bash\nset -e\napt-get install -y jq\n"}, "postBuild", 0, "Only root may install Debian packages", "Name the packages in apt.txt", "Permission denied"},
 		"postBuild that writes elsewhere":   {map[string]string{"postBuild": "#!/bin/bash\nset -e\nmkdir /opt/tides\n"}, "postBuild", 0, "/opt/tides may not be written", "Write below $HOME", "Permission denied"},
 		"postBuild that needs a library":    {map[string]string{"postBuild": "#!/usr/bin/env python3\nimport ctypes\nctypes.CDLL('libGL.so.1')\n"}, "postBuild", 0, "The library libGL.so.1 is missing", "Write libgl1 into apt.txt.", "OSError: libGL.so.1"},
