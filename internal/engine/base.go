@@ -141,10 +141,16 @@ func (b Base) packages() []string {
 
 // Key changes whenever another base would come out, but for Debian's updates.
 func (b Base) Key() string {
-	const version = "1"
+	const version = "2"
 	sum := sha256.Sum256([]byte(strings.Join(append([]string{version, b.suite(), b.Mirror, runtime.GOARCH}, b.packages()...), "\n")))
 	return hex.EncodeToString(sum[:])
 }
+
+// baseSums notes the hash of each package, as apt's lists have it, where the steps of
+// a build add theirs (recipe.SumStore). Afterwards the lists are gone.
+const baseSums = `mkdir -p "$1/usr/local/share/binnacle/sums"
+chroot "$1" dpkg-query -W -f='${Package}=${Version}\n' | sort | xargs chroot "$1" apt-cache -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= show |
+  awk '/^Package: / { name = $2 } /^Version: / { version = $2 } /^SHA256: / { print $2, name "=" version }' > "$1/usr/local/share/binnacle/sums/apt.sha256"`
 
 func (b Base) bootstrap(ctx context.Context, tar string, out func(string)) error {
 	tool, err := exec.LookPath("mmdebstrap")
@@ -160,7 +166,7 @@ func (b Base) bootstrap(ctx context.Context, tar string, out func(string)) error
 		"--dpkgopt=force-unsafe-io",
 		"--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
 		"--dpkgopt=path-include=/usr/share/doc/*/copyright", "--dpkgopt=path-exclude=/usr/share/locale/*/LC_MESSAGES/*",
-		b.suite(), tar,
+		"--customize-hook=" + baseSums, b.suite(), tar,
 	}
 	if b.Mirror != "" {
 		args = append(args, b.Mirror)

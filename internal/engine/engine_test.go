@@ -92,6 +92,13 @@ func TestBaseAndSteps(t *testing.T) {
 	}
 	base := llb.Image(name, llb.ResolveModePreferLocal)
 
+	t.Run("every package of the base has its hash", func(t *testing.T) {
+		const count = `sh -c 'dpkg-query -W | wc -l; grep -cE "^[0-9a-f]{64} [a-z0-9+.-]+=" /usr/local/share/binnacle/sums/apt.sha256; ls /var/lib/apt/lists /var/cache/apt'`
+		out, err := solve(t, e, base.Run(llb.Shlex(count), llb.IgnoreCache).Root())
+		if lines := strings.Split(out, "\n"); err != nil || len(lines) < 2 || lines[0] != lines[1] || strings.Contains(out, ".bin") {
+			t.Errorf("%v: packages, hashes, what is left of apt: %s", err, out)
+		}
+	})
 	t.Run("what belongs to the machine is there but not kept", func(t *testing.T) {
 		one := base.Run(llb.Shlex(`sh -c 'cat "$SSL_CERT_FILE"; echo index $PIP_INDEX_URL'`), llb.IgnoreCache).Root()
 		out, err := solve(t, e, one)

@@ -15,6 +15,12 @@ var (
 	Graph = func(base string, r recipe.Recipe, mtime time.Time) (llb.State, error) {
 		return graph(ours(base), r, mtime)
 	}
+	// GraphOn is on an operator's base, whose configuration has that environment.
+	GraphOn = func(base string, env []string, r recipe.Recipe, mtime time.Time) (llb.State, error) {
+		f := ours(base)
+		f.env = env
+		return graph(f, onto(r, env), mtime)
+	}
 	Marshal = marshal
 	Slug    = slug
 

@@ -148,8 +148,8 @@ elif [ "$old" != jovyan ]; then
   usermod --login jovyan --home /home/jovyan --move-home --shell /bin/bash "$old"
   groupmod --new-name jovyan "$(getent group 1000 | cut -d: -f1)"
 fi
-mkdir -p /srv/conda/envs /srv/npm /srv/deno /srv/go /srv/cargo /srv/rlibs /srv/julia /run/binnacle/in /run/binnacle/tools /run/binnacle/cache /run/binnacle/lock /run/binnacle/build /run/binnacle/out /usr/local/share/binnacle/lock
-chown 1000:1000 /srv/conda /srv/conda/envs /srv/npm /srv/deno /srv/go /srv/cargo /srv/rlibs /srv/julia /run/binnacle/cache /run/binnacle/out /usr/local/share/binnacle /usr/local/share/binnacle/lock
+mkdir -p /srv/conda/envs /srv/npm /srv/deno /srv/go /srv/cargo /srv/rlibs /srv/julia /run/binnacle/in /run/binnacle/tools /run/binnacle/cache /run/binnacle/lock /run/binnacle/build /run/binnacle/out /usr/local/share/binnacle/lock /usr/local/share/binnacle/sums
+chown 1000:1000 /srv/conda /srv/conda/envs /srv/npm /srv/deno /srv/go /srv/cargo /srv/rlibs /srv/julia /run/binnacle/cache /run/binnacle/out /usr/local/share/binnacle /usr/local/share/binnacle/lock /usr/local/share/binnacle/sums
 cat > /usr/local/bin/repo2docker-entrypoint <<'ENTRYPOINT'
 #!/bin/bash
 # Activates what conda packages want activated, then runs the command through

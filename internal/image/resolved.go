@@ -84,7 +84,11 @@ func readResolved(ctx context.Context, ref gateway.Reference) ([]binnacle.Resolv
 	if err != nil {
 		return nil, err
 	}
-	lists := map[string][]string{aptVersions: debianPackages(status, nil)}
+	apt, python, err := readSums(ctx, ref, out)
+	if err != nil {
+		return nil, err
+	}
+	lists := map[string][]string{aptVersions: debianPackages(status, apt)}
 	for _, prefix := range []string{recipe.KernelPrefix, recipe.Prefix} {
 		found, err := readPython(ctx, ref, prefix)
 		if err != nil {
@@ -94,11 +98,11 @@ func readResolved(ctx context.Context, ref gateway.Reference) ([]binnacle.Resolv
 		if len(lists[list]) > 0 {
 			list = serverVersions
 		}
-		lists[list] = found
 		records, err := readNames(ctx, ref, prefix+"/conda-meta")
 		if err != nil {
 			return nil, err
 		}
+		lists[list] = withSums(found, python, condaPackages(records))
 		lists[condaVersions] = append(lists[condaVersions], records...)
 	}
 	for name, lines := range lists {
@@ -131,6 +135,65 @@ func readPython(ctx context.Context, ref gateway.Reference, prefix string) ([]st
 		out = append(out, pythonPackages(found)...)
 	}
 	return out, nil
+}
+
+// readSums reads the hashes that steps left, by "name=version" of Debian's packages
+// and "name==version" of Python's, and those in the lock of the repository's own.
+func readSums(ctx context.Context, ref gateway.Reference, locks []binnacle.Resolved) (apt map[string]string, python map[string][]string, err error) {
+	names, err := readNames(ctx, ref, recipe.SumStore)
+	if err != nil {
+		return nil, nil, err
+	}
+	apt, python = map[string]string{}, map[string][]string{}
+	for _, name := range names {
+		text, err := readText(ctx, ref, path.Join(recipe.SumStore, name))
+		if err != nil {
+			return nil, nil, err
+		}
+		if name != recipe.AptSums {
+			locks = append(locks, binnacle.Resolved{Name: name, Content: text})
+			continue
+		}
+		for line := range strings.Lines(text) {
+			if sum, id, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+				apt[id] = sum
+			}
+		}
+	}
+	for _, lock := range locks {
+		if !strings.HasSuffix(lock.Name, ".txt") {
+			continue
+		}
+		for _, p := range recipe.ParseLocked(lock.Content) {
+			id := p.Name + "==" + p.Version
+			for _, sum := range p.Sums {
+				if !slices.Contains(python[id], sum) {
+					python[id] = append(python[id], sum)
+				}
+			}
+		}
+	}
+	return apt, python, nil
+}
+
+// withSums adds hashes to a list of Python packages, as pip reads them. What conda
+// installed came in another file.
+func withSums(list []string, sums map[string][]string, conda []string) []string {
+	byConda := map[string]bool{}
+	for _, record := range conda {
+		words := strings.SplitN(record, "=", 3)
+		byConda[strings.ToLower(words[0])+"=="+words[1]] = true
+	}
+	var out []string
+	for _, id := range list {
+		if !byConda[id] {
+			for _, sum := range sums[id] {
+				id += " \\\n    --hash=" + sum
+			}
+		}
+		out = append(out, id)
+	}
+	return out
 }
 
 // pythonPackages reads the names of .dist-info directories (the specification

@@ -49,12 +49,8 @@ func readApt(r *reader) error {
 func aptStep(name string, quoted []string) Step {
 	return Step{
 		Name: name, Stage: StageSystem, Root: true,
-		Caches: []Cache{{ID: "apt-archives", Path: "/var/cache/apt", Locked: true}, {ID: "apt-lists", Path: "/var/lib/apt/lists", Locked: true}},
-		Script: `export DEBIAN_FRONTEND=noninteractive
-apt-get update -q
-apt-get install -q --yes --no-install-recommends -o APT::Cmd::Pattern-Only=true ` + strings.Join(quoted, " ") + `
-rm -f /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache
-`,
+		Caches: aptCaches(),
+		Script: aptBegin + aptInstall + "-o APT::Cmd::Pattern-Only=true " + strings.Join(quoted, " ") + "\n" + aptEnd,
 	}
 }
 

@@ -69,7 +69,8 @@ func TestKernelsAreShared(t *testing.T) {
 			for _, b := range two.Steps {
 				if a.Name == name && b.Name == name {
 					found++
-					if a.From, b.From = nil, nil; cmp.Diff(a, b) != "" {
+					a.From, b.From, a.Packages, b.Packages = nil, nil, nil, nil // who asks
+					if cmp.Diff(a, b) != "" {
 						t.Error(cmp.Diff(a, b))
 					}
 				}

@@ -112,7 +112,7 @@ if ! uv pip install --quiet --python ` + Prefix + ` --only-binary :all:` + witho
   echo "The Jupyter we tested does not fit this environment: looking for one that does."
   uv pip install --python ` + Prefix + ` --only-binary :all:` + withoutSlow + `--constraint /tmp/installed.txt $jupyter
 fi
-` + irKernel(p, Prefix) + r.condaSettings(Prefix) + quietLab + finish,
+` + keepSums("server.txt") + irKernel(p, Prefix) + r.condaSettings(Prefix) + quietLab + finish,
 	}
 }
 

@@ -222,7 +222,7 @@ func (r *reader) joinJupyter(name, file string, lock []byte) {
 	}
 	step := Step{
 		Name: name, Stage: StageServer, Tools: []string{"uv"}, Caches: uvCache(), Inputs: []Input{{Name: file, Content: lock}, compileInput()},
-		Script: uvShared + "uv pip install --quiet --python " + Prefix + " --no-deps --only-binary :all: --require-hashes --no-compile-bytecode -r " + InputDir + "/" + file + "\n" + finish,
+		Script: uvShared + "uv pip install --quiet --python " + Prefix + " --no-deps --only-binary :all: --require-hashes --no-compile-bytecode -r " + InputDir + "/" + file + "\n" + keepSums(file) + finish,
 	}
 	if r.isConda() {
 		step.Tools, step.Caches = []string{"conda", "uv"}, nil
@@ -230,7 +230,7 @@ func (r *reader) joinJupyter(name, file string, lock []byte) {
 		step.Script = uvAlone + `export UV_NO_CONFIG=1
 ` + ToolDir + `/conda/bin/python -B ` + InputDir + `/condaenv.py constraints --lock ` + InputDir + `/` + file + ` --prefix ` + Prefix + ` --all /tmp/all.txt --installed /tmp/installed.txt
 uv pip install --quiet --python ` + Prefix + ` --only-binary :all: --constraint /tmp/all.txt ` + name + ` ||
-  uv pip install --python ` + Prefix + ` --only-binary :all: --constraint /tmp/installed.txt ` + name + "\n" + finish
+  uv pip install --python ` + Prefix + ` --only-binary :all: --constraint /tmp/installed.txt ` + name + "\n" + keepSums(file) + finish
 	}
 	r.add(step)
 }

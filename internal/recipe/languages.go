@@ -63,12 +63,7 @@ func firstVersion(lock []byte) string {
 func debian(name string, from Location, packages ...string) Step {
 	return Step{
 		Name: name, Stage: StageSystem, Root: true, From: []Location{from}, Packages: implied(from, packages),
-		Caches: []Cache{{ID: "apt-archives", Path: "/var/cache/apt", Locked: true}, {ID: "apt-lists", Path: "/var/lib/apt/lists", Locked: true}},
-		Script: `export DEBIAN_FRONTEND=noninteractive
-apt-get update -q
-apt-get install -q --yes --no-install-recommends ` + strings.Join(packages, " ") + `
-rm -f /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache
-`,
+		Caches: aptCaches(), Script: aptBegin + aptInstall + strings.Join(packages, " ") + "\n" + aptEnd,
 	}
 }
 

@@ -98,10 +98,8 @@ func nixInstall() Step {
 	return Step{
 		Name: "Nix", Stage: StageSystem, Root: true, Inputs: []Input{{Name: "nixwrapper.sh", Content: nixWrapperProgram}},
 		Packages: []Package{{Manager: "apt", Name: "nix-bin", Spec: "nix-bin"}},
-		Caches:   []Cache{{ID: "apt-archives", Path: "/var/cache/apt", Locked: true}, {ID: "apt-lists", Path: "/var/lib/apt/lists", Locked: true}},
-		Script: `export DEBIAN_FRONTEND=noninteractive
-apt-get update -q
-apt-get install -q --yes --no-install-recommends nix-bin
+		Caches:   aptCaches(),
+		Script: aptBegin + aptInstall + `nix-bin
 mkdir -p /nix/store /nix/var/nix /nix/var/cache /etc/nix
 chown -R 1000:1000 /nix
 cat > /etc/nix/nix.conf <<'CONF'
@@ -117,8 +115,7 @@ CONF
 mkdir -p /usr/local/lib/nix-shell
 ln -s /bin/bash ` + nixBash + `
 install -m 755 ` + InputDir + `/nixwrapper.sh ` + nixWrapper + `
-rm -f /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache
-`,
+` + aptEnd,
 	}
 }
 

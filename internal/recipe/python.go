@@ -147,6 +147,9 @@ const (
 	finish = "PYTHONHASHSEED=0 " + Prefix + "/bin/python -B " + InputDir + "/compile.py /srv/conda\n" + tidy
 )
 
+// keepSums lets the image know the hashes of a lock of ours, of which it has a part.
+func keepSums(lock string) string { return "cp " + InputDir + "/" + lock + " " + SumStore + "/\n" }
+
 func uvCache() []Cache { return []Cache{{ID: "uv", Path: uvCachePath}} }
 
 func compileInput() Input { return Input{Name: "compile.py", Content: compileProgram} }
@@ -183,7 +186,7 @@ func (r *reader) jupyterStep() {
 		Inputs: []Input{{Name: "server.txt", Content: serverLock}, {Name: "overrides.txt", Content: serverOverrides}, compileInput()},
 		Script: uvShared + `uv venv --quiet --python ` + quote(python) + ` ` + Prefix + `
 uv pip install --quiet --python ` + Prefix + ` --only-binary :all: --require-hashes --no-compile-bytecode` + withoutSlow + `-r ` + InputDir + `/server.txt
-` + quietLab + finish,
+` + keepSums("server.txt") + quietLab + finish,
 	})
 }
 

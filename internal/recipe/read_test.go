@@ -126,6 +126,26 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// TestCUDA: on a base of NVIDIA's, chosen as docs/operate.md tells, the recipe is for the
+// Python of its Ubuntu, on either processor. Nothing else of it depends on the base.
+func TestCUDA(t *testing.T) {
+	for _, name := range []string{"requirements", "conda", "conda-lock"} {
+		for _, arch := range []string{"amd64", "arm64"} {
+			t.Run(name+"/"+arch, func(t *testing.T) {
+				r, err := recipe.Read(os.DirFS(filepath.Join("../../examples", name)), recipe.Options{BasePython: "3.12", Arch: arch})
+				if err != nil {
+					t.Fatal(err)
+				}
+				b, err := json.MarshalIndent(readable(r), "", " ")
+				if err != nil {
+					t.Fatal(err)
+				}
+				golden(t, filepath.Join("testdata/cuda", name+"."+arch+".json"), string(b)+"\n")
+			})
+		}
+	}
+}
+
 // TestKindsAreShown: each has an example, and a page that leads to it; and each page
 // has one.
 func TestKindsAreShown(t *testing.T) {

@@ -19,6 +19,10 @@ const (
 	// LockStore is where an image keeps what was resolved for it, a file for
 	// each ecosystem, for people to download. Steps write there as User or root.
 	LockStore = "/usr/local/share/binnacle/lock"
+	// SumStore is where steps leave the hashes of what they installed, for the lists
+	// that are made of what is there: AptSums, and locks of Python packages.
+	SumStore = "/usr/local/share/binnacle/sums"
+	AptSums  = "apt.sha256" // "hash name=version" on each line
 )
 
 // Recipe is what a repository needs, and why. It is a value: two equal recipes

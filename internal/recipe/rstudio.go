@@ -40,7 +40,7 @@ echo "${BINNACLE_RSTUDIO_SHA256:-` + rstudioSHA256 + `}  ` + OutDir + `/rstudio.
 `},
 		Script: `if [ -e ` + LockDir + `/rstudio.deb ]; then
   ` + aptBegin + `  cp ` + LockDir + `/rstudio.deb /tmp/rstudio.deb
-  apt-get install -q --yes --no-install-recommends /tmp/rstudio.deb psmisc lsb-release
+  ` + aptInstall + `/tmp/rstudio.deb psmisc lsb-release
   rm /tmp/rstudio.deb
   echo "rsession-which-r=` + program + `" >> /etc/rstudio/rserver.conf
   ` + setup + `

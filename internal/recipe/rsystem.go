@@ -20,11 +20,20 @@ const rPublic = "https://cdn.posit.co/r"
 // the larger distributions.
 const cranPublic = "https://packagemanager.posit.co/cran/__linux__/{codename}/{date}"
 
-const aptBegin = "export DEBIAN_FRONTEND=noninteractive\napt-get update -q\n"
+const aptBegin = `export DEBIAN_FRONTEND=noninteractive
+apt-get update -q
+installed() { dpkg-query -W -f='${Package}=${Version}\n' | sort; }
+before=$(installed)
+`
 
 const aptInstall = "apt-get install -q --yes --no-install-recommends "
 
-const aptEnd = "rm -f /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache\n"
+// aptEnd notes the hashes of what was installed, as long as the mirror's lists are
+// there. Packages that came as files are not in them.
+const aptEnd = `installed | comm -13 <(echo "$before") - | xargs -r apt-cache show 2>/dev/null |
+  awk '/^Package: / { name = $2 } /^Version: / { version = $2 } /^SHA256: / { print $2, name "=" version }' >> ` + SumStore + `/` + AptSums + ` || true
+rm -f /var/log/apt/* /var/log/dpkg.log /var/log/alternatives.log /var/cache/ldconfig/aux-cache
+`
 
 func aptCaches() []Cache {
 	return []Cache{{ID: "apt-archives", Path: "/var/cache/apt", Locked: true}, {ID: "apt-lists", Path: "/var/lib/apt/lists", Locked: true}}

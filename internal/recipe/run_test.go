@@ -127,7 +127,7 @@ func (m *machine) script(t *testing.T, name, script string, inputs []recipe.Inpu
 		t.Fatal(err)
 	}
 	here := strings.NewReplacer(
-		recipe.InputDir, in, recipe.ToolDir, m.dir+"/run/tools", recipe.OutDir, m.dir+"/run/lock", recipe.LockDir, m.dir+"/run/lock", recipe.BuildDir, m.dir+"/run/build", recipe.LockStore, m.dir+"/store",
+		recipe.InputDir, in, recipe.ToolDir, m.dir+"/run/tools", recipe.OutDir, m.dir+"/run/lock", recipe.LockDir, m.dir+"/run/lock", recipe.BuildDir, m.dir+"/run/build", recipe.LockStore, m.dir+"/store", recipe.SumStore, m.dir+"/store",
 		"/run/binnacle/cache", m.dir+"/run/cache", "/srv/conda", m.dir+"/srv", "/srv/julia", m.dir+"/julia", "/srv/cargo", m.dir+"/cargo", "/srv/deno", m.dir+"/deno",
 		recipe.Home, m.dir+"/home", "/tmp", m.dir+"/tmp", "/usr/bin/python3", m.python,
 		`jupyter="jupyterlab notebook ipykernel ipywidgets jupyterhub pip"`, `jupyter="ipykernel jupyter-server"`)

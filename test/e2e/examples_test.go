@@ -23,6 +23,12 @@ func TestExamples(t *testing.T) {
 			if err := server.RunNotebook(t.Context(), "index.ipynb"); err != nil {
 				t.Error(err)
 			}
+			hashed := map[string][][2]string{"apt": {{"apt", "tree"}}, "requirements": {{"pip", "humanize"}, {"pip", "jupyterlab"}}}
+			for _, p := range hashed[name] {
+				if in := resolved(t, l, p[0], p[1]); in.Version == "" || len(in.Sums) == 0 || !strings.HasPrefix(in.Sums[0], "sha256:") {
+					t.Errorf("the image says of %s that %+v", p[1], in)
+				}
+			}
 		})
 	}
 }
