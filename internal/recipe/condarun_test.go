@@ -139,6 +139,7 @@ func (m *condaMachine) whole(t *testing.T) {
 		m.environment() + "/share/jupyter/kernels/ir/kernel.json": "IRkernel::installspec",
 		m.environment() + "/conda-meta/old-1.0-0.json":            `"knots <2"`,
 		m.dir + "/store/conda.txt":                                "/conda-forge/noarch/knots-1.0-0.conda#",
+		m.dir + "/store/conda-pip.txt":                            "humanize==4.12.3 \\\n    --hash=sha256:",
 		m.dir + "/store/conda-graph.txt":                          "\nfathom knots\n",
 	} {
 		b, err := os.ReadFile(name)

@@ -18,6 +18,8 @@ const (
 	condaRun       = ToolDir + "/conda/bin/python -B " + InputDir + "/condaenv.py "
 	// condaList is an explicit list of conda's: an address and a hash for each package.
 	condaList = "conda.txt"
+	// condaPip is what pip installed beside it, with hashes.
+	condaPip = "conda-pip.txt"
 )
 
 func condaCache() []Cache { return []Cache{{ID: "conda", Path: condaCachePath}} }
@@ -205,14 +207,30 @@ func hashed(lines []string) bool {
 func (r *reader) condaPipStep(p pipPart, q *requirements) Step {
 	s := r.pipStep(q, "pip: "+p.file, StageEnvironment, "")
 	s.Branch = "python"
-	at := r.asOf(r.Python.Value)
-	if p.dated && !at.IsZero() && !r.old {
+	if r.old {
+		return s
+	}
+	if p.locked {
+		s.Script += "cat " + InputDir + "/" + lockedFile + " >> " + LockStore + "/" + condaPip + "\n"
+		return s
+	}
+	dated := ""
+	if at := r.asOf(r.Python.Value); p.dated && !at.IsZero() {
 		month := time.Date(at.Year(), at.Month(), 1, 0, 0, 0, 0, time.UTC)
-		s.Script = uvAlone + `if ! uv ` + q.install("--quiet --exclude-newer "+month.Format(time.RFC3339)) + `; then
+		dated = "--exclude-newer " + month.Format(time.RFC3339)
+		s.Script = uvAlone + `dated="` + dated + `"
+if ! uv ` + q.install("--quiet $dated") + `; then
   echo "Nothing fits that was there in the month of the commit: taking today's versions."
+  dated=
   uv ` + q.install("") + `
 fi
 ` + finish
+		dated = "$dated"
 	}
+	const have = "uv pip freeze --quiet --python " + Prefix + " | sort"
+	s.Script = strings.Replace(s.Script, uvAlone, uvAlone+"before=$("+have+")\n", 1) + `{ grep '^--' ` + InputDir + `/` + lockedFile + ` || true; ` + have + ` | comm -13 <(echo "$before") - | grep -E '^[a-z0-9-]+==' || true; } > /tmp/new.txt
+uv ` + strings.Join(append([]string{"pip compile --quiet --python " + Prefix + "/bin/python --no-deps --no-header --no-annotate --generate-hashes"}, q.flags...), " ") + ` ` + dated + ` -o ` + LockStore + `/` + condaPip + ` /tmp/new.txt ||
+  grep -v '^--' /tmp/new.txt > ` + LockStore + `/` + condaPip + ` || true
+`
 	return s
 }

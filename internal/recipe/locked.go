@@ -77,6 +77,8 @@ func Freeze(r Recipe, files map[string]string) ([]Frozen, []Note) {
 			notes = append(notes, Note{Location: Location{File: name}, Message: r.beside(name)})
 		case name == lockedFile && files["conda.txt"] != "" && !r.kernelApart():
 			notes = append(notes, Note{Location: Location{File: name}, Message: "Packages of pip are not frozen beside conda's, which decide: pin them below `pip:`. Their versions are in requirements.txt of the image."})
+		case name == condaPip && !slices.ContainsFunc(r.Files, func(f File) bool { return f.Used && inLock(f.Path) }):
+			notes = append(notes, Note{Location: Location{File: name}, Message: "Packages of pip are not frozen beside conda's, which decide: pin them below `pip:`. Their versions are in conda-pip.txt of the image."})
 		case name == lockedFile:
 			if r.uses(at) {
 				f.Keep = strings.TrimSuffix(at, ".txt") + ".in"

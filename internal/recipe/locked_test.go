@@ -83,6 +83,10 @@ func TestFreeze(t *testing.T) {
 	if len(conda) != 1 || conda[0].Path != "binder/conda-linux-aarch64.lock" || len(notes) != 1 {
 		t.Errorf("%+v %+v", conda, notes)
 	}
+	beside := read(t, map[string]string{"environment.yml": "dependencies:\n- python\n- pip:\n  - humanize\n"})
+	if _, notes := recipe.Freeze(beside, map[string]string{"conda-pip.txt": "humanize==4\n"}); len(notes) != 1 || !strings.Contains(notes[0].Message, "pin them") {
+		t.Errorf("pip's packages beside conda's: %+v", notes)
+	}
 	const git = "knots @ git+https://example.org/knots.git@0123abc\n"
 	if frozen, _ := recipe.Freeze(loose, map[string]string{"requirements.txt": lock + git}); !strings.HasSuffix(frozen[0].Content, git) ||
 		strings.Contains(frozen[0].Content, "hash") || !strings.Contains(frozen[0].Content, "\nnumpy==2.2.6 ; python_version < '4'\n    # via\n") {

@@ -46,7 +46,7 @@ func Why(r Recipe, files map[string]string, name string) []Reason {
 	var out []Reason
 	for _, p := range r.Packages() {
 		key := [2]string{p.Manager, canonical(p.Name)}
-		if first, ok := asks.declared[key]; !ok || inLock(first) && !inLock(p) {
+		if first, ok := asks.declared[key]; !ok || inLock(first.From.File) && !inLock(p.From.File) {
 			asks.declared[key] = p
 		}
 		if key[1] == want && !there[p.Manager] {
@@ -62,10 +62,10 @@ func Why(r Recipe, files map[string]string, name string) []Reason {
 	return out
 }
 
-// inLock says that a declaration is an entry of a lock, which also has what
+// inLock says that a declaration in that file is an entry of a lock, which also has what
 // nobody asked for.
-func inLock(p Package) bool {
-	return regexp.MustCompile(`\.lock$|lock\.(json|ya?ml)$|^pylock\..*toml$`).MatchString(path.Base(p.From.File))
+func inLock(file string) bool {
+	return regexp.MustCompile(`\.lock$|lock\.(json|ya?ml)$|^pylock\..*toml$`).MatchString(path.Base(file))
 }
 
 // asker finds out who asked for what is installed.
@@ -126,7 +126,7 @@ func byOf(in Installed) string {
 // says so. An entry of a lock asks for what nobody else needs.
 func (a asker) declaration(in Installed) (Package, bool) {
 	p, ok := a.declared[[2]string{in.Manager, canonical(in.Name)}]
-	if ok && (!inLock(p) || len(in.By) == 0 || len(in.Asked) > 0) {
+	if ok && (!inLock(p.From.File) || len(in.By) == 0 || len(in.Asked) > 0) {
 		return p, true
 	}
 	asked := in.Asked

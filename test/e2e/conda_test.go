@@ -63,6 +63,9 @@ func TestConda(t *testing.T) {
 			}
 			cell(t, server, `import os; print(os.environ["TABULATED"])`, "1  2")
 			cell(t, server, `print(open("`+recipe.LockStore+`/conda.txt").read().count("/conda-forge/"))`, "3")
+			if p := resolved(t, l, "pip", "humanize"); p.Version != "4.12.3" || len(p.Sums) == 0 {
+				t.Errorf("the image says of what pip installed that %+v", p)
+			}
 			if p := resolved(t, l, "conda", "python"); !slices.Contains(p.By, "tabulate") || len(p.Sums) != 1 {
 				t.Errorf("the image says of Python that %+v", p)
 			}
