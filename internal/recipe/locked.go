@@ -20,10 +20,14 @@ type Locked struct {
 // each line that begins one, and below it, after "# via", who needs it.
 func ParseLocked(text string) []Locked {
 	pin := regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)`)
+	wheel := regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._-]*) @ \S+/[^/-]+-([^/-]+)-[^/]+\.whl`)
 	hash := regexp.MustCompile(`--hash=([a-z0-9]+:[0-9a-f]+)`)
 	var out []Locked
 	for line := range strings.Lines(text) {
 		m := pin.FindStringSubmatch(line)
+		if m == nil {
+			m = wheel.FindStringSubmatch(line)
+		}
 		if m != nil {
 			out = append(out, Locked{Name: canonical(m[1]), Version: m[2]})
 		}
@@ -116,6 +120,8 @@ func (r Recipe) beside(name string) string {
 	switch {
 	case r.Kind == "pipenv" && name == lockedFile:
 		return "A requirements.txt is passed over beside a Pipfile: run `pipenv lock` and commit Pipfile.lock. What was installed is in requirements.txt of the image."
+	case name == condaList && r.condaList() != "":
+		return r.condaList() + " has exact versions already: it stays as it is."
 	case name == "conda.txt" && r.kernelApart():
 		return "Python " + r.Python.Value + " and its kernel come from conda and are not frozen: a list of conda's would decide instead of the files that there are. Their versions are in conda.txt of the image."
 	case r.Kind == "pixi" && r.uses(path.Join(r.Dir, "pixi.lock")) && name == "conda.txt":
@@ -125,6 +131,17 @@ func (r Recipe) beside(name string) string {
 	default:
 		return ""
 	}
+}
+
+// condaList is the author's own list of conda's that was followed; empty when there
+// is none.
+func (r Recipe) condaList() string {
+	for _, name := range []string{"conda-lock.yml", "conda-linux-64.lock", "conda-linux-aarch64.lock"} {
+		if file := path.Join(r.Dir, name); r.uses(file) {
+			return file
+		}
+	}
+	return ""
 }
 
 // frozenHead tells whoever opens the file where it comes from.

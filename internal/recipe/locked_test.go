@@ -32,8 +32,9 @@ func TestParseLocked(t *testing.T) {
 		{Name: "numpy", Version: "2.2.6", By: []string{"pandas"}, Direct: true, Sums: []string{"sha256:11", "sha256:12"}},
 		{Name: "pandas", Version: "2.2.3", Direct: true},
 		{Name: "requests", Version: "2.34.2", By: []string{"pandas"}},
+		{Name: "six", Version: "1.17.0", Sums: []string{"sha256:13"}},
 	}
-	if diff := cmp.Diff(want, recipe.ParseLocked(lock)); diff != "" {
+	if diff := cmp.Diff(want, recipe.ParseLocked(lock+"six @ https://example.org/a/six-1.17.0-py2.py3-none-any.whl --hash=sha256:13\n")); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -86,6 +87,11 @@ func TestFreeze(t *testing.T) {
 	beside := read(t, map[string]string{"environment.yml": "dependencies:\n- python\n- pip:\n  - humanize\n"})
 	if _, notes := recipe.Freeze(beside, map[string]string{"conda-pip.txt": "humanize==4\n"}); len(notes) != 1 || !strings.Contains(notes[0].Message, "pin them") {
 		t.Errorf("pip's packages beside conda's: %+v", notes)
+	}
+	const explicit = "@EXPLICIT\nhttps://example.org/conda-forge/noarch/a-1-0.conda#00000000000000000000000000000000\n"
+	own := read(t, map[string]string{"binder/environment.yml": "dependencies:\n- a\n", "binder/conda-linux-64.lock": explicit + "# pip b @ https://example.org/b-1-py3-none-any.whl --hash=sha256:" + sixtyFour + "\n"})
+	if frozen, notes := recipe.Freeze(own, map[string]string{"conda.txt": explicit}); len(frozen) != 0 || len(notes) != 1 || !strings.Contains(notes[0].Message, "binder/conda-linux-64.lock has exact") {
+		t.Errorf("the author's list, which has pip's packages, too: %+v, %+v", frozen, notes)
 	}
 	const git = "knots @ git+https://example.org/knots.git@0123abc\n"
 	if frozen, _ := recipe.Freeze(loose, map[string]string{"requirements.txt": lock + git}); !strings.HasSuffix(frozen[0].Content, git) ||
