@@ -70,7 +70,9 @@ func readNix(r *reader, name string) error {
 		return err
 	}
 	r.nixEnvironment()
-	r.add(nixInstall())
+	install := nixInstall()
+	install.Packages[0].From = Location{File: file}
+	r.add(install)
 	flake := name == "flake.nix"
 	if uses, err := r.usesNixpkgs(); err != nil {
 		return err

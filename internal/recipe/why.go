@@ -45,6 +45,9 @@ func Why(r Recipe, files map[string]string, name string) []Reason {
 	}
 	var out []Reason
 	for _, p := range r.Packages() {
+		if p.From.File == "" { // ours, as IJulia is, or the link's
+			continue
+		}
 		key := [2]string{p.Manager, canonical(p.Name)}
 		if first, ok := asks.declared[key]; !ok || inLock(first.From.File) && !inLock(p.From.File) {
 			asks.declared[key] = p
@@ -56,7 +59,9 @@ func Why(r Recipe, files map[string]string, name string) []Reason {
 	for _, in := range starts {
 		out = append(out, asks.chains(in)...)
 	}
-	if len(out) == 0 && slices.ContainsFunc(ParseLocked(string(serverLock)), func(l Locked) bool { return l.Name == want }) {
+	ours := func(p Package) bool { return p.From.File == "" && canonical(p.Name) == want }
+	server := func(l Locked) bool { return l.Name == want }
+	if len(out) == 0 && (slices.ContainsFunc(ParseLocked(string(serverLock)), server) || slices.ContainsFunc(r.Packages(), ours)) {
 		out = append(out, Reason{Chain: []string{want}, By: ByJupyter})
 	}
 	return out
@@ -130,8 +135,8 @@ func (a asker) declaration(in Installed) (Package, bool) {
 		return p, true
 	}
 	asked := in.Asked
-	if in.Manager == "cran" && len(in.By) == 0 && a.file("cran") != "" {
-		asked = []string{""} // the script asks for it, whatever it writes
+	if slices.Contains([]string{"cran", "nix"}, in.Manager) && len(in.By) == 0 && a.file(in.Manager) != "" {
+		asked = []string{""} // the program asks for it, whatever it writes
 	}
 	for _, file := range asked {
 		if file == "" {
@@ -149,7 +154,7 @@ func (a asker) declaration(in Installed) (Package, bool) {
 // file is the one of a manager whose declarations can't all be named.
 func (a asker) file(manager string) string {
 	names := map[string][]string{
-		"pip": {"pyproject.toml", "setup.py"}, "go": {"go.mod", "go.work"}, "cargo": {"Cargo.toml"}, "cran": {"install.R"},
+		"pip": {"pyproject.toml", "setup.py"}, "go": {"go.mod", "go.work"}, "cargo": {"Cargo.toml"}, "cran": {"install.R"}, "nix": {"default.nix", "flake.nix"},
 	}
 	for _, name := range names[manager] {
 		if file := path.Join(a.recipe.Dir, name); a.recipe.uses(file) {

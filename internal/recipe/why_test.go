@@ -85,7 +85,7 @@ func TestWhyEverywhere(t *testing.T) {
 		},
 		"julia": {
 			map[string]string{"Project.toml": "[deps]\nTables = \"00000000-0000-0000-0000-000000000001\"\n", "Manifest.toml": juliaTides}, map[string]string{"Manifest.toml": juliaTides},
-			map[string]string{"Tide": "Tide 1.0.0 < Tables 2.0.0 @ Project.toml:2"},
+			map[string]string{"Tide": "Tide 1.0.0 < Tables 2.0.0 @ Project.toml:2", "IJulia": "ijulia @ jupyter"},
 		},
 		"r": {
 			map[string]string{"DESCRIPTION": "Package: voyage\nVersion: 1.0\nImports:\n    tables\n", "runtime.txt": "r-4.4-2024-06-01\n"}, map[string]string{"renv.lock": renvStore},
@@ -110,6 +110,10 @@ func TestWhyEverywhere(t *testing.T) {
 		"conda, before there was a graph": {
 			map[string]string{"environment.yml": "dependencies:\n- tables\n"}, map[string]string{"conda.txt": condaStore},
 			map[string]string{"tables": "tables 2.0 @ environment.yml:2", "tide": "tide 1.0 @ jupyter"},
+		},
+		"nix": {
+			map[string]string{"default.nix": "with import <nixpkgs> {}; mkShell { packages = [ hello ]; }\n"}, map[string]string{"nix.txt": "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-hello-2.12\n"},
+			map[string]string{"hello": "hello 2.12 @ default.nix:0", "nix-bin": "nix-bin @ default.nix:0"},
 		},
 		"debian": {
 			map[string]string{"apt.txt": "# sea\ntables\n"}, map[string]string{"apt.txt": aptStore},
