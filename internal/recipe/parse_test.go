@@ -62,7 +62,7 @@ func TestRequirements(t *testing.T) {
 		"git+https://example.org/a#egg=b":     {"git+https://example.org/a#egg=b", recipe.StageEnvironment, late},
 		"-e git+https://example.org/a":        {"-e git+https://example.org/a", recipe.StageEnvironment, late},
 		"git+https://github.com/jupyterhub/repo2docker":                                   {"git+https://github.com/jupyterhub/repo2docker", recipe.StageEnvironment, late},
-		"git://github.com/jupyterhub/repo2docker":                                         {"git://github.com/jupyterhub/repo2docker", recipe.StageEnvironment, late},
+		"git://github.com/jupyterhub/repo2docker":                                         {}, // uv takes it for a path
 		"--editable=git+https://github.com/popgensims/stdpopsim.git#egg=stdpopsim-master": {"-e git+https://github.com/popgensims/stdpopsim.git#egg=stdpopsim-master", recipe.StageEnvironment, late},
 		// What files say that are named is read; there, such a line alone makes all wait for the tree.
 		"-r more.txt":                                   {"six", recipe.StageBinary, early},

@@ -264,6 +264,9 @@ func checkRequirement(text string, at Location) error {
 			}
 		}
 	}
+	if strings.HasPrefix(text, "git://") {
+		return wrong(at.File, at.Line, "No installer knows this address: "+short(text)+".", "Write git+https:// before the host; few hosts answer to git:// any more.")
+	}
 	if strings.HasPrefix(text, ".") || strings.Contains(strings.Fields(text)[0], "/") || archive(strings.Fields(text)[0]) || strings.HasPrefix(text, "file:") {
 		return nil
 	}
