@@ -634,10 +634,15 @@ func TestRequirementKinds(t *testing.T) {
 		"-c more.txt":            {"", ""},
 		"--constraint more.txt":  {"", ""},
 		"--editable=git+https://example.org/stdpopsim.git#egg=stdpopsim-master": {recipe.StageEnvironment, "-e git+https://example.org/stdpopsim.git#egg=stdpopsim-master\n"},
-		"git://example.org/repo2docker":                                         {recipe.StageEnvironment, "git://example.org/repo2docker\n"},
+		"git://example.org/repo2docker":                                         {"!", ""}, // uv takes it for a path
 		"git+https://example.org/repo2docker":                                   {recipe.StageEnvironment, "git+https://example.org/repo2docker\n"},
 		"# -e .":                                                                {"", ""},
 		"--pre":                                                                 {"", ""},
+		"--pre pandas":                                                          {"", ""},
+		"--requirement=more.txt":                                                {recipe.StageEnvironment, "there\n"},
+		"--requirement local.txt":                                               {recipe.StageContent, "-e .\n"},
+		"-c more.txt\nhere":                                                     {recipe.StageEnvironment, "here\n"},
+		"--constraint=more.txt\nhere":                                           {recipe.StageEnvironment, "here\n"},
 		"--index-url https://pypi.example/simple/\nthere":                       {recipe.StageEnvironment, "there\n"}, // pip-compile writes it; the hub may have a mirror
 		"-i https://example.org/simple\nthere":                                  {recipe.StageEnvironment, "--index-url https://example.org/simple\nthere\n"},
 		"--extra-index-url=https://example.org/simple\nthere":                   {recipe.StageEnvironment, "--extra-index-url https://example.org/simple\nthere\n"},
@@ -654,7 +659,7 @@ func TestRequirementKinds(t *testing.T) {
 		"--unrecognized":                                                        {"!", ""},
 		"-c none.txt":                                                           {"!", ""},
 	} {
-		files := map[string]string{"requirements.txt": line, "more.txt": "there\n"}
+		files := map[string]string{"requirements.txt": line, "more.txt": "there\n", "local.txt": "-e .\n"}
 		if c.stage == "!" {
 			if e := refused(t, repo(files)); e.Line != 1 {
 				t.Errorf("%q: %+v", line, e)

@@ -61,41 +61,29 @@ func TestRequirements(t *testing.T) {
 		"a[x, y]>=1; sys_platform == 'linux'": {"a[x,y]>=1; sys_platform == 'linux'", recipe.StageBinary, early},
 		"git+https://example.org/a#egg=b":     {"git+https://example.org/a#egg=b", recipe.StageEnvironment, late},
 		"-e git+https://example.org/a":        {"-e git+https://example.org/a", recipe.StageEnvironment, late},
-		"git+https://github.com/jupyterhub/repo2docker":                                   {"git+https://github.com/jupyterhub/repo2docker", recipe.StageEnvironment, late},
-		"git://github.com/jupyterhub/repo2docker":                                         {}, // uv takes it for a path
-		"--editable=git+https://github.com/popgensims/stdpopsim.git#egg=stdpopsim-master": {"-e git+https://github.com/popgensims/stdpopsim.git#egg=stdpopsim-master", recipe.StageEnvironment, late},
-		// What files say that are named is read; there, such a line alone makes all wait for the tree.
-		"-r more.txt":                                   {"six", recipe.StageBinary, early},
-		"-rmore.txt":                                    {"six", recipe.StageBinary, early},
-		"--requirement more.txt":                        {"six", recipe.StageBinary, early},
-		"--requirement=more.txt":                        {"six", recipe.StageBinary, early},
-		"--requirement local.txt":                       {"-e .", recipe.StageContent, late},
-		"-c more.txt\nidna":                             {"idna", recipe.StageBinary, early},
-		"--constraint more.txt\nidna":                   {"idna", recipe.StageBinary, early},
-		"--constraint=more.txt\nidna":                   {"idna", recipe.StageBinary, early},
 		"a @ https://example.org/a-1-py3-none-any.whl":  {"a @ https://example.org/a-1-py3-none-any.whl", recipe.StageBinary, early},
 		"https://example.org/a.tar.gz":                  {"https://example.org/a.tar.gz", recipe.StageEnvironment, late},
 		"numpy --hash=sha256:00 \\\n  --hash=sha256:11": {"numpy --hash=sha256:00 --hash=sha256:11", recipe.StageBinary, early},
-		"num\\\npy":                                     {"numpy", recipe.StageBinary, early},
-		"numpy # -e .":                                  {"numpy", recipe.StageBinary, early},
-		"numpy=1.2":                                     {},
-		"numpy 1.2":                                     {},
-		"numpy --user":                                  {},
-		"import numpy":                                  {},
-		"<!DOCTYPE html>":                               {},
-		"-r https://example.org/r.txt":                  {},
-		"-r ../r.txt":                                   {},
-		"-c /etc/passwd":                                {},
-		"-r missing.txt":                                {},
-		"-r requirements.txt":                           {},
-		"--trusted-host a;id":                           {},
+		"num\\\npy":                    {"numpy", recipe.StageBinary, early},
+		"numpy # -e .":                 {"numpy", recipe.StageBinary, early},
+		"numpy=1.2":                    {},
+		"numpy 1.2":                    {},
+		"numpy --user":                 {},
+		"import numpy":                 {},
+		"<!DOCTYPE html>":              {},
+		"-r https://example.org/r.txt": {},
+		"-r ../r.txt":                  {},
+		"-c /etc/passwd":               {},
+		"-r missing.txt":               {},
+		"-r requirements.txt":          {},
+		"--trusted-host a;id":          {},
 	} {
 		t.Run(line, func(t *testing.T) {
 			text := line + "\n"
 			if strings.HasPrefix(line, "--find-links") {
 				text += "numpy\n"
 			}
-			files := map[string]string{"requirements.txt": text, "more.txt": "six\n", "local.txt": "-e .\n"}
+			files := map[string]string{"requirements.txt": text}
 			if c.want == "" {
 				if e := refused(t, repo(files)); e.File != "requirements.txt" || e.Line != 1 {
 					t.Errorf("%+v", e)
@@ -110,16 +98,6 @@ func TestRequirements(t *testing.T) {
 				t.Errorf("%q in stage %s; want %q in %s", r.Steps[1].Name, r.Steps[1].Stage, c.first, c.stage)
 			}
 		})
-	}
-}
-
-// TestNoRequirements: lines that install nothing.
-func TestNoRequirements(t *testing.T) {
-	for _, line := range []string{"", "# -e .", "  # numpy", "--pre", "--pre pandas", "-c more.txt", "--constraint more.txt", "-r none.txt"} {
-		r := read(t, map[string]string{"requirements.txt": line + "\n", "more.txt": "six\n", "none.txt": "# none\n"})
-		if len(r.Steps) != 1 || len(r.Packages()) != 0 {
-			t.Errorf("%q gives %q", line, steps(r))
-		}
 	}
 }
 
