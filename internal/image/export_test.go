@@ -28,6 +28,7 @@ var (
 	PythonPackages = pythonPackages
 	CondaPackages  = condaPackages
 	Components     = components
+	WithSums       = withSums
 )
 
 // Environment is what steps and sessions of a recipe see, on our own base.

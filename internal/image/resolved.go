@@ -182,7 +182,7 @@ func withSums(list []string, sums map[string][]string, conda []string) []string 
 	byConda := map[string]bool{}
 	for _, record := range conda {
 		words := strings.SplitN(record, "=", 3)
-		byConda[strings.ToLower(words[0])+"=="+words[1]] = true
+		byConda[pythonName(words[0])+"=="+words[1]] = true
 	}
 	var out []string
 	for _, id := range list {
@@ -203,12 +203,17 @@ func pythonPackages(names []string) []string {
 	for _, name := range names {
 		if base, ok := strings.CutSuffix(name, ".dist-info"); ok {
 			if project, version, ok := strings.Cut(base, "-"); ok {
-				out = append(out, strings.ReplaceAll(strings.ToLower(project), "_", "-")+"=="+version)
+				out = append(out, pythonName(project)+"=="+version)
 			}
 		}
 	}
 	slices.Sort(out)
 	return out
+}
+
+// pythonName writes a name as the index does (PEP 503).
+func pythonName(name string) string {
+	return regexp.MustCompile(`[-_.]+`).ReplaceAllString(strings.ToLower(name), "-")
 }
 
 // condaPackages reads the names of the records in conda-meta: name-version-build.json.
