@@ -186,12 +186,13 @@ func withSums(list []string, sums map[string][]string, conda []string) []string 
 	}
 	var out []string
 	for _, id := range list {
+		words := []string{id}
 		if !byConda[id] {
 			for _, sum := range sums[id] {
-				id += " \\\n    --hash=" + sum
+				words = append(words, "--hash="+sum)
 			}
 		}
-		out = append(out, id)
+		out = append(out, strings.Join(words, " \\\n    "))
 	}
 	return out
 }

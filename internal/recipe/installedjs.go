@@ -144,7 +144,7 @@ func (v *inventory) yarnClassic(text string) {
 	ids, wanted := map[string]string{}, map[string][]string{}
 	var heads []string
 	var p Installed
-	close := func() {
+	end := func() {
 		for _, head := range heads {
 			ids[head] = p.ID
 		}
@@ -155,7 +155,7 @@ func (v *inventory) yarnClassic(text string) {
 	for line := range strings.Lines(text + "\nend:\n") {
 		line = strings.TrimRight(line, "\r\n")
 		if head, ok := strings.CutSuffix(line, ":"); ok && line[0] != ' ' && line[0] != '#' {
-			close()
+			end()
 			heads = strings.Split(strings.ReplaceAll(head, `"`, ""), ", ")
 			p = Installed{}
 			p.Name, _, _ = cutVersion(heads[0])

@@ -9,7 +9,7 @@ import (
 const (
 	// condaGraph holds a line for each need of a package of conda's: who, and what.
 	condaGraph = "conda-graph.txt"
-	// condaFile is what conda says is in the environment, as image lists it.
+	// condaPackages is what conda says is in the environment, as image lists it.
 	condaPackages = "conda-packages.txt"
 	aptFile       = "apt.txt"
 )
