@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -82,6 +83,44 @@ func strangersShareABuild(t *testing.T, url string) {
 	}
 	if b.bld.count() != 1 || b.src.fetches != 1 || b.spw.count() != 3 {
 		t.Errorf("%d builds, %d fetches, %d sessions", b.bld.count(), b.src.fetches, b.spw.count())
+	}
+}
+
+// strangersAtOnce: who asks for the same at the same moment through both replicas has it
+// built once, whichever is faster.
+func strangersAtOnce(t *testing.T, url string) {
+	t.Helper()
+	b := newBench(t)
+	defer b.close()
+	b.cfg.MaxBuilds = 3
+	first, second := pair(t, b, url)
+	b.bld.build = func(ctx context.Context, _ image.Request, _ func(binnacle.Event)) error {
+		select {
+		case <-time.After(50 * time.Millisecond):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	const wishes = 10
+	var all sync.WaitGroup
+	for i := range wishes {
+		for n, svc := range []*replica{first, second} {
+			all.Go(func() {
+				l, err := svc.Launch(context.WithoutCancel(t.Context()), launch.Caller{Owner: fmt.Sprint("o", n)}, ask(fmt.Sprint("r", i)))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if e := end(t, svc.Service, l.ID); e.Phase != binnacle.PhaseReady {
+					t.Errorf("%+v", e)
+				}
+			})
+		}
+	}
+	all.Wait()
+	if b.bld.count() != wishes || b.spw.count() != 2*wishes {
+		t.Errorf("%d builds for %d wishes of two, %d sessions", b.bld.count(), wishes, b.spw.count())
 	}
 }
 

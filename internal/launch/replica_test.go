@@ -101,7 +101,7 @@ func TestReplicas(t *testing.T) {
 		for name, test := range map[string]func(*testing.T, string){
 			"any": anyReplica, "use": useIsShared, "dead": deadReplicaIsTakenOver, "stop": replicaThatStopsHandsOver,
 			"builds": buildsAreCountedTogether, "sessions": sessionsAreCountedTogether, "addresses": addressesAreCountedTogether,
-			"one wish": oneWishIsOneLaunch, "unwatched": unwatchedEnds, "strangers": strangersShareABuild, "strangers' failure": strangersShareAFailure,
+			"one wish": oneWishIsOneLaunch, "unwatched": unwatchedEnds, "strangers": strangersShareABuild, "strangers at once": strangersAtOnce, "strangers' failure": strangersShareAFailure,
 			"strangers of the dead": strangersOfTheDead, "strangers cancel": strangersCancel,
 		} {
 			url := server.Database()
