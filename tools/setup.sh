@@ -39,6 +39,7 @@ list() {
 	has nft || want nftables "the network of the tests' Kubernetes"
 	has nginx || [ -x /usr/sbin/nginx ] || want nginx-light "the ingress of the tests"
 	has initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || want postgresql "the database that the tests' replicas share"
+	has docker-registry || want docker-registry "the registry of a hub that is tried out"
 	[ -e /usr/sbin/sshd ] || want openssh-server "the machine that tests deploy to"
 	has ssh || want openssh-client "reaches it"
 	[ -e /lib/systemd/systemd ] || want systemd "starts its services"

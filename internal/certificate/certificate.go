@@ -39,6 +39,9 @@ type Config struct {
 	Roots *x509.CertPool
 	// Listen is where the hub answers.
 	Listen net.Addr
+	// Begin returns when the authority can reach the hub, and is waited for before it is
+	// asked for a name that has no certificate yet; nil is at once.
+	Begin func(ctx context.Context)
 	// Check is how often certificates are looked at; 0 is every ten minutes.
 	Check time.Duration
 	// Wait is the time after the first, second… failure, the last one for all that
@@ -123,6 +126,9 @@ func (k *Keeper) Problem() error {
 
 // manage tries until name has a certificate, which certmagic then keeps fresh.
 func (k *Keeper) manage(ctx context.Context, name string) {
+	if k.cfg.Begin != nil && !k.has(ctx, name) {
+		k.cfg.Begin(ctx)
+	}
 	for ctx.Err() == nil {
 		wait := k.try(ctx, name)
 		if wait == 0 {
@@ -133,6 +139,11 @@ func (k *Keeper) manage(ctx context.Context, name string) {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// has says whether a name has a certificate, old or new.
+func (k *Keeper) has(ctx context.Context, name string) bool {
+	return k.storage.Exists(ctx, certmagic.StorageKeys.SiteCert(k.magic.Issuers[0].IssuerKey(), name))
 }
 
 // failure is what replicas and later starts know of failures: together they must

@@ -407,3 +407,35 @@ func TestStorage(t *testing.T) {
 		t.Error("unlocked twice")
 	}
 }
+
+// TestBegin: nobody asks the authority before it can reach the hub; a failure would
+// keep it from asking again for an hour.
+func TestBegin(t *testing.T) {
+	if testing.Short() {
+		t.Skip("an authority waits a second for each order")
+	}
+	l := listen(t, "127.0.0.1:0")
+	a := acme.Start(t, port(l), 90*24*time.Hour)
+	begun, reachable := make(chan struct{}), make(chan struct{})
+	cfg := config(a, label)
+	cfg.Wait = []time.Duration{time.Hour}
+	cfg.Begin = func(ctx context.Context) {
+		close(begun)
+		select {
+		case <-reachable:
+		case <-ctx.Done():
+		}
+	}
+	storage := &certmagic.FileStorage{Path: t.TempDir()}
+	h := start(t, l, storage, cfg)
+	<-begun
+	a.Point(label, "127.0.0.1")
+	close(reachable)
+	eventually(t, a, l.Addr().String(), label, anyCertificate)
+	h.stop()
+	// The next start has one, and waits for nothing.
+	l = listen(t, l.Addr().String())
+	cfg.Begin = func(context.Context) { t.Error("it waits though there is a certificate") }
+	start(t, l, storage, cfg)
+	eventually(t, a, l.Addr().String(), label, anyCertificate)
+}

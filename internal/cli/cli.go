@@ -85,7 +85,7 @@ func (a *app) root() *cobra.Command {
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "tell more, and the causes of errors")
 	root.AddCommand(
 		a.launchCommand(), a.serveCommand(), a.builderCommand(), a.buildCommand(), a.recipeCommand(), a.freezeCommand(), a.whyCommand(), a.psCommand(), a.stopCommand(),
-		a.logsCommand(), a.cleanCommand(), a.doctorCommand(), a.deployCommand(), a.importCommand(), a.configCommand(), a.versionCommand(), a.snapshotCommand(), a.buildLogsCommand(),
+		a.logsCommand(), a.cleanCommand(), a.doctorCommand(), a.deployCommand(), a.importCommand(), a.configCommand(), a.versionCommand(), a.snapshotCommand(), a.buildLogsCommand(), a.closedCommand(),
 	)
 	root.InitDefaultCompletionCmd()
 	return root

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 
@@ -61,3 +62,6 @@ func Still(what string, lasts time.Duration) string {
 func CertFiles(cert, key string, log *slog.Logger) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return (&certFiles{cert: cert, key: key, log: log}).get
 }
+
+// ToHTTPS leads to a hub of that address.
+func ToHTTPS(own string) http.Handler { return http.HandlerFunc((&server{url: own}).toHTTPS) }

@@ -10,6 +10,9 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -143,6 +146,28 @@ func TestSessionEnv(t *testing.T) {
 	for _, bad := range []string{"=x", ""} {
 		if _, err := cli.SessionEnv([]string{bad}, nil); binnacle.CodeOf(err) != binnacle.CodeInvalid {
 			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func TestToHTTPS(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ own, host, asked, want string }{
+		{"https://hub.example.org", "hub.example.org", "/v2/gh/o/r/HEAD?urlpath=lab", "https://hub.example.org/v2/gh/o/r/HEAD?urlpath=lab"},
+		{"https://hub.example.org", "old.example.org:80", "/", "https://old.example.org/"},
+		{"https://hub.example.org:8443", "hub.example.org", "/v2/git/https%3A%2F%2Fa/b", "https://hub.example.org:8443/v2/git/https%3A%2F%2Fa/b"},
+		{"https://hub.example.org", "", "/", "https://hub.example.org/"},
+		{"https://hub.example.org", "hub.example.org", "//elsewhere.example.org/a", "https://hub.example.org//elsewhere.example.org/a"},
+	} {
+		r := httptest.NewRequest(http.MethodGet, tt.asked, nil)
+		r.Host = tt.host
+		if strings.HasPrefix(tt.asked, "//") {
+			r.URL = &url.URL{Path: tt.asked}
+		}
+		w := httptest.NewRecorder()
+		cli.ToHTTPS(tt.own).ServeHTTP(w, r)
+		if got := w.Header().Get("Location"); w.Code != http.StatusPermanentRedirect || got != tt.want {
+			t.Errorf("%s of %s: %d to %q, not %q", tt.asked, tt.host, w.Code, got, tt.want)
 		}
 	}
 }

@@ -56,6 +56,7 @@ type server struct {
 	hub     *hub.Hub
 
 	public net.Listener
+	plain  net.Listener // leads to public, which speaks HTTPS; nil: nobody listens there
 	socket net.Listener
 	below  []func(context.Context) error // run as long as anything else does
 	more   []hub.Check                   // what else /health asks
@@ -160,6 +161,9 @@ func (s *server) serve(ctx context.Context, group *errgroup.Group) {
 	public := s.httpServer(s.route(s.hub.Handler()))
 	trusted := s.httpServer(s.route(s.operator(s.hub.TrustedHandler())))
 	listeners := map[*http.Server]net.Listener{public: s.public, trusted: s.socket}
+	if s.plain != nil {
+		listeners[s.httpServer(http.HandlerFunc(s.toHTTPS))] = s.plain
+	}
 	for srv, l := range listeners {
 		group.Go(func() error {
 			if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -250,13 +254,9 @@ func takeData(cfg config.Config) error {
 func (s *server) openListeners(ctx context.Context) error {
 	var lc net.ListenConfig
 	var err error
-	if s.public, err = lc.Listen(ctx, "tcp", s.cfg.Listen); err != nil {
-		hint := "Choose another address with --listen, such as 127.0.0.1:0 for a free port."
-		return &binnacle.Error{
-			Code: binnacle.CodeUnavailable, Op: "serve.listen", Message: fmt.Sprintf("The hub can't listen on %s: %v.", s.cfg.Listen, errors.Unwrap(err)), Hint: hint, Err: err,
-		}
+	if s.public, err = s.listen(ctx, s.cfg.Listen, "--listen"); err != nil {
+		return err
 	}
-	s.onClose(func() error { return ignoreClosed(s.public.Close()) })
 	scheme := "http"
 	if https(s.cfg) {
 		scheme = "https"
@@ -275,6 +275,19 @@ func (s *server) openListeners(ctx context.Context) error {
 	}
 	s.onClose(func() error { return ignoreClosed(s.socket.Close()) })
 	return nil
+}
+
+// listen opens an address, until the hub ends.
+func (s *server) listen(ctx context.Context, address, setting string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, &binnacle.Error{
+			Code: binnacle.CodeUnavailable, Op: "serve.listen", Message: fmt.Sprintf("The hub can't listen on %s: %v.", address, errors.Unwrap(err)),
+			Hint: "Choose another address with " + setting + ", such as 127.0.0.1:0 for a free port.", Err: err,
+		}
+	}
+	s.onClose(func() error { return ignoreClosed(l.Close()) })
+	return l, nil
 }
 
 // ownURL is how a browser on this machine reaches the listener.

@@ -4,6 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -21,7 +24,14 @@ import (
 func https(cfg config.Config) bool { return cfg.TLS.Cert != "" || cfg.TLS.ACME.Domain != "" }
 
 // openTLS makes the public listener speak HTTPS, where the hub does so itself.
-func (s *server) openTLS(context.Context) error {
+func (s *server) openTLS(ctx context.Context) error {
+	if s.cfg.TLS.Redirect != "" {
+		l, err := s.listen(ctx, s.cfg.TLS.Redirect, "tls.redirect")
+		if err != nil {
+			return err
+		}
+		s.plain = l
+	}
 	switch cfg := s.cfg.TLS; {
 	case cfg.Cert != "":
 		files := &certFiles{cert: cfg.Cert, key: cfg.Key, log: s.log}
@@ -49,13 +59,44 @@ func (s *server) openACME() error {
 		return err
 	}
 	acme := s.cfg.TLS.ACME
-	keeper := certificate.New(certificate.Config{
-		Names: append([]string{acme.Domain}, acme.Also...), Email: acme.Email, CA: acme.CA, Roots: roots, Listen: s.public.Addr(),
-	}, storage, s.log)
+	cfg := certificate.Config{Names: append([]string{acme.Domain}, acme.Also...), Email: acme.Email, CA: acme.CA, Roots: roots, Listen: s.public.Addr()}
+	if s.cfg.Kubernetes.Enabled {
+		cfg.Begin = behindBalancer
+	}
+	keeper := certificate.New(cfg, storage, s.log)
 	s.public = tls.NewListener(s.public, keeper.TLS())
 	s.below = append(s.below, keeper.Run)
 	s.more = append(s.more, hub.Check{Service: "certificate", Run: func(context.Context) error { return keeper.Problem() }})
 	return nil
+}
+
+// behindBalancer waits until a load balancer leads to a replica that has just started: it
+// has to be ready first, and all that have to must know. Who asks the authority before
+// has one of the few failures that it allows.
+func behindBalancer(ctx context.Context) {
+	const settled = 20 * time.Second
+	select {
+	case <-time.After(settled):
+	case <-ctx.Done():
+	}
+}
+
+// toHTTPS leads who came by http to the same page by https.
+func (s *server) toHTTPS(w http.ResponseWriter, r *http.Request) {
+	own, err := url.Parse(s.url)
+	if err != nil { // it was looked at when the hub started
+		http.Error(w, "", http.StatusInternalServerError)
+		return
+	}
+	to := url.URL{Scheme: "https", Host: own.Host, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
+	// By the name that they used, of which there may be more than one.
+	if name := (&url.URL{Host: r.Host}).Hostname(); name != "" {
+		to.Host = name
+		if port := own.Port(); port != "" {
+			to.Host = net.JoinHostPort(name, port)
+		}
+	}
+	http.Redirect(w, r, to.String(), http.StatusPermanentRedirect)
 }
 
 // certFiles serves a certificate from files and reads them again when they

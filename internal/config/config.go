@@ -85,6 +85,9 @@ type TLS struct {
 	Cert string `yaml:"cert"`
 	Key  string `yaml:"key"`
 	ACME ACME   `yaml:"acme"`
+	// Redirect is where the hub speaks HTTP too, to lead people to HTTPS: 0.0.0.0:80,
+	// for example. Empty is nowhere.
+	Redirect string `yaml:"redirect"`
 }
 
 // ACME gets certificates by itself. The hub must be reachable on port 443.
@@ -386,6 +389,11 @@ func (t TLS) validate() error {
 	}
 	if t.ACME.Domain == "" && (t.ACME.Email != "" || t.ACME.CA != "" || len(t.ACME.Also) > 0) {
 		errs = append(errs, errors.New("tls.acme.domain: must be set for ACME"))
+	}
+	if _, _, err := net.SplitHostPort(t.Redirect); t.Redirect != "" && err != nil {
+		errs = append(errs, fmt.Errorf("tls.redirect: %q is not like 0.0.0.0:80", t.Redirect))
+	} else if t.Redirect != "" && t.Cert == "" && t.ACME.Domain == "" {
+		errs = append(errs, errors.New("tls.redirect: leads to HTTPS, which needs tls.acme or tls.cert"))
 	}
 	return errors.Join(errs...)
 }

@@ -19,7 +19,7 @@ func Problems(settings map[string]any) []string {
 	var out []string
 	err = c.decode(b)
 	if err == nil {
-		c.CABundle, c.Session.CABundle, c.TLS.Cert, c.TLS.Key = "", "", "", ""
+		c.CABundle, c.Session.CABundle, c.TLS.Cert, c.TLS.Key, c.TLS.Redirect = "", "", "", "", ""
 		c.derive()
 		err = errors.Join(c.Validate())
 	}

@@ -3,11 +3,17 @@
 package acme
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"io"
 	"log" //nolint:depguard // what Pebble takes
+	"math/big"
 	"net"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -37,6 +43,12 @@ type Authority struct {
 // addresses that names have, and its certificates are valid for so long.
 func Start(t testing.TB, port int, validity time.Duration) *Authority {
 	t.Helper()
+	return On(t, netip.MustParseAddr("127.0.0.1"), port, validity)
+}
+
+// On is Start with an authority that answers at another address of this machine.
+func On(t testing.TB, address netip.Addr, port int, validity time.Duration) *Authority {
+	t.Helper()
 	// Pebble waits on purpose before it looks, and knows no other way to say no.
 	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
 	a := &Authority{names: map[string]string{}}
@@ -44,11 +56,37 @@ func Start(t testing.TB, port int, validity time.Duration) *Authority {
 	store := db.NewMemoryStore()
 	authority := ca.New(quiet, store, "", "ecdsa", 0, 1, map[string]ca.Profile{"default": {Description: "of tests", ValidityPeriod: uint64(validity.Seconds())}})
 	front := wfe.New(quiet, store, va.New(quiet, 1, port, false, a.serveDNS(t), store), authority, []string{"authority.example"}, true, false, 1, 1)
-	server := httptest.NewTLSServer(front.Handler())
+	server := httptest.NewUnstartedServer(front.Handler())
+	_ = server.Listener.Close()
+	l, err := net.Listen("tcp", netip.AddrPortFrom(address, 0).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Listener, server.TLS = l, &tls.Config{Certificates: []tls.Certificate{selfSigned(t, address)}, MinVersion: tls.VersionTLS12}
+	server.StartTLS()
 	t.Cleanup(server.Close)
 	a.Directory, a.Trust, a.Roots = server.URL+wfe.DirectoryPath, server.Certificate(), x509.NewCertPool()
 	a.Roots.AddCert(authority.GetRootCert(0).Cert)
 	return a
+}
+
+// selfSigned is what the authority's own server shows.
+func selfSigned(t testing.TB, address netip.Addr) tls.Certificate {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority.example"}, IPAddresses: []net.IP{address.AsSlice()},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), BasicConstraintsValid: true, IsCA: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	b, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{b}, PrivateKey: private}
 }
 
 // Point makes a name lead to an address; empty removes it.

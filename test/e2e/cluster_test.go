@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"context"
-	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -46,6 +45,7 @@ type clusterHub struct {
 	example             *githost.Repo
 	git                 *githost.Host
 	own                 string // Binnacle's own image
+	imageData           string // where it was made
 	url                 string // as browsers reach it, with a slash at the end
 	person              *person
 	postgres            *postgres.Server
@@ -186,11 +186,17 @@ func (h *clusterHub) image(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		h.imageData = data
+		t.Cleanup(func() {
+			if err := os.RemoveAll(data); err != nil {
+				t.Error(err)
+			}
+		})
 		// Not set up and built: other tests are using the program.
 		cmd := exec.CommandContext(t.Context(), "make", "-s", "-C", "../..", "-o", "setup", "-o", "build", "image", "IMAGE="+tag, "PUSH=1", "PLAIN_HTTP=1", "IMAGE_DATA="+data)
 		cmd.Env = append(os.Environ(), "BINNACLE_BASE_ARCHIVE="+base)
 		out, err := cmd.Output() // a name, and the digest
-		if err := errors.Join(err, os.RemoveAll(data)); err != nil {
+		if err != nil {
 			t.Fatalf("make the image: %v\n%s", err, out)
 		}
 		digests = append(digests, strings.Split(string(out), "\n")[1])
@@ -326,4 +332,5 @@ func TestKubernetes(t *testing.T) {
 		list, err := h.Client.CoreV1().Pods(h.namespace).List(t.Context(), metav1.ListOptions{})
 		return err == nil && len(list.Items) == 0
 	})
+	t.Run("TryOut", h.tryOut)
 }

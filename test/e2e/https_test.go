@@ -48,7 +48,11 @@ func TestHTTPS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	more := fmt.Sprintf("\nca_bundle: %s\ntls: {acme: {domain: %s, also: [%s], email: ops@example.org, ca: %q}}\n", ca, name, old, a.Directory)
+	plain, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	more := fmt.Sprintf("\nca_bundle: %s\ntls: {redirect: %q, acme: {domain: %s, also: [%s], email: ops@example.org, ca: %q}}\n", ca, plain, name, old, a.Directory)
 	if err := os.WriteFile(sh.config, append(config, more...), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -83,6 +87,7 @@ func TestHTTPS(t *testing.T) {
 		if want := fmt.Sprintf(`"launch":"https://%s:%d/v2/gh/o/r/HEAD`, host, port); !strings.Contains(body, want) {
 			t.Errorf("under %s the hub says %s, not %s: %v", host, body, want, last)
 		}
+		redirected(t, "http://"+plain, fmt.Sprintf("%s:%d", host, port))
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -92,4 +97,22 @@ func TestHTTPS(t *testing.T) {
 	}
 	dropNetwork(t, data)
 	nothingOf(t, data)
+}
+
+// redirected: who comes by http is led to the same page by https.
+func redirected(t *testing.T, address, name string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address+"/v2/gh/o/r/HEAD?urlpath=lab", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = name
+	res, err := noRedirects().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if got, want := res.Header.Get("Location"), "https://"+name+"/v2/gh/o/r/HEAD?urlpath=lab"; res.StatusCode != http.StatusPermanentRedirect || got != want {
+		t.Errorf("by http: %s to %q, not %q", res.Status, got, want)
+	}
 }

@@ -90,8 +90,11 @@ func up(h *netlink.Handle, name string, address netip.Addr) error {
 // Addr is the host's address.
 func (h *Host) Addr() netip.Addr { return h.at(2) }
 
-// Listen opens a port of the host.
-func (h *Host) Listen() (net.Listener, error) {
+// Listen opens a free port of the host.
+func (h *Host) Listen() (net.Listener, error) { return h.ListenOn(0) }
+
+// ListenOn opens a port of the host.
+func (h *Host) ListenOn(port uint16) (net.Listener, error) {
 	runtime.LockOSThread()
 	home, err := netns.Get()
 	if err != nil {
@@ -101,7 +104,7 @@ func (h *Host) Listen() (net.Listener, error) {
 	if err := netns.Set(h.ns); err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp4", net.JoinHostPort(h.Addr().String(), "0"))
+	l, err := net.Listen("tcp4", netip.AddrPortFrom(h.Addr(), port).String())
 	if back := netns.Set(home); back != nil {
 		return nil, errors.Join(err, back)
 	}

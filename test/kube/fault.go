@@ -18,7 +18,8 @@ import (
 
 // Signal sends a signal to a program of the cluster. The programs are etcd,
 // kube-apiserver, kube-controller-manager, kube-scheduler; node1, which is all of
-// that node; and node1/containerd, node1/kubelet, node1/kube-proxy. A program
+// that node; node1/containerd, node1/kubelet, node1/kube-proxy; and network, which
+// enforces network policies on all nodes. A program
 // that ends is started again after a second; a node only by StartNode.
 func (c *Cluster) Signal(program string, sig syscall.Signal) error {
 	pids, err := c.find(program)

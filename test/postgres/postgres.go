@@ -42,7 +42,7 @@ func Start(t testing.TB) *Server {
 		t.Skip("a PostgreSQL takes seconds to start")
 	}
 	s := &Server{t: t}
-	if s.bin = programs(); s.bin == "" {
+	if s.bin = Programs(); s.bin == "" {
 		if os.Getenv("BINNACLE_TEST_REQUIRE") == "all" {
 			t.Fatal("PostgreSQL is not installed (tools/setup.sh test), and BINNACLE_TEST_REQUIRE=all")
 		}
@@ -78,9 +78,9 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
-// programs is the directory of the server's programs, of the newest version
-// there is.
-func programs() string {
+// Programs is the directory of the server's programs, of the newest version
+// there is; empty if there is none.
+func Programs() string {
 	if path, err := exec.LookPath("initdb"); err == nil {
 		if path, err = filepath.EvalSymlinks(path); err == nil {
 			return filepath.Dir(path)

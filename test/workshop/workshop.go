@@ -30,6 +30,9 @@ type Lesson struct {
 	Replace map[string]string
 	// Env is added to the environment.
 	Env []string
+	// Section is the heading below which the commands are that are run, such as
+	// "## Install"; empty is all of the page.
+	Section string
 	// All runs the commands of this program in other blocks, in sentences and in tables
 	// too.
 	All bool
@@ -58,6 +61,11 @@ func (l Lesson) Run(t *testing.T) {
 			t.Errorf("%s has no %s any more", l.Page, from)
 		}
 		text = strings.ReplaceAll(text, from, to)
+	}
+	if l.Section != "" {
+		above, below, _ := strings.Cut(text, "\n"+l.Section+"\n")
+		below, _, _ = strings.Cut(below, "\n## ")
+		text = strings.Repeat("\n", strings.Count(above, "\n")+2) + below // lines keep their numbers
 	}
 	commands := parse(text, l.All)
 	if len(commands) == 0 {

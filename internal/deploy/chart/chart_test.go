@@ -187,7 +187,7 @@ func hubConfig(t *testing.T, docs []string) config.Config {
 	t.Helper()
 	text := decode[*corev1.Secret](t, docs)["hub-binnacle-config"].StringData["binnacle.yaml"]
 	// The files of the pod are not here.
-	text = regexp.MustCompile(`(?m)^tls:\n  (cert|key): .*\n  (cert|key): .*\n`).ReplaceAllString(text, "")
+	text = regexp.MustCompile(`(?m)^tls:\n  cert: .*\n  key: .*\n  redirect: .*\n`).ReplaceAllString(text, "")
 	path := filepath.Join(t.TempDir(), "binnacle.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -203,8 +203,18 @@ func hubConfig(t *testing.T, docs []string) config.Config {
 // languages, said once.
 func TestPoliciesOfSessions(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"single", "everything"} {
-		docs := rendered(t, name)
+	mail := values(t, "single")
+	mail["config"] = map[string]any{"kubernetes": map[string]any{"session": map[string]any{"network": map[string]any{
+		"deny_ports": []any{587, 25, 1, 465, 65535}, "allow": []any{"10.1.2.3/32"},
+	}}}}
+	open := values(t, "single")
+	open["config"] = map[string]any{"kubernetes": map[string]any{"session": map[string]any{"network": map[string]any{"deny_ports": []any{}}}}}
+	for name, v := range map[string]map[string]any{"single": values(t, "single"), "everything": values(t, "everything"), "mail": mail, "open": open} {
+		files, err := render(t, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		docs := objects(t, files)
 		got := decode[*networkingv1.NetworkPolicy](t, docs)
 		for _, want := range kubernetes.Policies(hubConfig(t, docs).Kubernetes.Session) {
 			p := got[want.Name]

@@ -104,8 +104,11 @@ type Network struct {
 	Deny []netip.Prefix
 	// Allow are private addresses that sessions do reach, such as a mirror.
 	Allow []netip.Prefix
-	// Ports are the TCP ports of the internet that sessions reach; empty is all.
+	// Ports are the TCP ports of the internet that sessions reach; empty is all but
+	// DenyPorts.
 	Ports []int
+	// DenyPorts are TCP ports that sessions reach nowhere, such as 25.
+	DenyPorts []int
 }
 
 // DefaultConfig suits a cluster without anything special.
@@ -117,6 +120,7 @@ func DefaultConfig() Config {
 			HubNamespace: "binnacle", HubLabels: map[string]string{labelName: "binnacle", labelComponent: "hub"},
 			DNSNamespace: "kube-system", DNSLabels: map[string]string{"k8s-app": "kube-dns"},
 			DNSAddresses: []netip.Prefix{netip.MustParsePrefix("169.254.20.10/32")},
+			DenyPorts:    []int{25},
 		},
 	}
 }
@@ -155,6 +159,13 @@ func (c Config) Validate() error {
 	}
 	if len(c.Network.HubLabels) == 0 || c.Network.HubNamespace == "" {
 		bad("network.hub_namespace, network.hub_labels: must be set, else nobody reaches a session")
+	}
+	for path, ports := range map[string][]int{"network.ports": c.Network.Ports, "network.deny_ports": c.Network.DenyPorts} {
+		for _, p := range ports {
+			if p < 1 || p > highest {
+				bad("%s: %d is not a port", path, p)
+			}
+		}
 	}
 	for i, p := range c.Profiles {
 		if err := p.validate(); err != nil {

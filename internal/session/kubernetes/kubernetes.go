@@ -78,7 +78,10 @@ func New(cfg Config, client kubernetes.Interface, images Images, log *slog.Logge
 	s := &Spawner{cfg: cfg, client: client, images: images, log: log, filled: make(chan struct{}), unknown: newUnknown()}
 	s.watch = informers.NewSharedInformerFactoryWithOptions(client, 0,
 		informers.WithNamespace(cfg.Namespace),
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = labels.SelectorFromSet(cfg.selector()).String() }),
+		// Who only has the policies of sessions, as the pod of `helm test`, has no session's name.
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+			o.LabelSelector = labels.SelectorFromSet(cfg.selector()).String() + "," + labelSession
+		}),
 		informers.WithTransform(light))
 	pods, secrets := s.watch.Core().V1().Pods(), s.watch.Core().V1().Secrets()
 	s.pods, s.secrets = pods.Lister().Pods(cfg.Namespace), secrets.Lister().Secrets(cfg.Namespace)

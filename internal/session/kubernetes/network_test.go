@@ -15,6 +15,7 @@ import (
 	"github.com/binnacle-hub/binnacle/internal/session"
 	"github.com/binnacle-hub/binnacle/internal/session/kubernetes"
 	"github.com/binnacle-hub/binnacle/internal/session/sessiontest"
+	"github.com/binnacle-hub/binnacle/test/farhost"
 )
 
 // TestNetwork looks around from inside a session, before and after the policies.
@@ -40,6 +41,8 @@ func TestNetwork(t *testing.T) {
 		"the API server": api.Spec.ClusterIP + ":443", "the metadata service": "169.254.169.254:80", "the registry": w.cluster.Registry,
 		"another session": pod(victim.ID).Status.PodIP + ":8888", "the kubelet": pod(spy.ID).Status.HostIP + ":10250",
 	}
+	mail, other := far(t)
+	targets["mail"] = mail
 	for what, address := range targets {
 		if err := reach(t.Context(), s, spy, address); err != nil {
 			t.Errorf("without policies %s is not reached, so this shows nothing: %v", what, err)
@@ -59,6 +62,9 @@ func TestNetwork(t *testing.T) {
 			t.Errorf("a session reaches %s at %s", what, address)
 		}
 	}
+	if err := reach(t.Context(), s, spy, other); err != nil {
+		t.Errorf("another port of the internet: %v", err)
+	}
 	// The API server by its name: what is refused is the connection, not the name.
 	if err := reach(t.Context(), s, spy, "kubernetes.default.svc.cluster.local:443"); err == nil || strings.Contains(err.Error(), "lookup") {
 		t.Errorf("DNS from a session: %v", err)
@@ -67,9 +73,34 @@ func TestNetwork(t *testing.T) {
 	if phase := w.dialer(t, elsewhere, hub, targets["another session"]); phase != corev1.PodSucceeded {
 		t.Errorf("the hub does not reach a session: %s", phase)
 	}
+	// As the pod of the chart's `helm test`: it has the policies of sessions and is none.
+	probe := map[string]string{"app.kubernetes.io/name": "binnacle", "app.kubernetes.io/instance": w.cfg.Instance, "app.kubernetes.io/component": "session"}
+	if phase := w.dialer(t, w.cfg.Namespace, probe, targets["the API server"]); phase != corev1.PodFailed {
+		t.Errorf("a pod with the labels of sessions reaches the API server: %s", phase)
+	}
+	if list, err := s.List(t.Context()); err != nil || len(list) != 2 {
+		t.Errorf("the sessions are %+v %v", list, err)
+	}
 	if phase := w.dialer(t, elsewhere, nil, targets["another session"]); phase != corev1.PodFailed {
 		t.Errorf("a stranger reaches a session: %s", phase)
 	}
+}
+
+// far is a server of the internet that takes mail, and something else.
+func far(t *testing.T) (mail, other string) {
+	t.Helper()
+	host, err := farhost.New()
+	must(t, err)
+	t.Cleanup(func() { must(t, host.Close()) })
+	const smtp = 25
+	var at []string
+	for _, port := range []uint16{smtp, 0} {
+		l, err := host.ListenOn(port) // the kernel accepts
+		must(t, err)
+		t.Cleanup(func() { must(t, l.Close()) })
+		at = append(at, l.Addr().String())
+	}
+	return at[0], at[1]
 }
 
 func reach(ctx context.Context, s session.Spawner, from session.Spec, address string) error {
@@ -101,8 +132,11 @@ func (w *world) dialer(t *testing.T, namespace string, labels map[string]string,
 	p, err := pods.Create(t.Context(), &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "dialer-", Labels: labels},
 		Spec: corev1.PodSpec{
-			RestartPolicy: corev1.RestartPolicyNever,
-			Containers:    []corev1.Container{{Name: "box", Image: w.cluster.Box, Args: []string{"dial", address}}},
+			RestartPolicy:   corev1.RestartPolicyNever,
+			SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: new(true), RunAsUser: new(int64(1000)), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
+			Containers: []corev1.Container{{Name: "box", Image: w.cluster.Box, Args: []string{"dial", address}, SecurityContext: &corev1.SecurityContext{
+				AllowPrivilegeEscalation: new(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+			}}},
 		},
 	}, metav1.CreateOptions{})
 	must(t, err)
@@ -114,5 +148,6 @@ func (w *world) dialer(t *testing.T, namespace string, labels map[string]string,
 		}
 		<-time.After(100 * time.Millisecond)
 	}
+	must(t, pods.Delete(t.Context(), p.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64(0))}))
 	return p.Status.Phase
 }

@@ -67,18 +67,43 @@ func (c Config) egress() networkingv1.NetworkPolicy {
 	internet := networkingv1.NetworkPolicyEgressRule{To: []networkingv1.NetworkPolicyPeer{
 		block(netip.MustParsePrefix("0.0.0.0/0"), denied...), block(netip.MustParsePrefix("::/0"), denied...),
 	}}
+	internet.Ports = allBut(c.Network.DenyPorts)
+	if len(c.Network.Ports) > 0 {
+		internet.Ports = nil
+	}
 	for _, n := range c.Network.Ports {
 		internet.Ports = append(internet.Ports, port(corev1.ProtocolTCP, n))
 	}
 	p.Spec.Egress = append(p.Spec.Egress, internet)
 	if len(c.Network.Allow) > 0 {
-		allowed := networkingv1.NetworkPolicyEgressRule{}
+		allowed := networkingv1.NetworkPolicyEgressRule{Ports: allBut(c.Network.DenyPorts)}
 		for _, prefix := range c.Network.Allow {
 			allowed.To = append(allowed.To, block(prefix))
 		}
 		p.Spec.Egress = append(p.Spec.Egress, allowed)
 	}
 	return p
+}
+
+// allBut are all ports of UDP, and those of TCP that are not denied: a policy can't say
+// what is not allowed.
+func allBut(denied []int) []networkingv1.NetworkPolicyPort {
+	if len(denied) == 0 {
+		return nil // whatever the protocol
+	}
+	const last = 65535
+	udp := corev1.ProtocolUDP
+	out := []networkingv1.NetworkPolicyPort{{Protocol: &udp}}
+	first := 1
+	for _, n := range append(slices.Sorted(slices.Values(denied)), last+1) {
+		if first < n {
+			open := port(corev1.ProtocolTCP, first)
+			open.EndPort = new(int32(n - 1)) //nolint:gosec // Validate bounds it
+			out = append(out, open)
+		}
+		first = n + 1
+	}
+	return out
 }
 
 func podsOf(namespace string, labels map[string]string) networkingv1.NetworkPolicyPeer {

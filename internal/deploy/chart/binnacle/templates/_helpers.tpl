@@ -145,6 +145,8 @@ tolerations:
 {{- else if .Values.https.acme.domain -}}https://{{ .Values.https.acme.domain }}
 {{- else if .Values.ingress.enabled -}}{{ if .Values.ingress.tls }}https{{ else }}http{{ end }}://{{ first .Values.ingress.hosts }}
 {{- else if .Values.httpRoute.enabled -}}https://{{ first .Values.httpRoute.hostnames }}
+{{- /* Nobody outside reaches it but by the port-forward that the notes tell. */ -}}
+{{- else if and (eq .Values.service.type "ClusterIP") (not (include "binnacle.https" .)) -}}http://127.0.0.1:8585
 {{- else -}}http{{ if include "binnacle.https" . }}s{{ end }}://{{ include "binnacle.fullname" . }}.{{ .Release.Namespace }}.svc
 {{- end -}}
 {{- end }}
@@ -189,5 +191,6 @@ tolerations:
 {{- if .Values.caBundle.configMap }}{{ $_ := set $config "ca_bundle" "/etc/binnacle/ca/ca.pem" }}{{ end }}
 {{- if .Values.https.existingSecret }}{{ $_ := set $config "tls" (dict "cert" "/etc/binnacle/https/tls.crt" "key" "/etc/binnacle/https/tls.key") }}{{ end }}
 {{- with .Values.https.acme }}{{ if .domain }}{{ $_ := set $config "tls" (dict "acme" .) }}{{ end }}{{ end }}
+{{- if include "binnacle.https" . }}{{ $_ := set $config.tls "redirect" "0.0.0.0:80" }}{{ end }}
 {{- toYaml (mergeOverwrite $config (deepCopy .Values.config)) }}
 {{- end }}
