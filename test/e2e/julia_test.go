@@ -85,8 +85,10 @@ said = subprocess.run(["julia", "-e", "using Knots, IJulia"], capture_output=Tru
 print("nothing to compile" if "Precompiling" not in said.stderr else said.stderr)`, "True True nothing to compile")
 	})
 	t.Run("julia-package", func(t *testing.T) { // its notebook is of another Julia, as notebooks are
-		notebook := strings.ReplaceAll(read(t, "../../examples/julia-package/index.ipynb"), "julia-1.10", "julia-1.5")
-		l, server := ready(t, the.public(), binnacle.LaunchRequest{Repo: the.exampleWith(t, "julia-package", map[string]string{"index.ipynb": notebook}).URL})
+		l, server := ready(t, the.public(), binnacle.LaunchRequest{Repo: the.exampleWith(t, "julia-package", map[string]string{
+			"index.ipynb":  strings.ReplaceAll(read(t, "../../examples/julia-package/index.ipynb"), "julia-1.10", "julia-1.5"),
+			"Project.toml": strings.Replace(read(t, "../../examples/julia-package/Project.toml"), `julia = "1"`, `julia = "~1.5"`, 1), // the newest of the server is none
+		}).URL})
 		stopAfter(t, l)
 		if err := server.RunNotebook(t.Context(), "index.ipynb"); err != nil {
 			t.Error(err)
