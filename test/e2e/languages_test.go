@@ -46,7 +46,7 @@ func runExampleWith(t *testing.T, test, name string, files map[string]string, pa
 // nothing.
 func resolved(t *testing.T, l binnacle.Launch, manager, name string) recipe.Installed {
 	t.Helper()
-	list, err := the.public().Resolved(t.Context(), l.ID)
+	list, err := the.operator().Resolved(t.Context(), l.ID) // the launch is somebody else's
 	if err != nil {
 		t.Fatal(err)
 	}
