@@ -83,13 +83,13 @@ func TestConda(t *testing.T) {
 	run("conda-course", "conda-course", nil)
 	t.Run("freeze", func(t *testing.T) {
 		dir := plainDir(t, map[string]string{"environment.yml": "channels: [conda-forge]\ndependencies: [python>=3.10, tabulate=0.9, pip]\n"})
+		if why := hubShell().must(t, "why", "python", dir); !strings.Contains(why, "environment.yml:2 asks for (python>=3.10)") {
+			t.Errorf("why says %s", why)
+		}
 		hubShell().must(t, "freeze", dir)
 		lock := read(t, filepath.Join(dir, "conda-"+subdir+".lock"))
 		if !strings.Contains(lock, "@EXPLICIT\n") || strings.Count(lock, "/conda-forge/") != 3 || !regexp.MustCompile(`/tabulate-0\.9\.0-\S+#[0-9a-f]{64}\n`).MatchString(lock) {
 			t.Errorf("frozen %s", lock)
-		}
-		if why := hubShell().must(t, "why", "python", dir); !strings.Contains(why, "environment.yml:2 asks for (python>=3.10)") {
-			t.Errorf("why says %s", why)
 		}
 	})
 	run("pixi", "pixi", map[string]string{"pixi.lock": pixiLock(t, channel, subdir, humanize)})
