@@ -43,39 +43,48 @@ func TestWhyEverywhere(t *testing.T) {
 		want              map[string]string // by package; several reasons with " | " between
 	}{
 		"npm": {
-			map[string]string{"package.json": packageJSON, "package-lock.json": npmLock}, map[string]string{"package-lock.json": npmLock},
+			map[string]string{"package.json": packageJSON, "package-lock.json": npmLock},
+			map[string]string{"package-lock.json": npmLock},
 			map[string]string{"Tables": "tables 2.0.0 @ package.json:3", "moon": "moon 1.0.0 < tables 2.0.0 @ package.json:3", "tide": "tide 0.9.0 @ near/package.json:0 | tide 1.0.0 < moon 1.0.0 < tables 2.0.0 @ package.json:3", "near": ""},
 		},
 		"npm's first format": {
-			map[string]string{"package.json": packageJSON, "package-lock.json": npmOldLock}, map[string]string{"package-lock.json": npmOldLock},
+			map[string]string{"package.json": packageJSON, "package-lock.json": npmOldLock},
+			map[string]string{"package-lock.json": npmOldLock},
 			map[string]string{"tables": "tables 2.0.0 @ package.json:3", "tide": "tide 0.9.0 < tables 2.0.0 @ package.json:3 | tide 1.0.0 @ script"},
 		},
 		"yarn 1": {
-			map[string]string{"package.json": packageJSON, "yarn.lock": yarnOneLock}, map[string]string{"yarn.lock": yarnOneLock},
+			map[string]string{"package.json": packageJSON, "yarn.lock": yarnOneLock},
+			map[string]string{"yarn.lock": yarnOneLock},
 			map[string]string{"@o/tide": "@o/tide 1.5.0 < moon 1.0.0 < tables 2.0.0 @ package.json:3"},
 		},
 		"yarn": {
-			map[string]string{"package.json": packageJSON, "yarn.lock": berryLock}, map[string]string{"yarn.lock": berryLock},
+			map[string]string{"package.json": packageJSON, "yarn.lock": berryLock},
+			map[string]string{"yarn.lock": berryLock},
 			map[string]string{"tide": "tide 1.0.0 @ near/package.json:0 | tide 1.0.0 < tables 2.0.0 @ package.json:3"},
 		},
 		"pnpm": {
-			map[string]string{"package.json": packageJSON, "pnpm-lock.yaml": pnpmLock}, map[string]string{"pnpm-lock.yaml": pnpmLock},
+			map[string]string{"package.json": packageJSON, "pnpm-lock.yaml": pnpmLock},
+			map[string]string{"pnpm-lock.yaml": pnpmLock},
 			map[string]string{"tide": "tide 1.0.0 < tables 2.0.0 @ package.json:3", "moon": "moon 1.0.0 @ near/package.json:0 | moon 1.0.0 < tables 2.0.0 @ package.json:3"},
 		},
 		"pnpm 5": {
-			map[string]string{"package.json": packageJSON, "pnpm-lock.yaml": pnpmOldLock}, map[string]string{"pnpm-lock.yaml": pnpmOldLock},
+			map[string]string{"package.json": packageJSON, "pnpm-lock.yaml": pnpmOldLock},
+			map[string]string{"pnpm-lock.yaml": pnpmOldLock},
 			map[string]string{"@o/tide": "@o/tide 1.0.0 < tables 2.0.0 @ package.json:3"},
 		},
 		"deno": {
-			map[string]string{"deno.json": denoJSON, "deno.lock": denoLockText}, map[string]string{"deno.lock": denoLockText},
+			map[string]string{"deno.json": denoJSON, "deno.lock": denoLockText},
+			map[string]string{"deno.lock": denoLockText},
 			map[string]string{"moon": "moon 3.0.0 < tide 1.0.0 < @o/tables 2.0.0 @ deno.json:3", "@o/tables": "@o/tables 2.0.0 @ deno.json:3"},
 		},
 		"cargo": {
-			map[string]string{"binder/Cargo.toml": "[package]\nname = \"voyage\"\nversion = \"0.1.0\"\n[dependencies]\ntables = \"2\"\n"}, map[string]string{"Cargo.lock": cargoLock},
+			map[string]string{"binder/Cargo.toml": "[package]\nname = \"voyage\"\nversion = \"0.1.0\"\n[dependencies]\ntables = \"2\"\n"},
+			map[string]string{"Cargo.lock": cargoLock},
 			map[string]string{"tide": "tide 1.0.0 < tables 2.0.0 @ binder/Cargo.toml:5 | tide 0.9.0 @ script", "cargo": "cargo @ binder/Cargo.toml:0"},
 		},
 		"a workspace of crates": {
-			map[string]string{"Cargo.toml": "[workspace]\nmembers = [\"voyage\"]\n"}, map[string]string{"Cargo.lock": cargoLock},
+			map[string]string{"Cargo.toml": "[workspace]\nmembers = [\"voyage\"]\n"},
+			map[string]string{"Cargo.lock": cargoLock},
 			map[string]string{"tide": "tide 1.0.0 < tables 2.0.0 @ Cargo.toml:0 | tide 0.9.0 @ script"},
 		},
 		"go": {
@@ -84,43 +93,53 @@ func TestWhyEverywhere(t *testing.T) {
 			map[string]string{"example.org/tide": "example.org/tide v1.0.0 < example.org/moon v1.1.0 < example.org/tables v1.2.0 @ go.mod:3", "example.org/spare": "example.org/spare v1.0.0 @ go.mod:0", "golang-go": "golang-go @ go.mod:0"},
 		},
 		"julia": {
-			map[string]string{"Project.toml": "[deps]\nTables = \"00000000-0000-0000-0000-000000000001\"\n", "Manifest.toml": juliaTides}, map[string]string{"Manifest.toml": juliaTides},
+			map[string]string{"Project.toml": "[deps]\nTables = \"00000000-0000-0000-0000-000000000001\"\n", "Manifest.toml": juliaTides},
+			map[string]string{"Manifest.toml": juliaTides},
 			map[string]string{"Tide": "Tide 1.0.0 < Tables 2.0.0 @ Project.toml:2", "IJulia": "ijulia @ jupyter"},
 		},
 		"r": {
-			map[string]string{"DESCRIPTION": "Package: voyage\nVersion: 1.0\nImports:\n    tables\n", "runtime.txt": "r-4.4-2024-06-01\n"}, map[string]string{"renv.lock": renvStore},
+			map[string]string{"DESCRIPTION": "Package: voyage\nVersion: 1.0\nImports:\n    tables\n", "runtime.txt": "r-4.4-2024-06-01\n"},
+			map[string]string{"renv.lock": renvStore},
 			map[string]string{"data.tide": "data.tide 1.0 < tables 2.0 @ DESCRIPTION:4"},
 		},
 		"install.R": {
-			map[string]string{"install.R": "install.packages('tables')\n"}, map[string]string{"renv.lock": renvStore},
+			map[string]string{"install.R": "install.packages('tables')\n"},
+			map[string]string{"renv.lock": renvStore},
 			map[string]string{"data.tide": "data.tide 1.0 < tables 2.0 @ install.R:1"},
 		},
 		"install.R that computes": {
-			map[string]string{"install.R": "install.packages(readLines('packages'))\n"}, map[string]string{"renv.lock": renvStore},
+			map[string]string{"install.R": "install.packages(readLines('packages'))\n"},
+			map[string]string{"renv.lock": renvStore},
 			map[string]string{"data.tide": "data.tide 1.0 < tables 2.0 @ install.R:0"},
 		},
 		"renv.lock": {
-			map[string]string{"renv.lock": "{\n\"R\": {\"Version\": \"4.4.1\"},\n\"Packages\": {\n\"tables\": {\"Package\": \"tables\", \"Version\": \"2.0\"},\n\"data.tide\": {\"Package\": \"data.tide\", \"Version\": \"1.0\"}\n}}\n"}, map[string]string{"renv.lock": renvStore},
+			map[string]string{"renv.lock": "{\n\"R\": {\"Version\": \"4.4.1\"},\n\"Packages\": {\n\"tables\": {\"Package\": \"tables\", \"Version\": \"2.0\"},\n\"data.tide\": {\"Package\": \"data.tide\", \"Version\": \"1.0\"}\n}}\n"},
+			map[string]string{"renv.lock": renvStore},
 			map[string]string{"data.tide": "data.tide 1.0 < tables 2.0 @ renv.lock:4"},
 		},
 		"conda": {
-			map[string]string{"environment.yml": "dependencies:\n- tables\n"}, map[string]string{"conda.txt": condaStore, "conda-graph.txt": "tables python\ntables tide\ntide tables\n"},
+			map[string]string{"environment.yml": "dependencies:\n- tables\n"},
+			map[string]string{"conda.txt": condaStore, "conda-graph.txt": "tables python\ntables tide\ntide tables\n"},
 			map[string]string{"tide": "tide 1.0 < tables 2.0 @ environment.yml:2", "python": "python 3.12.7 < tables 2.0 @ environment.yml:2"},
 		},
 		"conda, before there was a graph": {
-			map[string]string{"environment.yml": "dependencies:\n- tables\n"}, map[string]string{"conda.txt": condaStore},
+			map[string]string{"environment.yml": "dependencies:\n- tables\n"},
+			map[string]string{"conda.txt": condaStore},
 			map[string]string{"tables": "tables 2.0 @ environment.yml:2", "tide": "tide 1.0 @ jupyter"},
 		},
 		"nix": {
-			map[string]string{"default.nix": "with import <nixpkgs> {}; mkShell { packages = [ hello ]; }\n"}, map[string]string{"nix.txt": "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-hello-2.12\n"},
+			map[string]string{"default.nix": "with import <nixpkgs> {}; mkShell { packages = [ hello ]; }\n"},
+			map[string]string{"nix.txt": "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-hello-2.12\n"},
 			map[string]string{"hello": "hello 2.12 @ default.nix:0", "nix-bin": "nix-bin @ default.nix:0"},
 		},
 		"debian": {
-			map[string]string{"apt.txt": "# sea\ntables\n"}, map[string]string{"apt.txt": aptStore},
+			map[string]string{"apt.txt": "# sea\ntables\n"},
+			map[string]string{"apt.txt": aptStore},
 			map[string]string{"libtide1": "libtide1 1.0 < moon 3 < tables 2.0 @ apt.txt:2", "bash": "bash 5.2 @ base"},
 		},
 		"python": {
-			map[string]string{"requirements.txt": "tables\n", "postBuild": "pip install moon\n"}, map[string]string{"python.txt": "moon==1.0\ntables==2.0\ntide==1.0\njupyterlab==4.0\n", "requirements.txt": "tables==2.0\n    # via -r requirements.in\ntide==1.0\n    # via tables\n"},
+			map[string]string{"requirements.txt": "tables\n", "postBuild": "pip install moon\n"},
+			map[string]string{"python.txt": "moon==1.0\ntables==2.0\ntide==1.0\njupyterlab==4.0\n", "requirements.txt": "tables==2.0\n    # via -r requirements.in\ntide==1.0\n    # via tables\n"},
 			map[string]string{"tide": "tide 1.0 < tables 2.0 @ requirements.txt:1", "moon": "moon 1.0 @ script", "jupyterlab": "jupyterlab 4.0 @ jupyter", "tornado": "tornado @ jupyter"},
 		},
 		"uv.lock": {
