@@ -26,6 +26,7 @@ import (
 // through the cluster's load balancer, at whichever of two replicas that leads to. A
 // session that was there before is reached by wss.
 func (r *trial) https(t *testing.T, repo *githost.Repo, w working) {
+	t.Helper()
 	const name, port = "hub.example.org", 443
 	host, _, _ := strings.Cut(r.Registry, ":")
 	authority := acme.On(t, netip.MustParseAddr(host), port, 90*24*time.Hour) // where pods reach it

@@ -60,6 +60,7 @@ func (h *clusterHub) rolling(t *testing.T) {
 
 // asks asks the hub, by a new connection each time, until ctx ends.
 func (h *clusterHub) asks(ctx context.Context, t *testing.T, asked, failed *atomic.Int64) {
+	t.Helper()
 	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
 	for ctx.Err() == nil {
 		asked.Add(1)
@@ -79,6 +80,7 @@ func (h *clusterHub) asks(ctx context.Context, t *testing.T, asked, failed *atom
 // works runs cells until ctx ends. Its WebSocket ends with the replica that it leads
 // through; then it connects again, as a browser does, and that must succeed at once.
 func works(ctx context.Context, t *testing.T, s jupyter.Server, k *jupyter.Kernel, worked, again *atomic.Int64) {
+	t.Helper()
 	defer func() { _ = k.Close() }() // its replica may be ending
 	whole := context.WithoutCancel(ctx)
 	for ctx.Err() == nil {
@@ -105,6 +107,7 @@ func works(ctx context.Context, t *testing.T, s jupyter.Server, k *jupyter.Kerne
 // launches launches a repository, follows that to its end and stops its session, again
 // and again until ctx ends.
 func launches(ctx context.Context, t *testing.T, p *person, req binnacle.LaunchRequest, launched *atomic.Int64) {
+	t.Helper()
 	whole := context.WithoutCancel(ctx)
 	for ctx.Err() == nil {
 		l, err := p.Launch(whole, req)

@@ -221,6 +221,7 @@ func (r *trial) work(t *testing.T, repo *githost.Repo) (w working) {
 // restarted: these pods of the release begin anew. The session, what the hub knew, and
 // the images are there.
 func (r *trial) restarted(t *testing.T, repo *githost.Repo, w working, components ...string) {
+	t.Helper()
 	before := r.pods(t, components...)
 	if len(before) != len(components) {
 		t.Fatalf("%d pods are %v", len(before), components)
@@ -269,6 +270,7 @@ func (r *trial) pods(t *testing.T, components ...string) map[string]corev1.Pod {
 
 // noMail: a session sends no mail, and reaches other ports of the same machine.
 func (r *trial) noMail(t *testing.T, s jupyter.Server) {
+	t.Helper()
 	const smtp = 25
 	mail, err := the.far.ListenOn(smtp) // the kernel accepts
 	if err != nil {
@@ -326,6 +328,7 @@ func (r *trial) remembers(t *testing.T, hub *client.Client, repo *githost.Repo, 
 // installedAgain: a release that was removed left its claims, and the same release
 // goes on with them: the database knows its password.
 func (r *trial) installedAgain(t *testing.T, repo *githost.Repo, w working, values string) {
+	t.Helper()
 	r.helm(t, "uninstall", "hub", "--wait")
 	r.claims(t, "data-hub-binnacle-postgresql-0", "data-hub-binnacle-registry-0")
 	r.gone(t, r.sessions)

@@ -51,23 +51,7 @@ type command struct {
 // anything, and lines between them are not compared. A command must succeed.
 func (l Lesson) Run(t *testing.T) {
 	t.Helper()
-	b, err := os.ReadFile(l.Page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := string(b)
-	for from, to := range l.Replace {
-		if !strings.Contains(text, from) {
-			t.Errorf("%s has no %s any more", l.Page, from)
-		}
-		text = strings.ReplaceAll(text, from, to)
-	}
-	if l.Section != "" {
-		above, below, _ := strings.Cut(text, "\n"+l.Section+"\n")
-		below, _, _ = strings.Cut(below, "\n## ")
-		text = strings.Repeat("\n", strings.Count(above, "\n")+2) + below // lines keep their numbers
-	}
-	commands := parse(text, l.All)
+	commands := parse(l.text(t), l.All)
 	if len(commands) == 0 {
 		t.Fatalf("%s has no commands", l.Page)
 	}
@@ -118,6 +102,28 @@ func (l Lesson) Run(t *testing.T) {
 	if failed != nil {
 		t.Errorf("%s: %v", l.Page, failed)
 	}
+}
+
+// text is what is run of the page, each line where the page has it.
+func (l Lesson) text(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile(l.Page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(b)
+	for from, to := range l.Replace {
+		if !strings.Contains(text, from) {
+			t.Errorf("%s has no %s any more", l.Page, from)
+		}
+		text = strings.ReplaceAll(text, from, to)
+	}
+	if l.Section != "" {
+		above, below, _ := strings.Cut(text, "\n"+l.Section+"\n")
+		below, _, _ = strings.Cut(below, "\n## ")
+		text = strings.Repeat("\n", strings.Count(above, "\n")+2) + below // lines keep their numbers
+	}
+	return text
 }
 
 // Commands are those that are run of a page.
