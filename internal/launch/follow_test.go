@@ -34,7 +34,7 @@ func following(t *testing.T, b *bench, r *replica, id string) {
 // building says whether a replica is known to build what these tests ask for.
 func building(t *testing.T, r *replica) bool {
 	t.Helper()
-	_, there, err := r.db.Building(t.Context(), "false https://git.example.org/o/r c0ffee-main ", time.Hour)
+	_, there, err := r.db.Building(t.Context(), `false https://git.example.org/o/r c0ffee-main  ""`, time.Hour)
 	if err != nil {
 		t.Error(err)
 	}
