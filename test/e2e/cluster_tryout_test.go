@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bufio"
 	"context"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -333,13 +334,31 @@ func (r *trial) installedAgain(t *testing.T, repo *githost.Repo, w working, valu
 	r.claims(t, "data-hub-binnacle-postgresql-0", "data-hub-binnacle-registry-0")
 	r.gone(t, r.sessions)
 	r.helm(t, "install", "hub", "../../internal/deploy/chart/binnacle", "-f", values)
-	eventually(t, "the hub is ready", func() bool {
-		for _, p := range r.pods(t, "hub") {
-			return isReady(&p)
+	eventually(t, "hub and registry are ready", func() bool {
+		pods := r.pods(t, "hub", "registry")
+		for _, p := range pods {
+			if !isReady(&p) {
+				return false
+			}
 		}
-		return false
+		return len(pods) == 2 && r.answers(t, "http://"+r.nodeAddress(t)+":30500/v2/")
 	})
 	r.forwarded(t, func(hub *client.Client, _ func(string) string) { r.remembers(t, hub, repo, w.launch) })
+}
+
+// answers says whether there is a server at an address, by way of the node's port.
+func (r *trial) answers(t *testing.T, address string) bool {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = res.Body.Close()
+	return res.StatusCode == http.StatusOK
 }
 
 // given is a file with the values of the release.
