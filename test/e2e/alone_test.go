@@ -149,14 +149,14 @@ func TestTwoMachines(t *testing.T) {
 	if again := read(t, filepath.Join(dir, "requirements.txt")); again != lock {
 		t.Errorf("frozen again: %s", cmp.Diff(lock, again))
 	}
-	modules := plainDir(t, map[string]string{"package.json": "{\n  \"dependencies\": {\"dayjs\": \"~1.11.0\"}\n}\n"})
+	modules := plainDir(t, map[string]string{"binder/package.json": "{\n  \"dependencies\": {\"dayjs\": \"~1.11.0\"}\n}\n"})
 	hubShell().must(t, "freeze", modules)
-	lock = read(t, filepath.Join(modules, "package-lock.json"))
+	lock = read(t, filepath.Join(modules, "binder/package-lock.json"))
 	if !strings.Contains(lock, `"node_modules/dayjs"`) || !strings.Contains(lock, `"integrity": "sha512-`) {
 		t.Errorf("frozen %s", lock)
 	}
 	hubShell().must(t, "freeze", modules)
-	if again := read(t, filepath.Join(modules, "package-lock.json")); again != lock {
+	if again := read(t, filepath.Join(modules, "binder/package-lock.json")); again != lock {
 		t.Errorf("frozen again: %s", cmp.Diff(lock, again))
 	}
 	if why := hubShell().must(t, "why", "humanize", dir); !strings.Contains(why, "requirements.txt:3") {
