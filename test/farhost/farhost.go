@@ -7,6 +7,7 @@ package farhost
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -33,9 +34,9 @@ func (h *Host) Network() netip.Prefix { return netip.PrefixFrom(h.at(0), bits) }
 
 func (h *Host) at(i byte) netip.Addr { return netip.AddrFrom4([4]byte{198, 51, 100, h.block + i}) }
 
-// New makes it; needs root. There can be one in a process.
+// New makes it; needs root.
 func New() (*Host, error) {
-	h := &Host{ns: netns.None(), link: fmt.Sprintf("bnf%d", os.Getpid()), block: byte(os.Getpid() % blocks * 4)}
+	h := &Host{ns: netns.None()}
 	runtime.LockOSThread()
 	home, err := netns.Get()
 	if err != nil {
@@ -56,10 +57,27 @@ func New() (*Host, error) {
 	return h, nil
 }
 
+// take makes the pair of interfaces, in the first network that no other process has:
+// there is one interface of a name.
+func (h *Host) take() error {
+	for i := range blocks {
+		h.block = byte((os.Getpid() + i) % blocks * 4)
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = fmt.Sprintf("bnf%d", h.block)
+		err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(int(h.ns))})
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err == nil {
+			h.link = attrs.Name
+		}
+		return err
+	}
+	return errors.New("all networks for other machines are taken")
+}
+
 func (h *Host) connect() error {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = h.link
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(int(h.ns))}); err != nil {
+	if err := h.take(); err != nil {
 		return err
 	}
 	here, err := netlink.NewHandle()
@@ -115,7 +133,7 @@ func (h *Host) ListenOn(port uint16) (net.Listener, error) {
 // Close removes the host; its listeners are the caller's to close.
 func (h *Host) Close() error {
 	var errs []error
-	if link, err := netlink.LinkByName(h.link); err == nil {
+	if link, err := netlink.LinkByName(h.link); err == nil && h.link != "" {
 		errs = append(errs, netlink.LinkDel(link))
 	}
 	if h.ns.IsOpen() {
