@@ -145,7 +145,7 @@ func TestWhyEverywhere(t *testing.T) {
 		"uv.lock": {
 			map[string]string{
 				"pyproject.toml": "[project]\nname = \"voyage\"\nversion = \"1\"\nrequires-python = \">=3.11\"\ndependencies = [\"tables\"]\n",
-				"uv.lock":        "version = 1\nrequires-python = \">=3.11\"\n\n[[package]]\nname = \"tables\"\nversion = \"2.0\"\nsource = { registry = \"https://pypi.org/simple\" }\ndependencies = [{ name = \"tide\" }]\n\n[[package]]\nname = \"tide\"\nversion = \"1.0\"\nsource = { registry = \"https://pypi.org/simple\" }\n\n[[package]]\nname = \"voyage\"\nversion = \"1\"\nsource = { virtual = \".\" }\ndependencies = [{ name = \"tables\" }]\n",
+				"uv.lock":        "version = 1\nrequires-python = \">=3.11\"\n\n[[package]]\nname = \"tables\"\nversion = \"2.0\"\nsource = { registry = \"https://pypi.example.org/simple\" }\ndependencies = [{ name = \"tide\" }]\n\n[[package]]\nname = \"tide\"\nversion = \"1.0\"\nsource = { registry = \"https://pypi.example.org/simple\" }\n\n[[package]]\nname = \"voyage\"\nversion = \"1\"\nsource = { virtual = \".\" }\ndependencies = [{ name = \"tables\" }]\n",
 			},
 			map[string]string{"requirements.txt": "tables==2.0\n    # via voyage\ntide==1.0\n    # via tables\n"},
 			map[string]string{"tide": "tide 1.0 < tables 2.0 @ uv.lock:5", "tables": "tables 2.0 @ uv.lock:5"},
