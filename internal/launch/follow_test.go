@@ -31,6 +31,17 @@ func following(t *testing.T, b *bench, r *replica, id string) {
 	}
 }
 
+// strangers ask for the same through two replicas, of which the first builds and the
+// second follows.
+func strangers(t *testing.T, b *bench, first, second *replica) []string {
+	t.Helper()
+	one := begin(t, first.Service, ann, ask("main"))
+	eventually(t, "building", func() bool { return b.bld.count() == 1 })
+	two := begin(t, second.Service, bob, ask("main"))
+	following(t, b, second, two)
+	return []string{one, two}
+}
+
 // building says whether a replica is known to build what these tests ask for.
 func building(t *testing.T, r *replica) bool {
 	t.Helper()
@@ -63,10 +74,8 @@ func strangersShareABuild(t *testing.T, url string) {
 		}
 		return nil
 	}
-	one := begin(t, first.Service, ann, ask("main"))
-	eventually(t, "building", func() bool { return b.bld.count() == 1 })
-	two := begin(t, second.Service, bob, ask("main"))
-	following(t, b, second, two)
+	ids := strangers(t, b, first, second)
+	one, two := ids[0], ids[1]
 	three := begin(t, second.Service, launch.Caller{Owner: "cleo"}, ask("main"))
 	following(t, b, second, three) // with the second
 	close(gate)
@@ -140,10 +149,7 @@ func strangersShareAFailure(t *testing.T, url string) {
 			return ctx.Err()
 		}
 	}
-	ids := []string{begin(t, first.Service, ann, ask("main"))}
-	eventually(t, "building", func() bool { return b.bld.count() == 1 })
-	ids = append(ids, begin(t, second.Service, bob, ask("main")))
-	following(t, b, second, ids[1])
+	ids := strangers(t, b, first, second)
 	close(gate)
 	for _, id := range ids {
 		if e := end(t, second.Service, id); e.Phase != binnacle.PhaseFailed || e.Error.Code != binnacle.CodeBuildFailed || e.Error.Line != 3 {
@@ -178,10 +184,7 @@ func strangersOfTheDead(t *testing.T, url string) {
 			return ctx.Err()
 		}
 	}
-	ids := []string{begin(t, first.Service, ann, ask("main"))}
-	eventually(t, "building", func() bool { return b.bld.count() == 1 })
-	ids = append(ids, begin(t, second.Service, bob, ask("main")))
-	following(t, b, second, ids[1])
+	ids := strangers(t, b, first, second)
 	<-time.After(2500 * time.Millisecond) // longer than the silence of the dead
 	if b.bld.count() != 1 {
 		t.Fatal("a living replica's build was taken over")
@@ -212,10 +215,8 @@ func strangersCancel(t *testing.T, url string) {
 	first, second := pair(t, b, url)
 	gate := make(chan struct{})
 	b.bld.build = (&busy{gate: gate}).build
-	one := begin(t, first.Service, ann, ask("main"))
-	eventually(t, "building", func() bool { return b.bld.count() == 1 })
-	two := begin(t, second.Service, bob, ask("main"))
-	following(t, b, second, two)
+	ids := strangers(t, b, first, second)
+	one, two := ids[0], ids[1]
 	if err := second.Cancel(t.Context(), bob, two); err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/binnacle-hub/binnacle"
+	"github.com/binnacle-hub/binnacle/test/olddebian"
 )
 
 // siteMirror is the one proxy of an institute: Debian's packages and Python's, as
@@ -46,21 +47,15 @@ func startSite(t *testing.T) *siteMirror {
 	s.Start()
 	t.Cleanup(s.Close)
 	// The tools know where things are: no address is written here.
-	debian := ""
-	for line := range strings.Lines(toolSays(t, "apt-get", "indextargets", "--format", "$(SITE)", "Identifier: Packages")) {
-		if line = strings.TrimSpace(line); debian == "" && strings.HasSuffix(line, "/debian") {
-			debian = line
-		}
-	}
-	if debian == "" {
-		t.Skip("this machine's own packages are not Debian's: there is no address to stand before")
+	debian, err := olddebian.Mirror(t.Context())
+	if err != nil {
+		t.Skip(err) // there is no address to stand before
 	}
 	mux.Handle("/debian/", http.StripPrefix("/debian", behind(t, debian, nil)))
-	index := toolSays(t, "python3", "-c", "from pip._internal.models.index import PyPI; print(PyPI.simple_url)")
 	files := map[string]http.Handler{} // by host, which the index names
 	var known sync.Mutex
 	elsewhere := regexp.MustCompile(`https://([a-z0-9.-]+)/packages/`)
-	mux.Handle("/pypi/simple/", http.StripPrefix("/pypi/simple", behind(t, index, func(page string) string {
+	mux.Handle("/pypi/simple/", http.StripPrefix("/pypi/simple", behind(t, index(t), func(page string) string {
 		return elsewhere.ReplaceAllStringFunc(page, func(address string) string {
 			host := elsewhere.FindStringSubmatch(address)[1]
 			known.Lock()
@@ -112,11 +107,12 @@ func behind(t *testing.T, address string, change func(string) string) http.Handl
 	return p
 }
 
-func toolSays(t *testing.T, name string, args ...string) string {
+// index is where pip gets Python's packages, as pip has it.
+func index(t *testing.T) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), name, args...).Output()
+	out, err := exec.CommandContext(t.Context(), "python3", "-c", "from pip._internal.models.index import PyPI; print(PyPI.simple_url)").Output()
 	if err != nil {
-		t.Fatalf("%s: %v", name, err)
+		t.Fatalf("pip: %v", err)
 	}
 	return strings.TrimSpace(string(out))
 }

@@ -15,6 +15,21 @@ import (
 // ErrNone says that this machine can't get the packages.
 var ErrNone = errors.New("the packages of that release of Debian can't be downloaded")
 
+// Mirror is the address that this machine gets Debian's packages from; [ErrNone] when
+// its own are not Debian's.
+func Mirror(ctx context.Context) (string, error) {
+	site, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(SITE)", "Identifier: Packages").Output()
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrNone, err)
+	}
+	for line := range strings.Lines(string(site)) {
+		if line = strings.TrimSpace(line); strings.HasSuffix(line, "/debian") {
+			return line, nil
+		}
+	}
+	return "", ErrNone
+}
+
 // Archive unpacks packages of a release into a directory, runs script there, which
 // makes of them what is wanted, and keeps that as the gzipped tarball $OUT: it is
 // made once, and name, which is its file's, has to change with the script. Returns
@@ -29,15 +44,9 @@ func Archive(ctx context.Context, name, release, packages, script string) (strin
 		return "", err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	site, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(SITE)", "Identifier: Packages").Output()
+	mirror, err := Mirror(ctx)
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrNone, err)
-	}
-	mirror := ""
-	for line := range strings.Lines(string(site)) {
-		if line = strings.TrimSpace(line); mirror == "" && strings.HasSuffix(line, "/debian") {
-			mirror = line
-		}
+		return "", err
 	}
 	cmd := exec.CommandContext(ctx, "bash", "-c", `set -euo pipefail
 mkdir -p lists/partial archives/partial debs root
