@@ -55,7 +55,7 @@ func startSite(t *testing.T) *siteMirror {
 	files := map[string]http.Handler{} // by host, which the index names
 	var known sync.Mutex
 	elsewhere := regexp.MustCompile(`https://([a-z0-9.-]+)/packages/`)
-	mux.Handle("/pypi/simple/", http.StripPrefix("/pypi/simple", behind(t, index(t), func(page string) string {
+	mux.Handle("/pypi/simple/", http.StripPrefix("/pypi/simple", behind(t, pipIndex(t), func(page string) string {
 		return elsewhere.ReplaceAllStringFunc(page, func(address string) string {
 			host := elsewhere.FindStringSubmatch(address)[1]
 			known.Lock()
@@ -107,8 +107,8 @@ func behind(t *testing.T, address string, change func(string) string) http.Handl
 	return p
 }
 
-// index is where pip gets Python's packages, as pip has it.
-func index(t *testing.T) string {
+// pipIndex is where pip gets Python's packages, as pip has it.
+func pipIndex(t *testing.T) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "python3", "-c", "from pip._internal.models.index import PyPI; print(PyPI.simple_url)").Output()
 	if err != nil {
