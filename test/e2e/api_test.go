@@ -93,7 +93,7 @@ func TestDoors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, token := range map[string]string{"none": "", "another's": theirs.Session.Token, "wrong": "x" + mine.Session.Token[1:]} {
+	for name, token := range map[string]string{"none": "", "another's": theirs.Session.Token, "wrong": mine.Session.Token[1:] + mine.Session.Token[:1]} {
 		address := "ws://" + u.Host + u.Path + "terminals/websocket/1"
 		if token != "" {
 			address += "?token=" + token
