@@ -63,6 +63,8 @@ type server struct {
 	meters []hub.Metric                  // what /metrics tells of the cluster
 	closes []func() error                // in the order of opening; see close
 
+	leaving leaving
+
 	// fleeting removes the network at the end unless a session uses it: this
 	// hub serves one command.
 	fleeting bool
@@ -93,8 +95,9 @@ func newServer(ctx context.Context, cfg config.Config, version string, log *slog
 
 // run serves until ctx ends or a part fails, then shuts down in this order:
 //
-//  1. the listeners close and running requests get a few seconds: nobody is
-//     told half of something;
+//  1. on a cluster, connections are asked to go elsewhere, while all still works;
+//     the listeners close and running requests get a few seconds: nobody is told
+//     half of something;
 //  2. the launch service stops: builds are canceled, to be continued by the next
 //     hub; sessions go on;
 //  3. the hub and the proxy end their own connections;
@@ -110,9 +113,22 @@ func (s *server) run(ctx context.Context, ready func()) error {
 		lower.Go(func() error { return ignoreCanceled(part(below)) })
 	}
 
-	serving, stop := context.WithCancelCause(ctx)
+	serving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	group, serving := errgroup.WithContext(serving)
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+		case <-serving.Done():
+			return nil
+		}
+		if s.cfg.Kubernetes.Enabled {
+			const last = 2 * time.Second
+			s.leaving.begin(serving, last)
+		}
+		stop(context.Cause(ctx))
+		return nil
+	})
 	group.Go(func() error { return ignoreCanceled(s.service.Run(serving)) })
 	s.serve(serving, group)
 	group.Go(func() error {
@@ -158,7 +174,7 @@ func ignoreCanceled(err error) error {
 // serve answers on both listeners until ctx ends.
 func (s *server) serve(ctx context.Context, group *errgroup.Group) {
 	const grace = 5 * time.Second
-	public := s.httpServer(s.route(s.hub.Handler()))
+	public := s.httpServer(s.leaving.tell(s.route(s.hub.Handler())))
 	trusted := s.httpServer(s.route(s.operator(s.hub.TrustedHandler())))
 	listeners := map[*http.Server]net.Listener{public: s.public, trusted: s.socket}
 	if s.plain != nil {

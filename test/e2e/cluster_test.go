@@ -136,7 +136,7 @@ func (h *clusterHub) settings(number int) {
 		"registry":   map[string]any{"insecure": true},
 		"caBundle":   map[string]any{"configMap": "site-ca"},
 		"service":    map[string]any{"loadBalancerIP": address},
-		"hub":        map[string]any{"resources": small, "drainSeconds": 5, "persistence": map[string]any{"size": "1Gi"}},
+		"hub":        map[string]any{"resources": small, "persistence": map[string]any{"size": "1Gi"}},
 		"replicas":   2,
 		"scheduling": map[string]any{"podPriority": map[string]any{"enabled": true}},
 		"database":   map[string]any{"existingSecret": "hub-database"},
