@@ -181,28 +181,51 @@ func (s *Service) listen(ctx context.Context) {
 // before it looks.
 const pollNews = 3 * time.Second
 
+// hearing is since when a replica can have heard the others' hearts. While the database
+// was away none could be heard, whatever this one was waiting for meanwhile.
+type hearing struct {
+	most        time.Duration // that may pass between two beats
+	since, last time.Time
+}
+
+// beat notes that the own heart beat, or could not.
+func (h *hearing) beat(written bool) {
+	if !written {
+		h.since = time.Now()
+	}
+	h.gap()
+	h.last = time.Now()
+}
+
+func (h *hearing) gap() {
+	if time.Since(h.last) > h.most {
+		h.since = time.Now()
+	}
+}
+
+// sure says whether who was not heard for so long is silent.
+func (h *hearing) sure(long time.Duration) bool {
+	h.gap()
+	return time.Since(h.since) >= long
+}
+
 // beat shows the others that this replica is alive, ends what was canceled on
 // another one, and as the leader takes over what dead ones left, until ctx ends.
 func (s *Service) beat(ctx context.Context) {
 	tick := time.NewTicker(s.cfg.Heartbeat)
 	defer tick.Stop()
-	since := time.Now()
+	hears := hearing{most: s.cfg.TakeOver / 2, since: time.Now(), last: time.Now()}
 	stranded := false // a launch may be taken but not gone on with
 	for {
-		begin := time.Now()
 		err := s.deps.Shared.Beat(ctx, s.deps.Replica)
 		if err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "heartbeat not written", "error", err)
 		}
-		if err != nil || time.Since(begin) > s.cfg.TakeOver/2 {
-			// While the database was away nobody's heart could be heard.
-			since = time.Now()
-		}
+		hears.beat(err == nil)
 		if err := s.endCanceled(ctx); err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "canceled launches not read", "error", err)
 		}
-		sure := func(d time.Duration) bool { return time.Since(since) >= d }
-		if err := s.endUnwatched(ctx, sure); err != nil && ctx.Err() == nil {
+		if err := s.endUnwatched(ctx, hears.sure); err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "who watches launches not shared", "error", err)
 		}
 		if stranded {
@@ -210,7 +233,7 @@ func (s *Service) beat(ctx context.Context) {
 				stranded = false
 			}
 		}
-		if s.leads() && sure(s.cfg.TakeOver) {
+		if s.leads() && hears.sure(s.cfg.TakeOver) {
 			if err := s.takeOver(ctx); err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "launches of dead replicas not taken over", "error", err)
 				stranded = true
@@ -254,8 +277,9 @@ func canceledError() error {
 
 // takeOver goes on with the launches of replicas that are no more.
 func (s *Service) takeOver(ctx context.Context) error {
+	begin := time.Now()
 	left, err := s.deps.Shared.Abandoned(ctx, s.cfg.TakeOver)
-	if err != nil {
+	if err != nil || time.Since(begin) > s.cfg.TakeOver/2 { // it waited for the database, as the hearts did
 		return err
 	}
 	var errs []error

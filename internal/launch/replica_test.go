@@ -22,13 +22,24 @@ type leading struct{ atomic.Bool }
 
 func (l *leading) Leads() bool { return l.Load() }
 
-// mute is a replica's database that, once it is dead, gets no heartbeat.
+// mute is a replica's database that, once it is dead, gets no heartbeat, and that lets
+// the replica wait while it is held.
 type mute struct {
 	*store.Store
-	dead atomic.Bool
+	dead  atomic.Bool
+	beats atomic.Int64
+	held  atomic.Pointer[chan struct{}]
+}
+
+func (m *mute) Canceled(ctx context.Context, replica string) ([]string, error) {
+	if held := m.held.Load(); held != nil {
+		<-*held
+	}
+	return m.Store.Canceled(ctx, replica)
 }
 
 func (m *mute) Beat(ctx context.Context, replica string) error {
+	m.beats.Add(1)
 	if m.dead.Load() {
 		return nil
 	}
@@ -99,7 +110,7 @@ func TestReplicas(t *testing.T) {
 	server := postgres.Start(t)
 	t.Run("database runs", func(t *testing.T) {
 		for name, test := range map[string]func(*testing.T, string){
-			"any": anyReplica, "use": useIsShared, "dead": deadReplicaIsTakenOver, "stop": replicaThatStopsHandsOver,
+			"any": anyReplica, "use": useIsShared, "dead": deadReplicaIsTakenOver, "outage": outageBetweenBeats, "stop": replicaThatStopsHandsOver,
 			"builds": buildsAreCountedTogether, "sessions": sessionsAreCountedTogether, "addresses": addressesAreCountedTogether,
 			"one wish": oneWishIsOneLaunch, "unwatched": unwatchedEnds, "strangers": strangersShareABuild, "strangers at once": strangersAtOnce, "strangers' failure": strangersShareAFailure,
 			"strangers of the dead": strangersOfTheDead, "strangers cancel": strangersCancel,
@@ -259,6 +270,42 @@ func replicaThatStopsHandsOver(t *testing.T, url string) {
 	first.stop = func() {}
 	if e := end(t, second.Service, id); e.Phase != binnacle.PhaseReady {
 		t.Errorf("%+v", e)
+	}
+}
+
+// outageBetweenBeats: while the database was away nobody's heart could be heard, and
+// nobody is believed dead for that, whatever the leader waited for meanwhile.
+func outageBetweenBeats(t *testing.T, url string) {
+	t.Helper()
+	b := newBench(t)
+	defer b.close()
+	const silence = 4 * time.Second
+	first, second := patientPair(t, b, url, silence)
+	gate := make(chan struct{})
+	b.bld.build = func(ctx context.Context, _ image.Request, _ func(binnacle.Event)) error {
+		select {
+		case <-gate:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	id := begin(t, first.Service, ann, ask("main"))
+	eventually(t, "building", func() bool { return b.bld.count() == 1 })
+	<-time.After(silence) // the leader trusts what it hears
+	held := make(chan struct{})
+	first.db.dead.Store(true)
+	second.db.held.Store(&held)
+	<-time.After(silence + 500*time.Millisecond)
+	second.db.held.Store(nil)
+	close(held)
+	beats := second.db.beats.Load()
+	eventually(t, "the leader has looked", func() bool { return second.db.beats.Load() > beats+1 })
+	first.db.dead.Store(false)
+	close(gate)
+	text := brief(follow(t, second.Service, id, 0))
+	if strings.Contains(text, "went away") || !strings.HasSuffix(text, "end ready\n") || b.bld.count() != 1 {
+		t.Errorf("%d builds:\n%s", b.bld.count(), text)
 	}
 }
 
