@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -129,7 +130,7 @@ func TestCondaSteps(t *testing.T) {
 // whole is an environment with all that may be in one: packages of two channels
 // and of PyPI, commands, scripts that run at the end, R with its kernel.
 func (m *condaMachine) whole(t *testing.T) {
-	r := read(t, map[string]string{"environment.yml": "channels: [extra, defaults]\ndependencies:\n- python=" + m.minor() + "\n- fathom\n- conda-forge::old\n- buoy\n- r-base\n- pip:\n  - humanize==4.12.3\n"})
+	r := read(t, map[string]string{"environment.yml": "channels: [extra, defaults]\ndependencies:\n- python=" + m.minor() + "\n- fathom\n- conda-forge::old\n- buoy\n- r-base\n- pip:\n  - humanize==4.12.3\n  - markdown-it-py==4.0.0\n"})
 	m.steps(t, r)
 	if got := m.exec(t, "import fathom, knots, old, humanize, ipykernel; print(fathom.version, knots.version, humanize.__version__)"); got != "6.0 1.0 4.12.3" {
 		t.Errorf("installed %q", got)
@@ -146,6 +147,10 @@ func (m *condaMachine) whole(t *testing.T) {
 		if err != nil || !strings.Contains(string(b), want) || strings.Contains(string(b), m.server.URL) {
 			t.Errorf("%s has %q, %v; want %q, and not where it was downloaded", name, b, err, want)
 		}
+	}
+	b, err := os.ReadFile(m.dir + "/store/conda-pip.txt")
+	if err != nil || !regexp.MustCompile(`(?m)^mdurl==\S+ \\$(\n    --hash=\S+( \\)?)+\n    # via markdown-it-py$`).Match(b) {
+		t.Errorf("%s %v does not say who needs mdurl", b, err)
 	}
 }
 

@@ -231,6 +231,15 @@ fi
 	s.Script = strings.Replace(s.Script, uvAlone, uvAlone+"before=$("+have+")\n", 1) + `{ grep '^--' ` + InputDir + `/` + lockedFile + ` || true; ` + have + ` | comm -13 <(echo "$before") - | grep -E '^[a-z0-9-]+==' || true; } > /tmp/new.txt
 uv ` + strings.Join(append([]string{"pip compile --quiet --python " + Prefix + "/bin/python --no-deps --no-header --no-annotate --generate-hashes"}, q.flags...), " ") + ` ` + dated + ` -o ` + LockStore + `/` + condaPip + ` /tmp/new.txt ||
   grep -v '^--' /tmp/new.txt > ` + LockStore + `/` + condaPip + ` || true
-`
+` + condaPipNeeds
 	return s
 }
+
+// condaPipNeeds writes who needs each package below it, as uv does where it has to find
+// out what is needed. What an extra needs has no such line: nobody tells.
+const condaPipNeeds = `uv pip show --python ` + Prefix + ` $(sed -n 's/==.*//p' ` + LockStore + `/` + condaPip + `) 2> /dev/null > /tmp/needs.txt || true
+awk 'function told() { n = split(by[last], names, ", "); for (i = 1; i <= n; i++) print "    # via " names[i] }
+FILENAME == ARGV[1] { if ($1 == "Name:") name = $2; if (sub(/^Required-by: /, "")) by[name] = $0; next }
+/^[a-z0-9]/ { told(); split($1, pin, "=="); last = pin[1] } { print } END { told() }' \
+  /tmp/needs.txt ` + LockStore + `/` + condaPip + ` > /tmp/told.txt && cat /tmp/told.txt > ` + LockStore + `/` + condaPip + ` || true
+`

@@ -25,14 +25,21 @@ const (
 func installedPip(files map[string]string) []Installed {
 	v := &inventory{manager: "pip"}
 	locked, names := map[string]Locked{}, map[string]bool{}
-	for _, l := range ParseLocked(files[lockedFile]) {
-		locked[l.Name+" "+l.Version], names[l.Name] = l, true
-	}
 	list := files[installedFile]
 	if list == "" {
 		list = files[lockedFile]
 	}
-	for _, have := range ParseLocked(list) {
+	have := ParseLocked(list)
+	for _, l := range ParseLocked(files[lockedFile]) {
+		locked[l.Name+" "+l.Version], names[l.Name] = l, true
+	}
+	for _, l := range ParseLocked(files[condaPip]) {
+		locked[l.Name+" "+l.Version] = l
+		for _, h := range have { // conda's packages may need it, too
+			names[h.Name] = true
+		}
+	}
+	for _, have := range have {
 		p := Installed{Name: have.Name, Version: have.Version, ID: have.Name, Sums: have.Sums}
 		if l, ok := locked[have.Name+" "+have.Version]; ok {
 			if len(p.Sums) == 0 {

@@ -3,6 +3,7 @@ package recipe
 import (
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -83,6 +84,13 @@ func condaAddress(address string) (Installed, bool) {
 	}, true
 }
 
+const (
+	// nixPaths are the paths of Nix's store, nixGraph who refers to whom, without
+	// the folder that all are in.
+	nixPaths = "nix.txt"
+	nixGraph = "nix-graph.txt"
+)
+
 // installedNix reads paths of the store that have a version, which is where the
 // first dash stands that no letter follows, as Nix has it. Other paths are
 // sources, patches and scripts.
@@ -90,7 +98,7 @@ func installedNix(files map[string]string) []Installed {
 	v := &inventory{manager: "nix"}
 	store := regexp.MustCompile(`^/nix/store/([0-9a-z]{32})-(.+?)-([^a-zA-Z].*?)(?:-(bin|dev|lib|man|doc|info|out|debug|static))?$`)
 	noPackage := regexp.MustCompile(`\.(drv|patch|diff|tar|tar\.[a-z0-9]+|tgz|zip|sh|py|el|c|h|json|xml|gem|whl|crate|lock)$`)
-	for line := range strings.Lines(files["nix.txt"]) {
+	for line := range strings.Lines(files[nixPaths]) {
 		at := strings.TrimSpace(line)
 		m := store.FindStringSubmatch(at)
 		if m == nil || noPackage.MatchString(at) {
@@ -102,5 +110,30 @@ func installedNix(files map[string]string) []Installed {
 		}
 		v.add(p)
 	}
+	v.nixNeeds(edges(files[nixGraph]))
 	return v.done()
+}
+
+// nixNeeds takes what refers to what. Between two packages there may be paths that are
+// none, as wrappers and lists are.
+func (v *inventory) nixNeeds(graph [][2]string) {
+	const store = "/nix/store/"
+	by := map[string][]string{}
+	for _, e := range graph {
+		by[store+e[1]] = append(by[store+e[1]], store+e[0])
+	}
+	for _, p := range v.list {
+		seen := map[string]bool{p.ID: true}
+		for queue := slices.Clone(by[p.ID]); len(queue) > 0; queue = queue[1:] {
+			at := queue[0]
+			switch {
+			case seen[at]:
+			case v.has(at):
+				v.need(at, p.ID)
+			default:
+				queue = append(queue, by[at]...)
+			}
+			seen[at] = true
+		}
+	}
 }

@@ -197,7 +197,8 @@ nix-shell ` + nixShell + ` --run true
 `
 	}
 	s.Script = `[ ! -r "${SSL_CERT_FILE:-}" ] || export NIX_SSL_CERT_FILE="$SSL_CERT_FILE" GIT_SSL_CAINFO="$SSL_CERT_FILE"
-` + s.Script + `nix path-info --all | sort > ` + LockStore + `/nix.txt
+` + s.Script + `nix path-info --all | sort > ` + LockStore + `/` + nixPaths + `
+xargs -r nix-store --query --graph < ` + LockStore + `/` + nixPaths + ` | sed -nE 's/^"([^"]+)" -> "([^"]+)".*/\2 \1/p' | sort -u > ` + LockStore + `/` + nixGraph + `
 ` + tidy
 	r.add(s)
 	return nil

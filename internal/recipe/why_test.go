@@ -30,6 +30,7 @@ const (
 	renvStore  = `{"Packages": {"tables": {"Package": "tables", "Version": "2.0", "Requirements": ["R", "data.tide"]}, "data.tide": {"Package": "data.tide", "Version": "1.0", "Imports": ["methods"]}}}`
 	condaStore = "@EXPLICIT\nhttps://c.example.org/conda-forge/linux-64/python-3.12.7-h_0.conda#00\nhttps://c.example.org/conda-forge/noarch/tables-2.0-p_0.conda\nhttps://c.example.org/conda-forge/noarch/tide-1.0-p_0.conda\n"
 	sixtyFour  = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	nixHash    = "0123456789abcdfghijklmnpqrsvwxyz"
 	aptStore   = "bash=5.2\nlibtide1=1.0 # sha256:" + sixtyFour + "\n    # via moon\nmoon=3\n    # via tables\ntables=2.0\n"
 )
 
@@ -129,8 +130,11 @@ func TestWhyEverywhere(t *testing.T) {
 		},
 		"nix": {
 			map[string]string{"default.nix": "with import <nixpkgs> {}; mkShell { packages = [ hello ]; }\n"},
-			map[string]string{"nix.txt": "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-hello-2.12\n"},
-			map[string]string{"hello": "hello 2.12 @ default.nix:0", "nix-bin": "nix-bin @ default.nix:0"},
+			map[string]string{
+				"nix.txt":       "/nix/store/" + nixHash + "-hello-2.12\n/nix/store/" + nixHash + "-glibc-2.40-66\n/nix/store/" + nixHash + "-tide-1.0\n/nix/store/" + nixHash + "-wrapper\n",
+				"nix-graph.txt": nixHash + "-hello-2.12 " + nixHash + "-glibc-2.40-66\n" + nixHash + "-hello-2.12 " + nixHash + "-wrapper\n" + nixHash + "-wrapper " + nixHash + "-tide-1.0\n" + nixHash + "-tide-1.0 " + nixHash + "-wrapper\n",
+			},
+			map[string]string{"hello": "hello 2.12 @ default.nix:0", "glibc": "glibc 2.40-66 < hello 2.12 @ default.nix:0", "tide": "tide 1.0 < hello 2.12 @ default.nix:0", "nix-bin": "nix-bin @ default.nix:0"},
 		},
 		"debian": {
 			map[string]string{"apt.txt": "# sea\ntables\n"},
@@ -141,6 +145,11 @@ func TestWhyEverywhere(t *testing.T) {
 			map[string]string{"requirements.txt": "tables\n", "postBuild": "pip install moon\n"},
 			map[string]string{"python.txt": "moon==1.0\ntables==2.0\ntide==1.0\njupyterlab==4.0\n", "requirements.txt": "tables==2.0\n    # via -r requirements.in\ntide==1.0\n    # via tables\n"},
 			map[string]string{"tide": "tide 1.0 < tables 2.0 @ requirements.txt:1", "moon": "moon 1.0 @ script", "jupyterlab": "jupyterlab 4.0 @ jupyter", "tornado": "tornado @ jupyter"},
+		},
+		"pip beside conda": {
+			map[string]string{"environment.yml": "dependencies:\n- python\n- pip:\n  - tables\n"},
+			map[string]string{"python.txt": "buoy==1.0\nmoon==1.0\ntables==2.0\ntide==1.0\n", "conda-pip.txt": "tables==2.0 \\\n    --hash=sha256:" + sixtyFour + "\ntide==1.0\n    # via buoy\n    # via tables\n"},
+			map[string]string{"tide": "tide 1.0 < tables 2.0 @ environment.yml:4", "moon": "moon 1.0 @ script"},
 		},
 		"uv.lock": {
 			map[string]string{
@@ -175,7 +184,7 @@ func FuzzInstalled(f *testing.F) {
 	for _, text := range []string{npmLock, npmOldLock, yarnOneLock, berryLock, pnpmLock, pnpmOldLock, denoLockText, cargoLock, goSums, goEdges, renvStore, condaStore, aptStore, lock, "a: &a [*a, *a]\n", "[[deps.A]]\nuuid = 1\n"} {
 		f.Add(text)
 	}
-	names := []string{"apt.txt", "python.txt", "jupyter.txt", "requirements.txt", "conda.txt", "conda-packages.txt", "conda-graph.txt", "package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "deno.lock", "go.sum", "go-graph.txt", "Cargo.lock", "Manifest.toml", "renv.lock", "nix.txt"}
+	names := []string{"apt.txt", "python.txt", "jupyter.txt", "requirements.txt", "conda-pip.txt", "conda.txt", "conda-packages.txt", "conda-graph.txt", "package-lock.json", "npm-shrinkwrap.json", "yarn.lock", "pnpm-lock.yaml", "deno.lock", "go.sum", "go-graph.txt", "Cargo.lock", "Manifest.toml", "renv.lock", "nix.txt", "nix-graph.txt"}
 	f.Fuzz(func(t *testing.T, text string) {
 		files := map[string]string{}
 		for _, name := range names {

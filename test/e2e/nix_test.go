@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -65,8 +66,15 @@ func TestNix(t *testing.T) {
 		})
 		dir := t.TempDir()
 		for name, text := range map[string]string{
-			"default.nix": "{ pkgs ? import <nixpkgs> { } }:\npkgs.mkShell { packages = [ pkgs.knots ]; }\n",
-			"apt.txt":     "tree\n",
+			"default.nix": `{ pkgs ? import <nixpkgs> { } }:
+let
+  voyage = derivation {
+    name = "voyage-2.0"; system = builtins.currentSystem; builder = "/bin/sh"; PATH = "/bin:/usr/bin"; inherit (pkgs) knots;
+    args = [ "-c" "mkdir -p $out/bin; printf '#!/bin/sh\nexec %s/bin/knots 10\n' $knots > $out/bin/voyage; chmod +x $out/bin/voyage" ];
+  };
+in pkgs.mkShell { packages = [ voyage ]; }
+`,
+			"apt.txt": "tree\n",
 		} {
 			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 				t.Fatal(err)
@@ -83,7 +91,10 @@ func TestNix(t *testing.T) {
 		}
 		cell(t, server, `
 import shutil, subprocess
-print(subprocess.run(["knots", "10"], capture_output=True, text=True).stdout.strip(), bool(shutil.which("tree")), open("/usr/local/share/binnacle/lock/nixpkgs.txt").readline().strip())`, "8.7 True nixpkgs 0123abcd")
+print(subprocess.run(["voyage"], capture_output=True, text=True).stdout.strip(), bool(shutil.which("tree")), open("/usr/local/share/binnacle/lock/nixpkgs.txt").readline().strip())`, "8.7 True nixpkgs 0123abcd")
+		if p, by := resolved(t, l, "nix", "knots"), resolved(t, l, "nix", "voyage"); !slices.Contains(p.By, by.ID) || len(by.By) > 0 {
+			t.Errorf("%+v is needed by %+v", p, by)
+		}
 	})
 	t.Run("cache", nixFromCache)
 	t.Run("failing-nix", func(t *testing.T) {
