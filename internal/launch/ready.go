@@ -63,8 +63,9 @@ func (s *Service) startSession(ctx context.Context, r *run) (err error) {
 	var st session.Status
 	there := false
 	if rec.Restarts > 0 { // else nobody can have started it
-		st, err = s.deps.Spawner.Get(ctx, id)
-		there = binnacle.CodeOf(err) != binnacle.CodeNotFound
+		if st, there, err = s.inherit(ctx, id); err != nil {
+			return err
+		}
 	}
 	if !there {
 		spec := s.sessionSpec(rec)
@@ -77,12 +78,12 @@ func (s *Service) startSession(ctx context.Context, r *run) (err error) {
 		if binnacle.CodeOf(err) == binnacle.CodeNotFound {
 			return noImage(rec, err)
 		}
-	}
-	if err != nil {
-		return err
-	}
-	if err := s.ready(ctx, st); err != nil {
-		return err
+		if err != nil {
+			return err
+		}
+		if err := s.ready(ctx, st); err != nil {
+			return err
+		}
 	}
 	if err := s.deps.Store.PutSession(ctx, store.Session{ID: id, Launch: r.id, Owner: rec.Owner, Repo: rec.Spec.String()}); err != nil {
 		return err
@@ -92,6 +93,26 @@ func (s *Service) startSession(ctx context.Context, r *run) (err error) {
 	r.mu.Unlock()
 	s.adopt(st, slot, time.Time{})
 	return nil
+}
+
+// inherit waits until the session answers that an earlier hub or another replica started,
+// and says whether there is one. One that ended is removed: who is told to stop while it
+// starts a session takes that away again, and may do so while it is waited for here.
+func (s *Service) inherit(ctx context.Context, id string) (_ session.Status, there bool, err error) {
+	st, err := s.deps.Spawner.Get(ctx, id)
+	if err == nil && st.State != session.Exited {
+		if err = s.ready(ctx, st); err == nil || ctx.Err() != nil {
+			return st, err == nil, err
+		}
+		failed := err
+		if st, err = s.deps.Spawner.Get(ctx, id); err == nil && st.State != session.Exited {
+			return st, true, failed
+		}
+	}
+	if err != nil && binnacle.CodeOf(err) != binnacle.CodeNotFound {
+		return session.Status{}, false, err
+	}
+	return session.Status{}, false, s.deps.Spawner.Stop(ctx, id) // also what a runtime remembers of it
 }
 
 func (s *Service) sessionSpec(rec store.Launch) session.Spec {

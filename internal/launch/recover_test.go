@@ -2,8 +2,10 @@ package launch_test
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -85,6 +87,42 @@ func TestRecoveryInEachPhase(t *testing.T) {
 				}
 				if ids := readyIDs(t, svc, ann); len(ids) != want || b.spw.starts != want || svc.Stats().Sessions != want {
 					t.Errorf("sessions %v, %d starts, %+v", ids, b.spw.starts, svc.Stats())
+				}
+			})
+		})
+	}
+}
+
+// TestStartTakenAway: a replica that is told to stop while it starts a session takes that
+// away again, before or after the next one has found it. The next one starts another.
+func TestStartTakenAway(t *testing.T) {
+	for name, late := range map[string]bool{"before it is found": false, "while it is waited for": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				defer b.close()
+				b.spw.silent = true
+				svc, stop := b.serve()
+				id := begin(t, svc, ann, ask("main"))
+				<-time.After(3 * time.Second)
+				stop()
+				b.spw.silent = false
+				left := slices.Collect(maps.Values(b.spw.sessions))
+				if len(left) != 1 {
+					t.Fatalf("%d sessions are there", len(left))
+				}
+				if !late {
+					b.spw.finish(left[0])
+				}
+				svc, stop = b.serve()
+				defer stop()
+				synctest.Wait()
+				if late {
+					<-time.After(3 * time.Second)
+					b.spw.finish(left[0])
+				}
+				if e := end(t, svc, id); e.Phase != binnacle.PhaseReady || b.spw.starts != 2 || b.spw.count() != 1 {
+					t.Errorf("%+v after %d starts; %d sessions", e, b.spw.starts, b.spw.count())
 				}
 			})
 		})

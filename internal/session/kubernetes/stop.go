@@ -40,7 +40,7 @@ func (s *Spawner) Stop(ctx context.Context, id string) error {
 	// The cache may not have seen what another hub started just now.
 	pod, err := s.client.CoreV1().Pods(s.cfg.Namespace).Get(whole, id, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return s.clean(context.WithoutCancel(ctx), owned{id: id})
+		return errors.Join(s.unseen(whole, id), s.clean(context.WithoutCancel(ctx), owned{id: id}))
 	}
 	if err != nil {
 		return away("look for the session", err)
@@ -59,6 +59,22 @@ func (s *Spawner) Stop(ctx context.Context, id string) error {
 		return err
 	}
 	return s.clean(context.WithoutCancel(ctx), owned{id: id})
+}
+
+// unseen waits until our own view, too, has no such pod, so that another may be made.
+func (s *Spawner) unseen(ctx context.Context, id string) error {
+	changed, stop := s.news.of(id)
+	defer stop()
+	for {
+		if _, err := s.pods.Get(id); err != nil {
+			return nil //nolint:nilerr // it is what was waited for
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return away("remove the session", errors.New("the watch does not tell that it is gone"))
+		}
+	}
 }
 
 // note writes that it is us who stop the session, for the other hubs.
