@@ -65,3 +65,12 @@ func CertFiles(cert, key string, log *slog.Logger) func(*tls.ClientHelloInfo) (*
 
 // ToHTTPS leads to a hub of that address.
 func ToHTTPS(own string) http.Handler { return http.HandlerFunc((&server{url: own}).toHTTPS) }
+
+// Leaving is what a replica tells that has been told to end.
+type Leaving struct{ leaving }
+
+// Begin is as the replica does it.
+func (l *Leaving) Begin(ctx context.Context, patience time.Duration) { l.begin(ctx, patience) }
+
+// Tell is as the replica does it.
+func (l *Leaving) Tell(next http.Handler) http.Handler { return l.tell(next) }

@@ -1,4 +1,4 @@
-package cli
+package cli_test
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"net/http/httptrace"
 	"testing"
 	"time"
+
+	"github.com/binnacle-hub/binnacle/internal/cli"
 )
 
 // TestLeaving: who keeps a connection to a replica that goes has its answer, and opens
@@ -14,8 +16,8 @@ import (
 func TestLeaving(t *testing.T) {
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
 		t.Run(name, func(t *testing.T) {
-			var l leaving
-			srv := httptest.NewUnstartedServer(l.tell(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			var l cli.Leaving
+			srv := httptest.NewUnstartedServer(l.Tell(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				w.WriteHeader(http.StatusNoContent)
 			})))
 			srv.EnableHTTP2 = http2
@@ -43,7 +45,7 @@ func TestLeaving(t *testing.T) {
 			if reused, _ := ask(""); !reused {
 				t.Fatal("no connection is kept before")
 			}
-			l.begin(t.Context(), 0)
+			l.Begin(t.Context(), 0)
 			if reused, _ := ask(""); !reused {
 				t.Error("the connection was closed before its answer")
 			}
@@ -60,6 +62,6 @@ func TestLeaving(t *testing.T) {
 	}
 	ended, end := context.WithCancel(t.Context())
 	end()
-	var l leaving
-	l.begin(ended, time.Hour)
+	var l cli.Leaving
+	l.Begin(ended, time.Hour)
 }

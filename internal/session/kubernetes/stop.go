@@ -67,7 +67,7 @@ func (s *Spawner) unseen(ctx context.Context, id string) error {
 	defer stop()
 	for {
 		if _, err := s.pods.Get(id); err != nil {
-			return nil //nolint:nilerr // it is what was waited for
+			return nil
 		}
 		select {
 		case <-changed:
