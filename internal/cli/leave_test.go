@@ -50,7 +50,14 @@ func TestLeaving(t *testing.T) {
 				t.Error("the connection was closed before its answer")
 			}
 			if http2 { // a client learns of it when it reads on
-				return
+				for end := time.Now().Add(10 * time.Second); ; {
+					if reused, _ := ask(""); !reused {
+						return
+					}
+					if time.Now().After(end) {
+						t.Fatal("the connection is kept")
+					}
+				}
 			}
 			if reused, _ := ask(""); reused {
 				t.Error("the connection is kept")

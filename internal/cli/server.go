@@ -63,7 +63,7 @@ type server struct {
 	meters []hub.Metric                  // what /metrics tells of the cluster
 	closes []func() error                // in the order of opening; see close
 
-	leaving leaving
+	leaving leaving // the public listener's last seconds on a cluster
 
 	// fleeting removes the network at the end unless a session uses it: this
 	// hub serves one command.

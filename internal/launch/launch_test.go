@@ -157,14 +157,7 @@ func TestClasses(t *testing.T) {
 	svc, stop := b.serve()
 	defer stop()
 	gate := make(chan struct{})
-	b.bld.build = func(ctx context.Context, _ image.Request, _ func(binnacle.Event)) error {
-		select {
-		case <-gate:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	b.bld.build = (&busy{gate: gate}).build
 	ids := map[string]string{} // by launch
 	for _, class := range []string{"", "gpu", "gpu", "large"} {
 		req := ask("main")

@@ -282,14 +282,7 @@ func outageBetweenBeats(t *testing.T, url string) {
 	const silence = 4 * time.Second
 	first, second := patientPair(t, b, url, silence)
 	gate := make(chan struct{})
-	b.bld.build = func(ctx context.Context, _ image.Request, _ func(binnacle.Event)) error {
-		select {
-		case <-gate:
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	b.bld.build = (&busy{gate: gate}).build
 	id := begin(t, first.Service, ann, ask("main"))
 	eventually(t, "building", func() bool { return b.bld.count() == 1 })
 	<-time.After(silence) // the leader trusts what it hears
