@@ -112,6 +112,9 @@ func (s *Service) inherit(ctx context.Context, id string) (_ session.Status, the
 	if err != nil && binnacle.CodeOf(err) != binnacle.CodeNotFound {
 		return session.Status{}, false, err
 	}
+	if err == nil {
+		s.log.InfoContext(ctx, "the session that was starting has ended, another is started", "session_id", id, "exit", st.Exit)
+	}
 	return session.Status{}, false, s.deps.Spawner.Stop(ctx, id) // also what a runtime remembers of it
 }
 

@@ -29,17 +29,18 @@ func installedPip(files map[string]string) []Installed {
 	if list == "" {
 		list = files[lockedFile]
 	}
-	have := ParseLocked(list)
+	present := ParseLocked(list)
 	for _, l := range ParseLocked(files[lockedFile]) {
 		locked[l.Name+" "+l.Version], names[l.Name] = l, true
 	}
-	for _, l := range ParseLocked(files[condaPip]) {
+	beside := ParseLocked(files[condaPip])
+	for _, l := range beside {
 		locked[l.Name+" "+l.Version] = l
-		for _, h := range have { // conda's packages may need it, too
-			names[h.Name] = true
-		}
 	}
-	for _, have := range have {
+	for _, have := range present {
+		names[have.Name] = names[have.Name] || len(beside) > 0 // conda's packages may need it, too
+	}
+	for _, have := range present {
 		p := Installed{Name: have.Name, Version: have.Version, ID: have.Name, Sums: have.Sums}
 		if l, ok := locked[have.Name+" "+have.Version]; ok {
 			if len(p.Sums) == 0 {
